@@ -1,0 +1,51 @@
+"""Validation of what has no labels: tokenizers and masked image modeling."""
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from ..models.discrete_vae import codebook_perplexity
+from ..registry import METRICS
+
+
+@METRICS.register_module()
+class TokenizerMetric(BaseMetric):
+    """How well a tokenizer reconstructs, and how much of its vocabulary it uses.
+
+    Reports ``recon_mse`` (pixels in [0, 1]), ``codes_used`` and ``perplexity`` over the whole
+    validation set.
+    """
+
+    default_prefix = 'tokenizer'
+
+    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        """Keep each image's error and token counts."""
+        for sample in data_samples:
+            counts = torch.bincount(sample['tokens'].flatten(), minlength=sample['vocab_size'])
+            self.results.append((float(sample['recon_mse']), counts.cpu()))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Average the errors, add up the counts."""
+        counts = torch.stack([counts for _, counts in results]).sum(dim=0)
+        return dict(
+            recon_mse=sum(error for error, _ in results) / len(results),
+            codes_used=int((counts > 0).sum()),
+            perplexity=float(codebook_perplexity(counts)),
+        )
+
+
+@METRICS.register_module()
+class MIMAccuracy(BaseMetric):
+    """Per cent of the masked places whose visual token was predicted: ``mim/acc``."""
+
+    default_prefix = 'mim'
+
+    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        """Keep each image's number of hits and of masked places."""
+        for sample in data_samples:
+            hits = (sample['predicted'] == sample['tokens']) & sample['mask']
+            self.results.append((int(hits.sum()), int(sample['mask'].sum())))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Hits over places, all images together."""
+        hits, places = (sum(column) for column in zip(*results, strict=True))
+        return dict(acc=100 * hits / max(1, places))

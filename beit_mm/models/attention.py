@@ -1,0 +1,82 @@
+"""Multi-head self-attention with an additive position bias."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .relative_position import RelativePositionBias
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The formula as the paper writes it: softmax(q k^T / sqrt(d) + bias) v.
+
+    It is the readable twin of :func:`fused_attention`, and what that one is tested against.
+
+    Args:
+        q, k, v: (B, heads, N, d).
+        bias: (heads, N, N), or None.
+
+    Returns:
+        (B, heads, N, d).
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(dim=-1) @ v
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`plain_attention` by PyTorch's fused kernels; same arguments and result."""
+    if bias is not None:
+        # The kernels want a bias of the queries' dtype and, to read it in place, of batch size 1.
+        bias = bias.to(q.dtype)[None]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+class Attention(nn.Module):
+    """Self-attention as in the released BEiT: learned bias on queries and values, none on keys.
+
+    Args:
+        embed_dims: Width of the tokens; a multiple of ``num_heads``.
+        num_heads: Attention heads.
+        grid: Patch grid (h, w) of a relative position table that belongs to this block, or None.
+    """
+
+    # A class attribute, so that a test or a debugging session can put the plain twin in its place.
+    attend = staticmethod(fused_attention)
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, grid: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=False)
+        # A bias on the keys would shift a query's scores by one constant, which softmax ignores.
+        self.q_bias = nn.Parameter(torch.zeros(embed_dims))
+        self.v_bias = nn.Parameter(torch.zeros(embed_dims))
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.rel_pos_bias = None if grid is None else RelativePositionBias(grid, num_heads)
+
+    def forward(self, x: Tensor, grid: tuple[int, int], shared_bias: Tensor | None = None):
+        """Mix the tokens.
+
+        Args:
+            x: (B, N, C) tokens, [S] first.
+            grid: The input's patch grid (h, w), N = 1 + h w.
+            shared_bias: (heads, N, N) bias from a table that all blocks share, or None.
+
+        Returns:
+            (B, N, C).
+        """
+        batch, length, width = x.shape
+        bias = shared_bias if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+
+        qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+        qkv = F.linear(x, self.qkv.weight, qkv_bias)
+        qkv = qkv.view(batch, length, 3, self.num_heads, width // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+
+        x = self.attend(q, k, v, bias)
+        return self.proj(x.transpose(1, 2).reshape(batch, length, width))

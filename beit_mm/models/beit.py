@@ -1,0 +1,449 @@
+"""The BEiT backbone: one Vision Transformer for pre-training, classification and segmentation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..checkpoints import load_state_dict
+from ..registry import MODELS
+from .attention import Attention
+from .relative_position import RelativePositionBias
+
+ARCHS = dict(
+    tiny=dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
+    small=dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536),
+    base=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
+    large=dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=4096),
+)
+OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
+INIT_STD = 0.02
+NORM_EPS = 1e-6
+
+
+def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size that may be given as one number."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return int(height), int(width)
+
+
+def trunc_normal_(tensor: Tensor) -> None:
+    """Truncated normal, cut at one standard deviation as the released code does."""
+    nn.init.trunc_normal_(tensor, std=INIT_STD, a=-INIT_STD, b=INIT_STD)
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and project each to a token (paper 2.1.1).
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Width of the tokens.
+        patch_size: Height and width of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, H/p * W/p, C), row by row."""
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    """The feed-forward half of a block: two linear layers around a GELU.
+
+    Args:
+        embed_dims: Width of the tokens.
+        feedforward_channels: Width in between.
+    """
+
+    def __init__(self, embed_dims: int, feedforward_channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, feedforward_channels)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(feedforward_channels, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block with LayerScale and stochastic depth on both branches.
+
+    Args:
+        embed_dims: Width of the tokens.
+        num_heads: Attention heads.
+        feedforward_channels: Width inside the feed-forward half.
+        drop_path: Probability of leaving a branch out, an image at a time, in training.
+        layer_scale_init_value: Initial LayerScale; 0 leaves LayerScale out.
+        grid: Patch grid of this block's own relative position table, or None for no table.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_channels: int,
+        drop_path: float,
+        layer_scale_init_value: float,
+        grid: tuple[int, int] | None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
+        self.attn = Attention(embed_dims, num_heads, grid)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
+        self.mlp = Mlp(embed_dims, feedforward_channels)
+        self.drop_path = DropPath(drop_path)
+        if layer_scale_init_value > 0:
+            self.gamma_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
+            self.gamma_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
+        else:
+            self.gamma_1 = self.gamma_2 = 1.0
+
+    def forward(self, x: Tensor, grid: tuple[int, int], shared_bias: Tensor | None) -> Tensor:
+        """(B, N, C) -> (B, N, C); for ``grid`` and ``shared_bias`` see :class:`Attention`."""
+        x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x), grid, shared_bias))
+        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class BEiT(BaseModule):
+    """The Transformer of the BEiT paper (2.2), in every form that its tasks need.
+
+    Pre-training uses ``out_type='raw'``, ``final_norm=True``, ``with_mask_token=True`` and one
+    shared bias table; classification ``out_type='avg_featmap'`` and a table a block;
+    segmentation ``out_type='featmap'`` with several ``out_indices``. Argument names follow
+    MMPretrain's ``BEiTViT``.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', or a dict with ``embed_dims``, ``num_layers``,
+            ``num_heads`` and ``feedforward_channels``.
+        img_size: Input height and width in pixels, a number or a pair; multiples of the patch.
+        patch_size: Patch height and width in pixels, a number or a pair.
+        in_channels: Channels of the input.
+        out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
+        out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
+            (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
+        use_abs_pos_emb: Whether to add learned absolute positions.
+        use_rel_pos_bias: Whether each block has its own relative position table.
+        use_shared_rel_pos_bias: Whether all blocks share one table; excludes the former.
+        layer_scale_init_value: 0.1 for base, 1e-5 for large; 0 for no LayerScale.
+        final_norm: Whether the last block's output passes a LayerNorm. Pre-training does;
+            'avg_featmap' has its own norm in its place.
+        with_mask_token: Whether to hold e_M, which ``forward`` with a mask needs.
+        frozen_stages: -1 trains all; 0 freezes the embeddings (patches, [S], positions, mask
+            token); k > 0 also the first k blocks and a shared bias table; ``num_layers`` also the
+            norms after the last block.
+        with_cp: Whether to recompute each block in the backward pass to save memory.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights; other
+            initialisers of mmengine apply over the paper's own, which is the default.
+
+    Raises:
+        ValueError: If an argument is none of the above.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | Sequence[int] = 224,
+        patch_size: int | Sequence[int] = 16,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'avg_featmap',
+        drop_path_rate: float = 0.0,
+        use_abs_pos_emb: bool = False,
+        use_rel_pos_bias: bool = True,
+        use_shared_rel_pos_bias: bool = False,
+        layer_scale_init_value: float = 0.1,
+        final_norm: bool = False,
+        with_mask_token: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = self._resolve_arch(arch)
+        self.embed_dims = arch['embed_dims']
+        self.num_layers = arch['num_layers']
+        self.patch_size = to_pair(patch_size)
+        self.grid = self._grid_of(to_pair(img_size))
+        if out_type not in OUT_TYPES:
+            raise ValueError(f'out_type {out_type!r} is none of {", ".join(OUT_TYPES)}')
+        self.out_type = out_type
+        self.out_indices = self._resolve_out_indices(out_indices)
+        if use_rel_pos_bias and use_shared_rel_pos_bias:
+            raise ValueError(
+                'use_rel_pos_bias and use_shared_rel_pos_bias are both True; a table a block and '
+                'one shared table exclude each other'
+            )
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(f'frozen_stages {frozen_stages} is not in -1..{self.num_layers}')
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+
+        num_patches = self.grid[0] * self.grid[1]
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+        self.mask_token = (
+            nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_mask_token else None
+        )
+        self.pos_embed = (
+            nn.Parameter(torch.zeros(1, 1 + num_patches, self.embed_dims))
+            if use_abs_pos_emb
+            else None
+        )
+        self.rel_pos_bias = (
+            RelativePositionBias(self.grid, arch['num_heads']) if use_shared_rel_pos_bias else None
+        )
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dims,
+                arch['num_heads'],
+                arch['feedforward_channels'],
+                drop_path=drop_path_rate * index / max(1, self.num_layers - 1),
+                layer_scale_init_value=layer_scale_init_value,
+                grid=self.grid if use_rel_pos_bias else None,
+            )
+            for index in range(self.num_layers)
+        )
+        self.norm = nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if final_norm else None
+        self.fc_norm = (
+            nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if out_type == 'avg_featmap' else None
+        )
+        self.reset_parameters()
+        self._freeze()
+        self._register_load_state_dict_pre_hook(self._fit_state_dict)
+
+    @staticmethod
+    def _resolve_arch(arch: str | dict) -> dict:
+        if isinstance(arch, str):
+            if arch not in ARCHS:
+                raise ValueError(f'arch {arch!r} is none of {", ".join(ARCHS)}, nor a dict')
+            return ARCHS[arch]
+        missing = set(ARCHS['base']) - set(arch)
+        if missing:
+            raise ValueError(f'arch {dict(arch)} lacks {", ".join(sorted(missing))}')
+        return arch
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        for index in indices:
+            if not -self.num_layers <= index < self.num_layers:
+                raise ValueError(
+                    f'out_indices {out_indices}: there is no block {index} among {self.num_layers}'
+                )
+        return tuple(index % self.num_layers for index in indices)
+
+    def _grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Patch grid (h, w) of an image of ``size`` pixels."""
+        (height, width), (patch_h, patch_w) = size, self.patch_size
+        if height % patch_h or width % patch_w or not height or not width:
+            raise ValueError(
+                f'an image of {height} x {width} pixels does not divide into patches of '
+                f'{patch_h} x {patch_w}'
+            )
+        return height // patch_h, width // patch_w
+
+    def reset_parameters(self) -> None:
+        """Initialise as the paper says (2.5, appendix) and the released code does.
+
+        Truncated normal for projections and tokens, zero for biases and relative tables; the last
+        matrix of both branches of block l is divided by sqrt(2 l), which keeps the residual
+        stream's variance in check as depth grows.
+        """
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                trunc_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for tokens in (self.cls_token, self.mask_token, self.pos_embed):
+            if tokens is not None:
+                trunc_normal_(tokens)
+        with torch.no_grad():
+            for depth, block in enumerate(self.blocks, start=1):
+                block.attn.proj.weight.div_(math.sqrt(2 * depth))
+                block.mlp.fc2.weight.div_(math.sqrt(2 * depth))
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint; without one the constructor has done the work.
+
+        mmengine's own walk over the parameters is used for other initialisers only: it writes a
+        log line for every parameter.
+        """
+        if not self.init_cfg:
+            return
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            self.load_pretrained(self.init_cfg['checkpoint'])
+        else:
+            super().init_weights()
+
+    def load_pretrained(self, path: str) -> None:
+        """Load weights of a backbone, or the backbone of a whole model, from a file or URL.
+
+        Weights of another task are allowed: what this backbone lacks (mask token, heads) is left
+        out, what the file lacks keeps its initial value, and the log names both.
+
+        Args:
+            path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
+
+        Raises:
+            ValueError: If no tensor of the file belongs to this backbone.
+        """
+        state_dict = load_state_dict(path)
+        if any(name.startswith('backbone.') for name in state_dict):
+            state_dict = {
+                name.removeprefix('backbone.'): tensor
+                for name, tensor in state_dict.items()
+                if name.startswith('backbone.')
+            }
+        missing, unused = self.load_state_dict(state_dict, strict=False)
+        loaded = len(self.state_dict()) - len(missing)
+        if not loaded:
+            raise ValueError(f'{path}: none of its tensors belongs to a BEiT backbone')
+        print_log(
+            f'Loaded {loaded} tensors of the backbone from {path}; '
+            f'not in the file: {", ".join(missing) or "none"}; '
+            f'not used: {", ".join(unused) or "none"}',
+            logger='current',
+        )
+
+    def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Give each block its copy of a shared relative position table, as fine-tuning does."""
+        shared = f'{prefix}rel_pos_bias.table'
+        if self.rel_pos_bias is None and shared in state_dict:
+            table = state_dict.pop(shared)
+            for index, block in enumerate(self.blocks):
+                if block.attn.rel_pos_bias is not None:
+                    name = f'{prefix}blocks.{index}.attn.rel_pos_bias.table'
+                    state_dict.setdefault(name, table.clone())
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        frozen = [self.patch_embed, *self.blocks[: self.frozen_stages]]
+        if self.frozen_stages > 0:
+            frozen.append(self.rel_pos_bias)
+        if self.frozen_stages == self.num_layers:
+            frozen += [self.norm, self.fc_norm]
+        return [module for module in frozen if module is not None]
+
+    def _freeze(self) -> None:
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        if self.frozen_stages >= 0:
+            for tokens in (self.cls_token, self.mask_token, self.pos_embed):
+                if tokens is not None:
+                    tokens.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Set the mode; frozen stages stay in eval mode, so that drop path leaves them alone."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def embed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """H_0 = [e_S, E x_1, ..., E x_N] + E_pos, with e_M at masked places (paper 2.2, 2.3).
+
+        Args:
+            x: (B, in_channels, H, W).
+            mask: (B, h, w) bool, True where a patch is hidden, or None.
+
+        Returns:
+            (B, 1 + h w, C).
+        """
+        grid = self._grid_of(x.shape[-2:])
+        tokens = self.patch_embed(x)
+        if mask is not None:
+            self._check_mask(mask, len(x), grid)
+            tokens = torch.where(mask.flatten(1)[..., None], self.mask_token, tokens)
+        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+        if self.pos_embed is not None:
+            if grid != self.grid:
+                raise ValueError(
+                    f'the absolute positions are for {self.grid[0]} x {self.grid[1]} patches, the '
+                    f'input has {grid[0]} x {grid[1]}; set img_size to the input size'
+                )
+            tokens = tokens + self.pos_embed
+        return tokens
+
+    def _check_mask(self, mask: Tensor, batch: int, grid: tuple[int, int]) -> None:
+        if self.mask_token is None:
+            raise ValueError('a mask was given, but the backbone has with_mask_token=False')
+        if mask.shape != (batch, *grid):
+            raise ValueError(
+                f'the mask has shape {tuple(mask.shape)}, the image {grid[0]} x {grid[1]} patches '
+                f'in a batch of {batch}: grid_size of the mask generator must be '
+                'img_size / patch_size'
+            )
+        if mask.dtype != torch.bool:
+            raise ValueError(f'the mask has dtype {mask.dtype}, it must be torch.bool')
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Run the Transformer.
+
+        Args:
+            x: (B, in_channels, H, W) float, normalised images.
+            mask: (B, h, w) bool, True where a patch is replaced by the mask token, or None.
+
+        Returns:
+            One tensor for each of ``out_indices``, in the order of depth, shaped by ``out_type``.
+
+        Raises:
+            ValueError: If the image or the mask does not fit the patch grid.
+        """
+        grid = self._grid_of(x.shape[-2:])
+        x = self.embed(x, mask)
+        shared_bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            if self.with_cp and self.training:
+                x = checkpoint(block, x, grid, shared_bias, use_reentrant=False)
+            else:
+                x = block(x, grid, shared_bias)
+            if index == self.num_layers - 1 and self.norm is not None:
+                x = self.norm(x)
+            if index in self.out_indices:
+                outputs.append(self._format(x, grid))
+        return tuple(outputs)
+
+    def _format(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        patches = x[:, 1:]
+        if self.out_type == 'featmap':
+            return patches.transpose(1, 2).unflatten(2, grid).contiguous()
+        return self.fc_norm(patches.mean(dim=1))
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, as MMPretrain asks for it.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: The backbone's own prefix in that name, such as 'backbone.'.
+
+        Returns:
+            The depth, 0 for the embeddings, 1 + l for block l, and the number of depths,
+            ``num_layers + 2``; everything outside the blocks that is no embedding is deepest.
+        """
+        depths = self.num_layers + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix):
+            if name.startswith(('patch_embed', 'cls_token', 'mask_token', 'pos_embed')):
+                return 0, depths
+            if name.startswith('blocks.'):
+                return int(name.split('.')[1]) + 1, depths
+        return depths - 1, depths

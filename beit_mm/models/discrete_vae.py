@@ -1,0 +1,334 @@
+"""The image tokenizer: a discrete VAE of DALL-E's shape (paper 2.1.2; arXiv 2102.12092, A)."""
+
+import math
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from ..registry import MODELS
+
+# Pixels are squeezed into [EPS, 1 - EPS], where the logit of the likelihood is finite.
+PIXEL_EPS = 0.1
+# The sharpest likelihood: a scale of half an 8-bit grey level in the middle of the range. Without
+# a floor, flat regions (paper white, black frames) are fitted with a density that grows for ever
+# and drown everything else in the loss.
+MIN_LOG_SCALE = math.log(0.5 / 255 * (1 - 2 * PIXEL_EPS) * 4)
+
+
+def map_pixels(images: Tensor) -> Tensor:
+    """[0, 1] -> [0.1, 0.9]."""
+    return (1 - 2 * PIXEL_EPS) * images + PIXEL_EPS
+
+
+def unmap_pixels(images: Tensor) -> Tensor:
+    """[0.1, 0.9] -> [0, 1], clamped."""
+    return ((images - PIXEL_EPS) / (1 - 2 * PIXEL_EPS)).clamp(0, 1)
+
+
+def logit_laplace_nll(pixels: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Negative log-likelihood of pixels whose logit is Laplace distributed.
+
+    With m = ``mean`` and b = exp(``log_scale``) the density of a pixel x is
+    exp(-|logit(x) - m| / b) / (2 b x (1 - x))   (arXiv 2102.12092, A.3).
+
+    Args:
+        pixels: Mapped pixels in (0, 1), any shape.
+        mean, log_scale: Of the same shape.
+
+    Returns:
+        Of the same shape, in nats.
+    """
+    distance = (torch.logit(pixels) - mean).abs()
+    return distance * torch.exp(-log_scale) + log_scale + torch.log(2 * pixels * (1 - pixels))
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    """A convolution that keeps the size, initialised as DALL-E's: std 1/sqrt(fan_in), no bias."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    nn.init.normal_(layer.weight, std=1 / math.sqrt(in_channels * kernel_size**2))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """x + gain * [ReLU conv] x 4, through a bottleneck of a quarter of the output's width.
+
+    Args:
+        in_channels, out_channels: Widths; where they differ a 1x1 convolution carries x.
+        kernel_sizes: Of the four convolutions.
+        gain: Weight of the branch, 1 / (number of blocks)^2.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_sizes: tuple[int, int, int, int],
+        gain: float,
+    ) -> None:
+        super().__init__()
+        self.gain = gain
+        inner = max(1, out_channels // 4)
+        self.id_path = (
+            nn.Identity() if in_channels == out_channels else conv(in_channels, out_channels, 1)
+        )
+        widths = [in_channels, inner, inner, inner, out_channels]
+        layers = OrderedDict()
+        for number, kernel_size in enumerate(kernel_sizes, start=1):
+            layers[f'relu_{number}'] = nn.ReLU()
+            layers[f'conv_{number}'] = conv(widths[number - 1], widths[number], kernel_size)
+        self.res_path = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, out_channels, h, w)."""
+        return self.id_path(x) + self.gain * self.res_path(x)
+
+
+def _groups(
+    widths: list[int], blocks_per_group: int, kernel_sizes: tuple, resample: str, resampler
+) -> OrderedDict:
+    """Groups of residual blocks ``widths[0] -> widths[1] -> ...``, resampled in between."""
+    num_groups = len(widths) - 1
+    gain = 1 / (num_groups * blocks_per_group) ** 2
+    groups = OrderedDict()
+    for number in range(1, num_groups + 1):
+        layers = OrderedDict()
+        for index in range(blocks_per_group):
+            in_channels = widths[number - 1] if index == 0 else widths[number]
+            layers[f'block_{index + 1}'] = ResidualBlock(
+                in_channels, widths[number], kernel_sizes, gain
+            )
+        if number < num_groups:
+            layers[resample] = resampler()
+        groups[f'group_{number}'] = nn.Sequential(layers)
+    return groups
+
+
+def build_encoder(
+    in_channels: int, hidden: int, num_groups: int, blocks_per_group: int, vocab_size: int
+) -> nn.Sequential:
+    """Images -> logits over the vocabulary, at 1 / 2^(num_groups - 1) of the size."""
+    widths = [hidden, *(hidden * 2**index for index in range(num_groups))]
+    return nn.Sequential(
+        OrderedDict(
+            input=conv(in_channels, hidden, 7),
+            **_groups(widths, blocks_per_group, (3, 3, 3, 1), 'pool', lambda: nn.MaxPool2d(2)),
+            output=nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=conv(widths[-1], vocab_size, 1))),
+        )
+    )
+
+
+def build_decoder(
+    in_channels: int,
+    hidden: int,
+    num_groups: int,
+    blocks_per_group: int,
+    vocab_size: int,
+    decoder_input: int,
+) -> nn.Sequential:
+    """One-hot or relaxed codes -> mean and log-scale of every pixel's logit."""
+    widths = [decoder_input, *(hidden * 2**index for index in reversed(range(num_groups)))]
+    return nn.Sequential(
+        OrderedDict(
+            input=conv(vocab_size, decoder_input, 1),
+            **_groups(
+                widths,
+                blocks_per_group,
+                (1, 3, 3, 3),
+                'upsample',
+                lambda: nn.Upsample(scale_factor=2, mode='nearest'),
+            ),
+            output=nn.Sequential(
+                OrderedDict(relu=nn.ReLU(), conv=conv(widths[-1], 2 * in_channels, 1))
+            ),
+        )
+    )
+
+
+@MODELS.register_module()
+class DiscreteVAE(BaseModel):
+    """Image <-> grid of visual tokens; trained by the Runner, used by BEiT's pre-training.
+
+    The defaults are DALL-E's network: stride 8, 8192 tokens. Training maximises the evidence
+    lower bound with codes drawn by the Gumbel-softmax relaxation; :class:`DVAEAnnealingHook`
+    moves ``temperature`` and ``kl_weight`` along their schedules.
+
+    Args:
+        vocab_size: Number of visual tokens V.
+        hidden: Width of the outermost group; the innermost is 2^(num_groups - 1) times as wide.
+        num_groups: Groups of blocks in encoder and decoder; the stride is 2^(num_groups - 1).
+        blocks_per_group: Residual blocks a group.
+        decoder_input: Width of the decoder's first layer, the embedding of a token.
+        in_channels: Channels of the images.
+        with_decoder: Whether to hold the decoder; tokenizing alone does without.
+        data_preprocessor: Config of a preprocessor that yields images in [0, 1].
+        init_cfg: Passed to mmengine.
+
+    Attributes:
+        temperature: Of the Gumbel-softmax relaxation.
+        kl_weight: DALL-E's beta.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 8192,
+        hidden: int = 256,
+        num_groups: int = 4,
+        blocks_per_group: int = 2,
+        decoder_input: int = 128,
+        in_channels: int = 3,
+        with_decoder: bool = True,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.vocab_size = vocab_size
+        self.in_channels = in_channels
+        self.stride = 2 ** (num_groups - 1)
+        self.temperature = 1.0
+        self.kl_weight = 0.0
+        size = (in_channels, hidden, num_groups, blocks_per_group, vocab_size)
+        self.encoder = build_encoder(*size)
+        self.decoder = build_decoder(*size, decoder_input) if with_decoder else None
+
+    def init_weights(self) -> None:
+        """Nothing to do unless ``init_cfg`` asks: the constructor initialises as DALL-E does."""
+        if self.init_cfg:
+            super().init_weights()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Logits over the vocabulary.
+
+        Args:
+            images: (B, in_channels, H, W) float in [0, 1]; H and W multiples of ``stride``.
+
+        Returns:
+            (B, V, H / stride, W / stride).
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'images of shape {tuple(images.shape)} were given, the tokenizer takes '
+                f'(B, {self.in_channels}, H, W)'
+            )
+        if images.shape[2] % self.stride or images.shape[3] % self.stride:
+            raise ValueError(
+                f'images of {images.shape[2]} x {images.shape[3]} pixels do not divide into the '
+                f"tokenizer's {self.stride} x {self.stride} cells"
+            )
+        return self.encoder(map_pixels(images))
+
+    @torch.no_grad()
+    def tokenize(self, images: Tensor) -> Tensor:
+        """Visual tokens z of images as in :meth:`encode`: (B, h, w) int64 in [0, V)."""
+        return self.encode(images).argmax(dim=1)
+
+    @torch.no_grad()
+    def decode(self, ids: Tensor) -> Tensor:
+        """Images of visual tokens.
+
+        Args:
+            ids: (B, h, w) int64 in [0, V).
+
+        Returns:
+            (B, in_channels, h * stride, w * stride) in [0, 1].
+        """
+        codes = F.one_hot(ids, self.vocab_size).permute(0, 3, 1, 2)
+        mean, _ = self._decode_codes(codes.to(self.encoder.input.weight.dtype))
+        return unmap_pixels(mean.sigmoid())
+
+    def _decode_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, V, h, w) one-hot or relaxed codes -> mean and log-scale, (B, C, H, W) each."""
+        if self.decoder is None:
+            raise ValueError('this tokenizer was built with with_decoder=False')
+        mean, log_scale = self.decoder(codes).chunk(2, dim=1)
+        return mean, log_scale.clamp(min=MIN_LOG_SCALE)
+
+    def forward(
+        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
+    ) -> Tensor | dict[str, Tensor]:
+        """The Runner's entry.
+
+        Args:
+            inputs: (B, in_channels, H, W) in [0, 1].
+            data_samples: Not used.
+            mode: 'tensor' for logits, 'loss' for the training losses, 'predict' for token ids.
+
+        Returns:
+            See :meth:`encode`, :meth:`loss` and :meth:`tokenize`.
+        """
+        if mode == 'tensor':
+            return self.encode(inputs)
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return self.tokenize(inputs)
+        raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
+
+    def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Negative evidence lower bound a pixel value, and what tells a tokenizer's health.
+
+        Reconstruction is averaged over pixel values, so the KL divergence from the uniform prior,
+        a sum over tokens, is divided by the pixel values a token stands for (192 in DALL-E).
+
+        Args:
+            images: (B, in_channels, H, W) in [0, 1].
+
+        Returns:
+            ``loss_recon`` and ``loss_kl``, which add up to the loss, and for the log: ``kl``
+            (nats a token), ``recon_mse`` (of pixels in [0, 1]), ``codes_used`` and ``perplexity``
+            (of this batch's most likely tokens), ``temperature``, ``beta``.
+        """
+        logits = self.encode(images)
+        codes = F.gumbel_softmax(logits, tau=self.temperature, dim=1)
+        mean, log_scale = self._decode_codes(codes)
+        recon = logit_laplace_nll(map_pixels(images), mean, log_scale).mean()
+
+        log_q = F.log_softmax(logits, dim=1)
+        kl = (log_q.exp() * log_q).sum(dim=1).mean() + math.log(self.vocab_size)
+        values_per_token = self.stride**2 * self.in_channels
+
+        with torch.no_grad():
+            mse = F.mse_loss(unmap_pixels(mean.sigmoid()), images)
+            counts = torch.bincount(logits.argmax(dim=1).flatten(), minlength=self.vocab_size)
+        return dict(
+            loss_recon=recon,
+            loss_kl=self.kl_weight / values_per_token * kl,
+            kl=kl.detach(),
+            recon_mse=mse,
+            codes_used=(counts > 0).sum().float(),
+            perplexity=codebook_perplexity(counts),
+            temperature=images.new_tensor(self.temperature),
+            beta=images.new_tensor(self.kl_weight),
+        )
+
+    def val_step(self, data: dict) -> list[BaseDataElement]:
+        """Token ids and reconstruction error of each image, for :class:`TokenizerMetric`."""
+        images = self.data_preprocessor(data, False)['inputs']
+        ids = self.tokenize(images)
+        errors = (self.decode(ids) - images).square().flatten(1).mean(dim=1)
+        return [
+            BaseDataElement(tokens=tokens, recon_mse=error, vocab_size=self.vocab_size)
+            for tokens, error in zip(ids, errors, strict=True)
+        ]
+
+    test_step = val_step
+
+
+def codebook_perplexity(counts: Tensor) -> Tensor:
+    """exp(entropy) of how often each code was used: V if all equally, 1 if only one was.
+
+    Args:
+        counts: (V,) number of uses.
+
+    Returns:
+        Scalar float.
+    """
+    share = counts.float() / counts.sum()
+    return torch.exp(torch.special.entr(share).sum())

@@ -1,0 +1,196 @@
+"""Masked image modeling: predict the visual tokens of the hidden patches (paper 2.3)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel, BaseModule
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from ..registry import MODELS
+from .beit import trunc_normal_
+
+
+@MODELS.register_module()
+class MIMHead(BaseModule):
+    """Softmax over the visual vocabulary: p(z | x^M) = softmax(W_c h + b_c).
+
+    Args:
+        embed_dims: Width of the backbone's output.
+        vocab_size: Number of visual tokens.
+    """
+
+    def __init__(self, embed_dims: int, vocab_size: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.classifier = nn.Linear(embed_dims, vocab_size)
+        trunc_normal_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor initialises."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., C) -> logits (..., V)."""
+        return self.classifier(hidden)
+
+    def loss(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Mean over the masked places of -log p(z_i | x^M); no other place is projected.
+
+        Args:
+            hidden: (B, h w, C) the backbone's output without [S].
+            tokens: (B, h, w) int64 visual tokens.
+            mask: (B, h, w) bool, True at the places to predict.
+
+        Returns:
+            ``loss``, and ``mim_acc``: per cent of the masked places whose token was predicted.
+        """
+        mask = mask.flatten(1)
+        logits = self(hidden[mask])
+        targets = tokens.flatten(1)[mask]
+        loss = F.cross_entropy(logits.float(), targets)
+        accuracy = (logits.detach().argmax(dim=-1) == targets).float().mean() * 100
+        return dict(loss=loss, mim_acc=accuracy)
+
+    @torch.no_grad()
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Most likely token at every place: (B, N, C) -> (B, N) int64."""
+        return self(hidden).argmax(dim=-1)
+
+
+@MODELS.register_module()
+class MaskedImageModeling(BaseModel):
+    """BEiT's pre-training task.
+
+    Args:
+        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token.
+        target_generator: Config of what turns the second view into targets, such as
+            :class:`DVAETargetGenerator`.
+        head: Config of a :class:`MIMHead`.
+        data_preprocessor: Config of a preprocessor that yields ``inputs`` as two views: images
+            for the backbone, normalised, and for the tokenizer, in [0, 1].
+        init_cfg: Passed to mmengine.
+
+    Raises:
+        ValueError: If head and target generator differ in the size of the vocabulary.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        target_generator: dict,
+        head: dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.target_generator = MODELS.build(target_generator)
+        self.head = MODELS.build(head)
+        if self.head.vocab_size != self.target_generator.vocab_size:
+            raise ValueError(
+                f'model.head.vocab_size is {self.head.vocab_size}; it must be the vocab_size of '
+                f'the tokenizer, {self.target_generator.vocab_size}'
+            )
+
+    def init_weights(self) -> None:
+        """Load what the parts are configured to load; see :meth:`BEiT.init_weights`."""
+        if self.init_cfg:
+            super().init_weights()
+        else:
+            self.backbone.init_weights()
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list | None = None,
+        mode: str = 'tensor',
+    ) -> tuple[Tensor, ...] | dict[str, Tensor] | Tensor:
+        """The Runner's entry.
+
+        Args:
+            inputs: The two views, (B, 3, H, W) normalised for the backbone and (B, 3, h', w') in
+                [0, 1] for the tokenizer; 'tensor' and 'predict' do with the first alone.
+            data_samples: B data samples with ``mask``, (h, w) bool; 'tensor' and 'predict' run
+                without a mask if there are none.
+            mode: 'tensor' for the backbone's outputs, 'loss' for the training loss, 'predict' for
+                the predicted token ids.
+
+        Returns:
+            What the backbone returns; or ``loss`` and ``mim_acc``; or (B, h, w) int64.
+        """
+        views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        mask = self._stack_masks(data_samples)
+        if mode == 'tensor':
+            return self.backbone(views[0], mask)
+        if mode == 'predict':
+            return self.predict(views[0], mask)
+        if mode == 'loss':
+            if len(views) != 2 or mask is None:
+                raise ValueError(
+                    f"mode 'loss' takes two views and a mask for each image, not {len(views)} "
+                    f'view(s) and {"no" if mask is None else "a"} mask'
+                )
+            return self.loss(*views, mask)
+        raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
+
+    @staticmethod
+    def _stack_masks(data_samples: list | None) -> Tensor | None:
+        if not data_samples or 'mask' not in data_samples[0]:
+            return None
+        return torch.stack([sample.mask for sample in data_samples])
+
+    def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The journey of a batch: tokens, hidden states, loss at the masked places.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            tokenizer_images: (B, 3, h', w') in [0, 1].
+            mask: (B, h, w) bool.
+
+        Returns:
+            See :meth:`MIMHead.loss`.
+
+        Raises:
+            ValueError: If the tokenizer's grid is not the mask's.
+        """
+        tokens = self.target_generator(tokenizer_images)
+        if tokens.shape != mask.shape:
+            raise ValueError(
+                f'the tokenizer gives {tokens.shape[1]} x {tokens.shape[2]} tokens for its view, '
+                f'the mask is {mask.shape[1]} x {mask.shape[2]}: the size of the second view must '
+                f"be the mask's grid times the tokenizer's stride, {self.target_generator.stride}"
+            )
+        hidden = self.backbone(images, mask)[-1][:, 1:]
+        return self.head.loss(hidden, tokens, mask)
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Most likely visual token of every patch, hidden or not.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            mask: (B, h, w) bool, or None to hide nothing.
+
+        Returns:
+            (B, h, w) int64.
+        """
+        hidden = self.backbone(images, mask)[-1][:, 1:]
+        patch_h, patch_w = self.backbone.patch_size
+        grid = images.shape[2] // patch_h, images.shape[3] // patch_w
+        return self.head.predict(hidden).unflatten(1, grid)
+
+    def val_step(self, data: dict) -> list[BaseDataElement]:
+        """Predicted and true tokens and the mask of each image, for :class:`MIMAccuracy`."""
+        data = self.data_preprocessor(data, False)
+        images, tokenizer_images = data['inputs']
+        masks = self._stack_masks(data['data_samples'])
+        predicted = self.predict(images, masks)
+        tokens = self.target_generator(tokenizer_images)
+        return [
+            BaseDataElement(predicted=p, tokens=t, mask=m)
+            for p, t, m in zip(predicted, tokens, masks, strict=True)
+        ]
+
+    test_step = val_step

@@ -1,0 +1,14 @@
+"""Child registries of mmengine's, so that ``type='beit_mm.X'`` works from any default scope."""
+
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='beit_mm', locations=['beit_mm.models'])
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='beit_mm', locations=['beit_mm.datasets']
+)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='beit_mm', locations=['beit_mm.engine'])
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='beit_mm', locations=['beit_mm.engine'])
