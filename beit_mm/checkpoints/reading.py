@@ -1,5 +1,6 @@
 """Read the tensors of a checkpoint without running code from the file."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,10 +38,12 @@ ALLOWED_GLOBALS = frozenset(
     }
 )
 
-# Classes that checkpoints carry beside the weights. Their attributes are read, their code is not.
-INERT_CLASSES = frozenset(
+# What checkpoints name beside the weights, replaced by an empty object: nothing of it is run.
+# mmengine's HistoryBuffer pickles its bound methods, as calls of getattr.
+INERT = frozenset(
     {
         ('argparse', 'Namespace'),
+        ('builtins', 'getattr'),
         ('mmengine.logging.history_buffer', 'HistoryBuffer'),
     }
 )
@@ -53,12 +56,17 @@ class CheckpointError(ValueError):
 class _Inert(SimpleNamespace):
     """Stands in for an object whose attributes nobody here needs."""
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__()
+
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
+        # The names of Python 2, which pickle protocol 2 and so torch.save still writes.
+        module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}.get(module, module)
         if (module, name) in ALLOWED_GLOBALS:
             return super().find_class(module, name)
-        if (module, name) in INERT_CLASSES:
+        if (module, name) in INERT:
             return _Inert
         raise CheckpointError(
             f'its pickle asks for {module}.{name}, which no checkpoint needs; it was not run'
@@ -93,6 +101,7 @@ def read_checkpoint(path: str | Path) -> object:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint')
     try:
+        _refuse_torchscript(path)
         return torch.load(path, map_location='cpu', pickle_module=_SafePickle, weights_only=False)
     except CheckpointError as error:
         raise CheckpointError(f'{path} was refused: {error}') from None
@@ -100,10 +109,24 @@ def read_checkpoint(path: str | Path) -> object:
         raise CheckpointError(f'{path} is damaged or no checkpoint: {error}') from error
 
 
+def _refuse_torchscript(path: Path) -> None:
+    """Refuse what ``torch.load`` would hand to TorchScript, past the unpickler above.
+
+    The archive is read by torch's own reader: another one might see other names in a crafted file.
+    """
+    with path.open('rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return
+    if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
+        raise CheckpointError('it is a TorchScript program, not weights; it was not run')
+
+
 def _fetch(path: str) -> Path:
     if not path.startswith(('http://', 'https://')):
         return Path(path)
-    cached = Path(torch.hub.get_dir()) / 'checkpoints' / path.rsplit('/', 1)[-1]
+    # Many a checkpoint is called latest.pth: the digest keeps those of two places apart.
+    name = f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{path.rsplit("/", 1)[-1]}'
+    cached = Path(torch.hub.get_dir()) / 'checkpoints' / name
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
         try:

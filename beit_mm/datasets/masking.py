@@ -1,6 +1,7 @@
 """Masks for masked image modeling: blocks (paper 2.3, Algorithm 1) and random patches."""
 
 import math
+from numbers import Integral
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -46,9 +47,9 @@ def blockwise_mask(
         ValueError: If the arguments cannot be met.
     """
     _check_budget(grid_size, num_masked)
-    if min_block < 1:
+    if not min_block >= 1:
         raise ValueError(f'min_block is {min_block}; a block has at least 1 patch')
-    if max_block is not None and max_block < min_block:
+    if max_block is not None and not max_block >= min_block:
         raise ValueError(f'max_block {max_block} is less than min_block {min_block}')
     if not 0 < aspect_ratio[0] <= aspect_ratio[1] < math.inf:
         raise ValueError(f'aspect_ratio is {aspect_ratio}; it must be 0 < smallest <= largest')
@@ -76,12 +77,17 @@ def blockwise_mask(
         else:
             if not exact:
                 break
-            left -= _top_up(mask, left, _draw_block(rng, min_block, largest, log_ratio), rng)
+            left -= _top_up(mask, largest, _draw_block(rng, min_block, largest, log_ratio), rng)
     return mask
 
 
 def _check_budget(grid_size: tuple[int, int], num_masked: int) -> None:
     height, width = grid_size
+    if not all(isinstance(number, Integral) for number in (height, width, num_masked)):
+        raise ValueError(
+            f'grid_size is {height} x {width} and num_masked is {num_masked}; all three must be '
+            'whole numbers'
+        )
     if height < 1 or width < 1:
         raise ValueError(f'grid_size is {height} x {width}; both must be at least 1')
     if not 0 <= num_masked <= height * width:

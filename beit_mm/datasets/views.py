@@ -1,8 +1,11 @@
 """One crop, two views: patches for the Transformer, pixels for the tokenizer (paper 2.1)."""
 
+import sys
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
@@ -19,16 +22,31 @@ RESAMPLING = {
 def _size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of a size that may be given as one number."""
     height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise ValueError(f'{name} is {height} x {width}; both must be at least 1')
+    if not all(isinstance(edge, Integral) and edge >= 1 for edge in (height, width)):
+        raise ValueError(f'{name} is {height} x {width}; both must be whole numbers from 1')
     return height, width
 
 
-def _range(name: str, limits: Sequence[float]) -> tuple[float, float]:
+def _range(name: str, limits: Sequence[float], bound: float) -> tuple[float, float]:
     smallest, largest = limits
-    if not 0 < smallest <= largest:
-        raise ValueError(f'{name} is {tuple(limits)}; it must be 0 < smallest <= largest')
+    if not 0 < smallest <= largest <= bound:
+        raise ValueError(
+            f'{name} is {tuple(limits)}; it must be 0 < smallest <= largest <= {bound:g}'
+        )
     return smallest, largest
+
+
+def _resample(crop: Image.Image | np.ndarray, size: tuple[int, int], interpolation: str):
+    """Resample an image to (height, width), antialiased, in the type that it has."""
+    method, (height, width) = RESAMPLING[interpolation], size
+    if isinstance(crop, Image.Image):
+        return crop.resize((width, height), method)
+    # Channel by channel: Pillow takes a fourth channel for transparency and knows no fifth.
+    planes = [
+        Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), method)
+        for plane in np.moveaxis(np.atleast_3d(crop), -1, 0)
+    ]
+    return np.stack(planes, axis=-1).reshape(height, width, *crop.shape[2:])
 
 
 @TRANSFORMS.register_module()
@@ -60,8 +78,8 @@ class TwoViewRandomResizedCrop(BaseTransform):
         second_interpolation: str = 'lanczos',
     ) -> None:
         self.sizes = _size('size', size), _size('second_size', second_size)
-        self.scale = _range('scale', scale)
-        self.ratio = _range('ratio', ratio)
+        self.scale = _range('scale', scale, bound=1)
+        self.ratio = _range('ratio', ratio, bound=sys.float_info.max)
         for name in (interpolation, second_interpolation):
             if name not in RESAMPLING:
                 raise ValueError(f'interpolation {name!r} is none of {", ".join(RESAMPLING)}')
@@ -69,16 +87,24 @@ class TwoViewRandomResizedCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Replace the image by two views of one random crop."""
-        is_array = isinstance(results['img'], np.ndarray)
-        image = Image.fromarray(results['img']) if is_array else results['img']
-        top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
-        # Cropping first keeps pixels outside the crop out of the resampling filter.
-        crop = image.crop((left, top, left + width, top + height))
-        views = [
-            crop.resize((width, height), RESAMPLING[interpolation])
-            for (height, width), interpolation in zip(self.sizes, self.interpolations, strict=True)
+        image = results['img']
+        if isinstance(image, np.ndarray):
+            # get_params reads the size alone; an expanded element has that size and no pixels.
+            size_only = torch.empty(1).expand(1, *image.shape[:2])
+            top, left, height, width = RandomResizedCrop.get_params(
+                size_only, self.scale, self.ratio
+            )
+            crop = image[top : top + height, left : left + width]
+        else:
+            # Pillow resamples palette images by the nearest pixel only.
+            image = image.convert('RGB') if image.mode == 'P' else image
+            top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
+            crop = image.crop((left, top, left + width, top + height))
+        # The crop is cut out before it is resampled: no pixel outside reaches the filter.
+        results['img'] = [
+            _resample(crop, size, interpolation)
+            for size, interpolation in zip(self.sizes, self.interpolations, strict=True)
         ]
-        results['img'] = [np.asarray(view) for view in views] if is_array else views
         results['img_shape'] = self.sizes[0]
         return results
 

@@ -1,6 +1,19 @@
-"""Training machinery that mmengine lacks: hooks, metrics, configuration checks."""
+"""Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
 
+from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
+from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
 from .metrics import MIMAccuracy, TokenizerMetric
 
-__all__ = ['DVAEAnnealingHook', 'GlobalBatchSizeHook', 'MIMAccuracy', 'TokenizerMetric']
+__all__ = [
+    'ConfigError',
+    'DVAEAnnealingHook',
+    'GlobalBatchSizeHook',
+    'MIMAccuracy',
+    'TokenizerMetric',
+    'add_common_arguments',
+    'build_runner',
+    'check_config',
+    'load_config',
+    'refuse_foreign_work_dir',
+]

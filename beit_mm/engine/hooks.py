@@ -5,6 +5,7 @@ import math
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
 
 from ..registry import HOOKS
 
@@ -62,13 +63,17 @@ class GlobalBatchSizeHook(Hook):
         global_batch_size: Images an optimizer step sees in all.
 
     Raises:
-        ValueError: In ``before_train``, if processes x batch size does not divide it.
+        ValueError: If it is less than 1; in ``before_train``, if processes x batch size does not
+            divide it, or if it takes accumulation in a loop that counts iterations, whose
+            schedules would then run ahead of the optimizer steps.
     """
 
     # Before the hooks that read the optimizer wrapper's state.
     priority = 'VERY_HIGH'
 
     def __init__(self, global_batch_size: int) -> None:
+        if global_batch_size < 1:
+            raise ValueError(f'global_batch_size is {global_batch_size}; it must be at least 1')
         self.global_batch_size = global_batch_size
 
     def before_train(self, runner) -> None:
@@ -83,6 +88,13 @@ class GlobalBatchSizeHook(Hook):
                 f'{self.global_batch_size / runner.world_size:g}'
             )
         accumulated = self.global_batch_size // at_once
+        if accumulated > 1 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError(
+                f'global_batch_size {self.global_batch_size} takes {accumulated} iterations of '
+                f'{at_once} images, but train_cfg.max_iters and the schedules count iterations; '
+                f'set train_dataloader.batch_size to {self.global_batch_size / runner.world_size:g}'
+                ', or scale lr and schedules and drop this hook'
+            )
         wrapper = runner.optim_wrapper
         wrapper._accumulative_counts = accumulated
         loop = runner.train_loop

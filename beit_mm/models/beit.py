@@ -282,10 +282,15 @@ class BEiT(BaseModule):
         """
         if not self.init_cfg:
             return
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
-            self.load_pretrained(self.init_cfg['checkpoint'])
-        else:
+        every = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+        others = [cfg for cfg in every if cfg['type'] != 'Pretrained']
+        if others:
+            self.init_cfg = others
             super().init_weights()
+        # Never through mmengine's own loader, which falls back to running the file's pickle.
+        for cfg in every:
+            if cfg['type'] == 'Pretrained':
+                self.load_pretrained(cfg['checkpoint'])
 
     def load_pretrained(self, path: str) -> None:
         """Load weights of a backbone, or the backbone of a whole model, from a file or URL.
@@ -297,7 +302,7 @@ class BEiT(BaseModule):
             path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
 
         Raises:
-            ValueError: If no tensor of the file belongs to this backbone.
+            ValueError: If no tensor of the file belongs to this backbone, or one has another size.
         """
         state_dict = load_state_dict(path)
         if any(name.startswith('backbone.') for name in state_dict):
@@ -306,7 +311,10 @@ class BEiT(BaseModule):
                 for name, tensor in state_dict.items()
                 if name.startswith('backbone.')
             }
-        missing, unused = self.load_state_dict(state_dict, strict=False)
+        try:
+            missing, unused = self.load_state_dict(state_dict, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f'{path} is of a backbone of another size: {error}') from None
         loaded = len(self.state_dict()) - len(missing)
         if not loaded:
             raise ValueError(f'{path}: none of its tensors belongs to a BEiT backbone')
@@ -340,6 +348,7 @@ class BEiT(BaseModule):
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.requires_grad_(False)
+            module.eval()
         if self.frozen_stages >= 0:
             for tokens in (self.cls_token, self.mask_token, self.pos_embed):
                 if tokens is not None:

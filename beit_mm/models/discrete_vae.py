@@ -166,7 +166,6 @@ class DiscreteVAE(BaseModel):
         in_channels: Channels of the images.
         with_decoder: Whether to hold the decoder; tokenizing alone does without.
         data_preprocessor: Config of a preprocessor that yields images in [0, 1].
-        init_cfg: Passed to mmengine.
 
     Attributes:
         temperature: Of the Gumbel-softmax relaxation.
@@ -183,9 +182,8 @@ class DiscreteVAE(BaseModel):
         in_channels: int = 3,
         with_decoder: bool = True,
         data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(data_preprocessor)
         self.vocab_size = vocab_size
         self.in_channels = in_channels
         self.stride = 2 ** (num_groups - 1)
@@ -196,9 +194,7 @@ class DiscreteVAE(BaseModel):
         self.decoder = build_decoder(*size, decoder_input) if with_decoder else None
 
     def init_weights(self) -> None:
-        """Nothing to do unless ``init_cfg`` asks: the constructor initialises as DALL-E does."""
-        if self.init_cfg:
-            super().init_weights()
+        """Nothing to do: the constructor initialises as DALL-E does."""
 
     def encode(self, images: Tensor) -> Tensor:
         """Logits over the vocabulary.

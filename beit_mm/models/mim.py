@@ -45,10 +45,15 @@ class MIMHead(BaseModule):
 
         Returns:
             ``loss``, and ``mim_acc``: per cent of the masked places whose token was predicted.
+
+        Raises:
+            ValueError: If no place of the batch is masked.
         """
         mask = mask.flatten(1)
-        logits = self(hidden[mask])
         targets = tokens.flatten(1)[mask]
+        if not len(targets):
+            raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
+        logits = self(hidden[mask])
         loss = F.cross_entropy(logits.float(), targets)
         accuracy = (logits.detach().argmax(dim=-1) == targets).float().mean() * 100
         return dict(loss=loss, mim_acc=accuracy)
@@ -70,7 +75,6 @@ class MaskedImageModeling(BaseModel):
         head: Config of a :class:`MIMHead`.
         data_preprocessor: Config of a preprocessor that yields ``inputs`` as two views: images
             for the backbone, normalised, and for the tokenizer, in [0, 1].
-        init_cfg: Passed to mmengine.
 
     Raises:
         ValueError: If head and target generator differ in the size of the vocabulary.
@@ -82,9 +86,8 @@ class MaskedImageModeling(BaseModel):
         target_generator: dict,
         head: dict,
         data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.target_generator = MODELS.build(target_generator)
         self.head = MODELS.build(head)
@@ -95,11 +98,8 @@ class MaskedImageModeling(BaseModel):
             )
 
     def init_weights(self) -> None:
-        """Load what the parts are configured to load; see :meth:`BEiT.init_weights`."""
-        if self.init_cfg:
-            super().init_weights()
-        else:
-            self.backbone.init_weights()
+        """Load what the backbone is configured to load; the parts have initialised themselves."""
+        self.backbone.init_weights()
 
     def forward(
         self,

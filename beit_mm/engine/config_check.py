@@ -1,0 +1,210 @@
+"""Find what cannot work in a config before anything is built or written."""
+
+import difflib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry, root
+
+from ..checkpoints.tokenizer import HOW_TO_GET_ONE
+
+# Which distribution brings a package, in the maintained stack and in the original one.
+DISTRIBUTIONS = {
+    'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
+    'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
+}
+MASK_GENERATORS = ('BlockwiseMaskGenerator', 'RandomMaskGenerator')
+
+
+class ConfigError(ValueError):
+    """A config that cannot work; the message names the key, what it is and what it must be."""
+
+
+def check_config(cfg: Config, mode: str) -> None:
+    """Check what can be known of a config before its parts are built.
+
+    Packages that its scopes need, every ``type``, the data folders, the tokenizer's file, and that
+    mask, backbone, tokenizer and head agree on the patch grid and the vocabulary.
+
+    Args:
+        cfg: A whole config, with command line options merged in.
+        mode: 'train' or 'test', which decides whose data must be there.
+
+    Raises:
+        ConfigError: On the first thing that is wrong.
+    """
+    _check_packages(cfg)
+    _check_types(cfg)
+    loaders = ('train_dataloader', 'val_dataloader') if mode == 'train' else ('test_dataloader',)
+    for name in loaders:
+        if cfg.get(name):
+            _check_data(name, cfg[name].dataset)
+    if _type_name(cfg.model) == 'MaskedImageModeling':
+        _check_pretraining(cfg, loaders)
+
+
+def _type_name(component: Mapping) -> str:
+    return str(component.get('type', '')).rpartition('.')[2]
+
+
+def _walk(value, key: str = '') -> Iterator[tuple[str, Mapping]]:
+    """Every dict with a ``type`` in a config, with its dotted key."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get('type'), str):
+            yield key, value
+        for name, child in value.items():
+            yield from _walk(child, f'{key}.{name}' if key else name)
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            yield from _walk(child, f'{key}[{index}]')
+
+
+def _check_packages(cfg: Config) -> None:
+    named = {'default_scope': cfg.get('default_scope') or 'mmengine'}
+    named |= {f'{key}.type': c['type'].partition('.')[0] for key, c in _walk(cfg.to_dict())}
+    for key, package in named.items():
+        if package in DISTRIBUTIONS and importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f'{key} needs the package {package}, which is not installed: '
+                f'pip install {DISTRIBUTIONS[package]}'
+            )
+
+
+def _registries() -> list[Registry]:
+    return [value for value in vars(root).values() if isinstance(value, Registry)]
+
+
+def _check_types(cfg: Config) -> None:
+    scope = cfg.get('default_scope') or 'mmengine'
+    registries = _registries()
+    with DefaultScope.overwrite_default_scope(scope):
+        for key, component in _walk(cfg.to_dict()):
+            name = component['type']
+            if not any(_find(registry, name) for registry in registries):
+                raise ConfigError(
+                    f'{key}.type is {name!r}, which is not registered{_did_you_mean(name)}'
+                )
+
+
+def _find(registry: Registry, name: str) -> bool:
+    with registry.switch_scope_and_registry(None) as scoped:
+        try:
+            return scoped.get(name) is not None
+        except (KeyError, RuntimeError, ImportError):
+            return False
+
+
+def _did_you_mean(name: str) -> str:
+    known = {
+        f'{scope}.{module}' if scope == 'beit_mm' else module
+        for registry in _registries()
+        for scope, child in registry.children.items()
+        for module in child.module_dict
+    }
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean {close[0]!r}?' if close else ''
+
+
+def _check_data(name: str, dataset: Mapping) -> None:
+    """The folder and the annotation file of a data set are there."""
+    if 'dataset' in dataset:
+        return _check_data(f'{name}.dataset', dataset['dataset'])
+    folder = dataset.get('data_root') or ''
+    key = f'{name}.dataset.data_root'
+    prefix = dataset.get('data_prefix') or ''
+    if isinstance(prefix, str) and prefix:
+        folder = str(Path(folder, prefix))
+        key = f'{name}.dataset.data_root/data_prefix'
+    if folder and '://' not in folder and not Path(folder).is_dir():
+        raise ConfigError(
+            f'{key} is {folder!r}, and there is no such folder; put the images there or set '
+            f'--cfg-options {name}.dataset.data_root=...'
+        )
+    annotations = dataset.get('ann_file') or ''
+    path = Path(dataset.get('data_root') or '', annotations)
+    if annotations and '://' not in str(path) and not path.is_file():
+        raise ConfigError(f'{name}.dataset.ann_file is {str(path)!r}, and there is no such file')
+    return None
+
+
+def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
+    backbone, generator, head = (
+        cfg.model[part] for part in ('backbone', 'target_generator', 'head')
+    )
+    grid = _grid('model.backbone', backbone)
+    for name in loaders:
+        for index, transform in enumerate(_pipeline(cfg, name)):
+            key = f'{name}.dataset.pipeline[{index}]'
+            if _type_name(transform) in MASK_GENERATORS:
+                _check_mask(key, transform, grid, backbone)
+            elif _type_name(transform) == 'TwoViewRandomResizedCrop':
+                _check_views(key, transform, grid, backbone, generator)
+    if _type_name(generator) == 'DVAETargetGenerator':
+        _check_tokenizer(cfg, generator, head)
+
+
+def _pipeline(cfg: Config, loader: str) -> list[Mapping]:
+    dataset = (cfg.get(loader) or {}).get('dataset', {})
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset.get('pipeline', [])
+
+
+def _pair(size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _grid(key: str, backbone: Mapping) -> tuple[int, int]:
+    size, patch = _pair(backbone.get('img_size', 224)), _pair(backbone.get('patch_size', 16))
+    if size[0] % patch[0] or size[1] % patch[1]:
+        raise ConfigError(
+            f'{key}.img_size is {size[0]} x {size[1]}; it must be a multiple of patch_size, '
+            f'{patch[0]} x {patch[1]}'
+        )
+    return size[0] // patch[0], size[1] // patch[1]
+
+
+def _check_mask(key: str, transform: Mapping, grid: tuple, backbone: Mapping) -> None:
+    given = tuple(transform.get('grid_size', (14, 14)))
+    if given != grid:
+        raise ConfigError(
+            f'{key}.grid_size is {given}; it must be img_size / patch_size of model.backbone, '
+            f'{backbone.get("img_size", 224)} / {backbone.get("patch_size", 16)} = {grid}'
+        )
+
+
+def _check_views(
+    key: str, transform: Mapping, grid: tuple, backbone: Mapping, generator: Mapping
+) -> None:
+    size, wanted = _pair(transform.get('size', 224)), _pair(backbone.get('img_size', 224))
+    if size != wanted:
+        raise ConfigError(f'{key}.size is {size}; it must be model.backbone.img_size, {wanted}')
+    stride = 2 ** (generator.get('tokenizer', {}).get('num_groups', 4) - 1)
+    second = _pair(transform.get('second_size', 112))
+    wanted = grid[0] * stride, grid[1] * stride
+    if _type_name(generator) == 'DVAETargetGenerator' and second != wanted:
+        raise ConfigError(
+            f'{key}.second_size is {second}; it must be {wanted}: the mask has {grid[0]} x '
+            f'{grid[1]} places, and a token of the tokenizer stands for {stride} x {stride} pixels'
+        )
+
+
+def _check_tokenizer(cfg: Config, generator: Mapping, head: Mapping) -> None:
+    vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
+    if head.get('vocab_size') != vocab_size:
+        raise ConfigError(
+            f'model.head.vocab_size is {head.get("vocab_size")}; it must be '
+            f'model.target_generator.tokenizer.vocab_size, {vocab_size}'
+        )
+    key = 'model.target_generator.checkpoint'
+    checkpoint = generator.get('checkpoint')
+    if checkpoint is None:
+        if not (cfg.get('load_from') or cfg.get('resume')):
+            raise ConfigError(
+                f'{key} is None, so the tokens would be those of random weights; it must be a '
+                f'file or URL. {HOW_TO_GET_ONE}'
+            )
+    elif '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise ConfigError(f'{key} is {checkpoint!r}, and there is no such file. {HOW_TO_GET_ONE}')

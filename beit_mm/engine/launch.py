@@ -1,0 +1,96 @@
+"""From the command line to a Runner: what OpenMMLab's tools do, on machines without GPUs too."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .config_check import ConfigError, check_config
+
+# The environment variables in which each launcher says who a process is, in torch's terms.
+RANK_VARIABLES = {
+    'mpi': {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+            'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'},
+    'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
+}  # fmt: skip
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and testing share."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings of the config to override, such as train_dataloader.batch_size=64',
+    )
+    # Older launchers pass the rank as an argument, torchrun as an environment variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the common arguments; the options come last and win."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def build_runner(cfg: Config, mode: str) -> Runner:
+    """Check a config and build its Runner.
+
+    Args:
+        cfg: A whole config.
+        mode: 'train' or 'test'.
+
+    Raises:
+        ConfigError: If the config cannot work; see :func:`check_config`.
+    """
+    check_config(cfg, mode)
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        _join_cpu_group(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _join_cpu_group(cfg: Config) -> None:
+    """Join the processes by gloo, where mmengine knows NVIDIA's devices only.
+
+    The Runner leaves a process group alone that is there already; DDP must then be told that a
+    process has no device of its own.
+    """
+    for variable, source in RANK_VARIABLES.get(cfg.launcher, {}).items():
+        os.environ[variable] = os.environ[source]
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def refuse_foreign_work_dir(cfg: Config) -> None:
+    """Keep a new run from overwriting another run's checkpoints.
+
+    Raises:
+        ConfigError: If the work directory holds a run's checkpoints and this run does not resume.
+    """
+    if Path(cfg.work_dir, 'last_checkpoint').is_file() and not cfg.get('resume'):
+        raise ConfigError(
+            f'work_dir is {cfg.work_dir!r}, which holds the checkpoints of another run: add '
+            '--resume to go on with it, or choose another --work-dir'
+        )

@@ -1,0 +1,92 @@
+"""Quickstart, stage 3: fine-tune the pre-trained BEiT on a hundred labels.
+
+python tools/train.py configs/quickstart/finetune.py
+"""
+
+_base_ = ['./_base_.py']
+
+data_root = {{_base_.data_root}}
+image_size = {{_base_.image_size}}
+num_classes = 10
+max_iters = 300
+
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='beit_mm.BEiT',
+        arch=dict(embed_dims=96, num_layers=6, num_heads=3, feedforward_channels=384),
+        img_size=image_size,
+        patch_size=4,
+        drop_path_rate=0.1,
+        out_type='avg_featmap',
+        use_rel_pos_bias=True,
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/quickstart/pretrained.pth'),
+    ),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=num_classes,
+        in_channels=96,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+    ),
+    data_preprocessor=dict(
+        num_classes=num_classes,
+        mean=[127.5, 127.5, 127.5],
+        std=[127.5, 127.5, 127.5],
+        to_rgb=False,
+    ),
+)
+
+train_dataloader = dict(
+    batch_size=50,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='train',
+        ann_file='few_labels.txt',
+        pipeline=[
+            *_base_.load_image,
+            dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.6, 1.0)),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='val',
+        pipeline=[
+            *_base_.load_image,
+            dict(type='torchvision/Resize', size=(image_size, image_size)),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_evaluator = val_evaluator
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+val_cfg = dict()
+test_cfg = dict()
+
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=max_iters // 10),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=max_iters // 10,
+        T_max=max_iters - max_iters // 10,
+        eta_min=1e-5,
+    ),
+]

@@ -1,0 +1,8 @@
+"""Quickstart, stage 4: the network of stage 3 on the same labels, from scratch.
+
+python tools/train.py configs/quickstart/scratch.py
+"""
+
+_base_ = ['./finetune.py']
+
+model = dict(backbone=dict(init_cfg=None))

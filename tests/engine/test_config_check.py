@@ -1,0 +1,145 @@
+"""What a wrong config gets: one line, before the first step, that names the key and the remedy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from beit_mm.engine import ConfigError, check_config
+from beit_mm.models import DiscreteVAE
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    """The quickstart's pre-training with its data and tokenizer in place."""
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/pretrain.py')
+    for split in ('train', 'val'):
+        (tmp_path / split).mkdir()
+    for loader in ('train_dataloader', 'val_dataloader'):
+        cfg[loader].dataset.data_root = str(tmp_path)
+    tokenizer = dict(cfg.model.target_generator.tokenizer)
+    tokenizer.pop('type')
+    torch.save(DiscreteVAE(**tokenizer).state_dict(), tmp_path / 'tokenizer.pth')
+    cfg.model.target_generator.checkpoint = str(tmp_path / 'tokenizer.pth')
+    return cfg
+
+
+def pipeline_step(cfg, suffix):
+    """Index and config of the training transform whose type ends so."""
+    steps = cfg.train_dataloader.dataset.pipeline
+    return next((i, step) for i, step in enumerate(steps) if step.type.endswith(suffix))
+
+
+def refusal(cfg, mode='train') -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_config(cfg, mode)
+    return str(caught.value)
+
+
+def test_a_good_config_passes(cfg):
+    check_config(cfg, 'train')
+
+
+def test_mask_grid_must_be_the_patch_grid(cfg):
+    index, step = pipeline_step(cfg, 'MaskGenerator')
+    step.grid_size = (7, 9)
+    message = refusal(cfg)
+    assert f'train_dataloader.dataset.pipeline[{index}].grid_size is (7, 9)' in message
+    assert 'img_size / patch_size' in message
+
+
+def test_second_view_must_give_one_token_a_patch(cfg):
+    index, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
+    step.second_size = 24
+    message = refusal(cfg)
+    assert f'pipeline[{index}].second_size is (24, 24)' in message
+    assert 'it must be (16, 16)' in message
+
+
+def test_first_view_must_be_the_backbones_size(cfg):
+    _, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
+    step.size = 64
+    assert 'size is (64, 64); it must be model.backbone.img_size, (32, 32)' in refusal(cfg)
+
+
+def test_head_and_tokenizer_must_share_the_vocabulary(cfg):
+    cfg.model.head.vocab_size = 100
+    message = refusal(cfg)
+    assert 'model.head.vocab_size is 100' in message
+    assert 'model.target_generator.tokenizer.vocab_size, 128' in message
+
+
+def test_image_must_divide_into_patches(cfg):
+    cfg.model.backbone.img_size = 30
+    assert 'model.backbone.img_size is 30 x 30; it must be a multiple' in refusal(cfg)
+
+
+def test_missing_data_folder(cfg):
+    cfg.train_dataloader.dataset.data_root = '/no/such/folder'
+    message = refusal(cfg)
+    assert "train_dataloader.dataset.data_root/data_prefix is '/no/such/folder/train'" in message
+    assert '--cfg-options train_dataloader.dataset.data_root=' in message
+
+
+def test_missing_annotation_file(cfg):
+    cfg.train_dataloader.dataset.ann_file = 'nobody.txt'
+    assert 'train_dataloader.dataset.ann_file is' in refusal(cfg)
+
+
+@pytest.mark.parametrize('checkpoint', ['/no/such/tokenizer.pth', None])
+def test_missing_tokenizer_says_where_to_get_one(cfg, checkpoint):
+    cfg.model.target_generator.checkpoint = checkpoint
+    message = refusal(cfg)
+    assert f'model.target_generator.checkpoint is {checkpoint!r}' in message
+    assert 'dalle_encoder.pth' in message
+    assert 'configs/dvae_train.py' in message
+
+
+def test_unknown_type_is_named_with_a_suggestion(cfg):
+    cfg.model.backbone.type = 'beit_mm.BEit'
+    message = refusal(cfg)
+    assert "model.backbone.type is 'beit_mm.BEit', which is not registered" in message
+    assert "did you mean 'beit_mm.BEiT'?" in message
+
+
+def test_missing_package_is_named_with_its_distribution(cfg, monkeypatch):
+    find_spec = __import__('importlib.util').util.find_spec
+    monkeypatch.setattr(
+        'importlib.util.find_spec', lambda name: None if name == 'mmseg' else find_spec(name)
+    )
+    cfg.model.head.type = 'mmseg.FCNHead'
+    assert 'model.head.type needs the package mmseg' in refusal(cfg)
+    assert 'pip install onedl-mmsegmentation' in refusal(cfg)
+
+
+def test_the_command_line_prints_one_line_and_writes_nothing(tmp_path):
+    """Without data the tool stops with its message alone, no traceback and no work directory."""
+    work_dir = tmp_path / 'run'
+    result = subprocess.run(
+        [sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/quickstart/dvae.py',
+         '--work-dir', work_dir],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert 'train_dataloader.dataset.data_root/data_prefix is' in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert not work_dir.exists()
+
+
+def test_a_work_directory_of_another_run_is_left_alone(tmp_path):
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    (work_dir / 'last_checkpoint').write_text('epoch_3.pth')
+    result = subprocess.run(
+        [sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/quickstart/dvae.py',
+         '--work-dir', work_dir],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert '--resume' in result.stderr
+    assert [path.name for path in work_dir.iterdir()] == ['last_checkpoint']

@@ -1,0 +1,175 @@
+"""The frozen tokenizer: nothing to optimise, float32 always, and its checkpoints."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from mmpretrain.models.selfsup.cae import DALLEEncoder
+from torch import nn
+
+from beit_mm.checkpoints import CheckpointError
+from beit_mm.models import DiscreteVAE, DVAETargetGenerator
+
+SIZE = dict(vocab_size=64, hidden=8, decoder_input=8)
+
+
+def random_tokenizer(seed=0, **changes):
+    torch.manual_seed(seed)
+    tokenizer = DiscreteVAE(**{**SIZE, **changes})
+    with torch.no_grad():
+        for name, parameter in tokenizer.named_parameters():
+            if name.endswith('bias'):
+                parameter.normal_(std=0.2)
+        # At random weights one token wins everywhere; equal ids would then say little.
+        logits = tokenizer.encode(random_images())
+        tokenizer.encoder.output.conv.bias.sub_(logits.mean((0, 2, 3)))
+    return tokenizer
+
+
+def random_images(batch=2, size=(32, 48)):
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def config(**changes):
+    return dict(type='beit_mm.DiscreteVAE', **{**SIZE, **changes})
+
+
+def test_targets_are_the_tokens_of_the_tokenizer():
+    generator = DVAETargetGenerator(random_tokenizer())
+    ids = generator(random_images())
+    assert ids.shape == (2, 4, 6)
+    assert ids.dtype == torch.int64
+    assert len(ids.unique()) > 10
+    assert ids.equal(random_tokenizer().tokenize(random_images()))
+    assert generator.vocab_size == 64
+    assert generator.stride == 8
+
+
+def test_it_holds_no_parameter_and_saves_every_weight():
+    tokenizer = random_tokenizer(with_decoder=False)
+    weights = {f'tokenizer.{name}': tensor for name, tensor in tokenizer.state_dict().items()}
+    generator = DVAETargetGenerator(tokenizer)
+    assert list(generator.parameters()) == []
+    state = generator.state_dict()
+    assert state.keys() == weights.keys()
+    for name, tensor in state.items():
+        assert tensor.equal(weights[name]), name
+        assert not tensor.requires_grad
+
+
+def test_its_state_loads_into_another():
+    first = DVAETargetGenerator(random_tokenizer(seed=0))
+    second = DVAETargetGenerator(random_tokenizer(seed=5))
+    images = random_images()
+    assert not first(images).equal(second(images))
+    second.load_state_dict(first.state_dict())
+    assert first(images).equal(second(images))
+
+
+def test_it_stays_in_eval_mode_within_a_model_in_training():
+    model = nn.ModuleDict(dict(target_generator=DVAETargetGenerator(random_tokenizer())))
+    tokenizer = model['target_generator'].tokenizer
+    assert not any(module.training for module in tokenizer.modules())
+    for mode in (True, False, True):
+        model.train(mode)
+        assert model['target_generator'].training == mode
+        assert not any(module.training for module in tokenizer.modules())
+
+
+def test_no_graph_leads_into_it():
+    generator = DVAETargetGenerator(random_tokenizer())
+    seen = []
+    generator.tokenizer.encoder.output.conv.register_forward_hook(
+        lambda module, inputs, output: seen.append((output.requires_grad, output.grad_fn))
+    )
+    generator(random_images().requires_grad_())
+    assert seen == [(False, None)]
+
+
+def test_its_weights_move_with_the_model():
+    model = nn.ModuleDict(dict(target_generator=DVAETargetGenerator(random_tokenizer())))
+    model.to(torch.float64)
+    assert {t.dtype for t in model.state_dict().values()} == {torch.float64}
+    model.to('meta')
+    assert {t.device.type for t in model.state_dict().values()} == {'meta'}
+
+
+def test_it_runs_in_float32_under_autocast():
+    # A large vocabulary over few channels puts likely tokens close together.
+    generator = DVAETargetGenerator(random_tokenizer(vocab_size=2048))
+    images = random_images(size=(64, 64))
+    expected = generator(images)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        # Unless half precision changes some tokens, the comparison says nothing.
+        assert not generator.tokenizer.tokenize(images).equal(expected)
+        assert generator(images).equal(expected)
+        assert torch.is_autocast_enabled('cpu')
+
+
+def test_half_precision_images_are_read_in_float32():
+    generator = DVAETargetGenerator(random_tokenizer())
+    images = random_images().bfloat16()
+    assert generator(images).equal(random_tokenizer().tokenize(images.float()))
+
+
+def test_a_config_builds_it_without_the_decoder():
+    generator = MODELS.build(dict(type='beit_mm.DVAETargetGenerator', tokenizer=config()))
+    assert type(generator) is DVAETargetGenerator
+    assert generator.tokenizer.decoder is None
+    with_decoder = DVAETargetGenerator(config(with_decoder=True))
+    assert with_decoder.tokenizer.decoder is not None
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'target_generator.tokenizer.'])
+def test_it_loads_a_checkpoint_of_this_project(tmp_path, prefix):
+    tokenizer = random_tokenizer(seed=5)
+    weights = {prefix + name: tensor for name, tensor in tokenizer.state_dict().items()}
+    path = str(tmp_path / 'dvae.pth')
+    torch.save(dict(state_dict=weights, meta=dict(iter=1)), path)
+    generator = DVAETargetGenerator(config(), checkpoint=path)
+    assert generator(random_images()).equal(tokenizer.tokenize(random_images()))
+    for name, tensor in generator.tokenizer.state_dict().items():
+        assert tensor.equal(tokenizer.state_dict()[name]), name
+    generator.init_weights()
+    assert generator(random_images()).equal(tokenizer.tokenize(random_images()))
+
+
+def test_it_loads_the_encoder_that_mmpretrain_publishes(tmp_path):
+    torch.manual_seed(5)
+    peer = DALLEEncoder(n_hid=8, vocab_size=64)
+    with torch.no_grad():
+        logits = peer(0.8 * random_images() + 0.1)
+        peer.blocks.output.conv.b.sub_(logits.mean((0, 2, 3)))
+    assert 'blocks.group_1.block_1.res_path.conv_1.w' in peer.state_dict()
+    path = str(tmp_path / 'dalle_encoder.pth')
+    torch.save(peer.state_dict(), path)
+    generator = DVAETargetGenerator(config(), checkpoint=path)
+    images = random_images()
+    assert len(generator(images).unique()) > 10
+    assert generator(images).equal(peer(0.8 * images + 0.1).argmax(1))
+
+
+def test_a_missing_file_is_reported_with_how_to_get_one(tmp_path):
+    path = str(tmp_path / 'missing.pth')
+    with pytest.raises(FileNotFoundError) as error:
+        DVAETargetGenerator(config(), checkpoint=path)
+    message = str(error.value)
+    assert path in message
+    assert 'dalle_encoder.pth' in message
+    assert 'tools/train.py configs/dvae_train.py' in message
+
+
+@pytest.mark.parametrize(
+    'changes', [dict(vocab_size=32), dict(hidden=16), dict(num_groups=3), dict(blocks_per_group=1)]
+)
+def test_a_tokenizer_of_another_size_is_refused_by_name(tmp_path, changes):
+    path = str(tmp_path / 'dvae.pth')
+    torch.save(dict(state_dict=random_tokenizer(**changes).state_dict()), path)
+    with pytest.raises(ValueError, match=r'dvae\.pth.*model\.target_generator\.tokenizer'):
+        DVAETargetGenerator(config(), checkpoint=path)
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused_by_name(tmp_path):
+    path = str(tmp_path / 'backbone.pth')
+    torch.save(dict(state_dict={'backbone.cls_token': torch.zeros(3)}), path)
+    with pytest.raises(CheckpointError, match=r'backbone\.pth holds no image tokenizer'):
+        DVAETargetGenerator(config(), checkpoint=path)

@@ -1,0 +1,228 @@
+"""BEiT in minutes: train a tokenizer, pre-train, fine-tune, and train the same from scratch.
+
+Without --data it uses the handwritten digits that ship inside scikit-learn, with it any folder of
+class folders. Each stage is one run of tools/train.py; the commands are printed.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from PIL import Image, ImageOps
+
+from beit_mm.checkpoints import load_state_dict
+from beit_mm.visualization import draw_reconstructions, hide_patches
+
+CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'quickstart'
+IMAGE_SIZE = 32
+IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.webp'}
+# Enough to learn from in minutes; more images would only cost time to read.
+MOST_TRAIN, MOST_VAL = 4000, 1000
+LABELS_PER_CLASS = 10
+
+# A sample: class name, name of the picture file to write, and how to get the picture.
+
+
+def digit_samples() -> dict[str, list[tuple]]:
+    """scikit-learn's digits: 1,797 grey images of 8 x 8, every fifth for validation."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    samples = {'train': [], 'val': []}
+    for index, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
+        split = 'val' if index % 5 == 4 else 'train'
+        samples[split].append((str(digit), f'{index:04d}.png', image))
+    return samples
+
+
+def folder_samples(folder: Path) -> dict[str, list[tuple]]:
+    """Images of class folders, split by ``train`` and ``val`` folders or else four to one."""
+    rng = random.Random(0)
+    samples = {}
+    if (folder / 'train').is_dir() and (folder / 'val').is_dir():
+        for split in ('train', 'val'):
+            samples[split] = _class_folders(folder / split)
+            rng.shuffle(samples[split])
+    else:
+        every = _class_folders(folder)
+        rng.shuffle(every)
+        samples = {'train': every[len(every) // 5 :], 'val': every[: len(every) // 5]}
+    return {'train': samples['train'][:MOST_TRAIN], 'val': samples['val'][:MOST_VAL]}
+
+
+def _class_folders(folder: Path) -> list[tuple]:
+    files = sorted(p for p in folder.glob('*/**/*') if p.suffix.lower() in IMAGE_ENDINGS)
+    classes = {path.relative_to(folder).parts[0] for path in files}
+    if len(classes) < 2:
+        sys.exit(f'{folder}: needs images in at least two class folders, found {len(classes)}')
+    return [
+        (path.relative_to(folder).parts[0], f'{index:06d}.png', path)
+        for index, path in enumerate(files)
+    ]
+
+
+def write_class_folders(samples: dict[str, list[tuple]], target: Path) -> None:
+    """Write square thumbnails into class folders, where stock datasets find them."""
+    shutil.rmtree(target, ignore_errors=True)
+    for split, rows in samples.items():
+        for class_name, file_name, source in rows:
+            image = Image.open(source) if isinstance(source, Path) else source
+            thumbnail = ImageOps.fit(
+                ImageOps.exif_transpose(image).convert('RGB'),
+                (IMAGE_SIZE, IMAGE_SIZE),
+                Image.Resampling.BICUBIC,
+            )
+            path = target / split / class_name / file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            thumbnail.save(path)
+
+
+def write_few_labels(samples: list[tuple], target: Path, seed: int) -> int:
+    """Write the annotation file of a few labels a class, drawn by the seed; return how many."""
+    rng = random.Random(seed)
+    by_class = {}
+    for class_name, file_name, _ in samples:
+        by_class.setdefault(class_name, []).append(file_name)
+    lines = [
+        f'{class_name}/{file_name} {label}\n'
+        for label, (class_name, names) in enumerate(sorted(by_class.items()))
+        for file_name in sorted(rng.sample(names, min(LABELS_PER_CLASS, len(names))))
+    ]
+    target.write_text(''.join(lines))
+    return len(lines)
+
+
+def run_stage(number: int, title: str, config: str, work_dir: Path, options: dict) -> Path:
+    """Run one stage as a user would, and return its last checkpoint."""
+    command = [
+        'tools/train.py', f'configs/quickstart/{config}.py', '--work-dir', str(work_dir),
+        '--cfg-options', *(f'{key}={value}' for key, value in options.items()),
+    ]  # fmt: skip
+    print(f'\n[{number}/4] {title}\npython {" ".join(command)}', flush=True)
+    command[:2] = [str(CONFIGS.parent.parent / part) for part in command[:2]]
+    subprocess.run([sys.executable, *command], check=True)
+    return Path((work_dir / 'last_checkpoint').read_text().strip())
+
+
+def last_metric(work_dir: Path, name: str) -> float:
+    """The newest value of a metric in a run's log."""
+    log = max(work_dir.glob('*/vis_data/scalars.json'))
+    values = [json.loads(line).get(name) for line in log.read_text().splitlines()]
+    return [value for value in values if value is not None][-1]
+
+
+@torch.no_grad()
+def picture(pretrained: Path, tokenizer: Path, data: Path, options: dict, target: Path) -> None:
+    """Draw eight validation images as the tokenizer and the pre-trained BEiT see them."""
+    configs = {name: Config.fromfile(CONFIGS / f'{name}.py') for name in ('dvae', 'pretrain')}
+    cfg = configs['pretrain']
+    init_default_scope(cfg.default_scope)
+    cfg.model.target_generator.checkpoint = str(tokenizer)
+    cfg.val_dataloader.dataset.data_root = str(data)
+    cfg.val_dataloader.batch_size = 8
+    cfg.val_dataloader.sampler.shuffle = True
+    np.random.seed(options['randomness.seed'])
+    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+
+    dvae = MODELS.build(configs['dvae'].model).eval()
+    dvae.load_state_dict(load_state_dict(tokenizer))
+    mim = MODELS.build(cfg.model).eval()
+    mim.load_state_dict(load_state_dict(pretrained))
+    inputs = mim.data_preprocessor(batch)
+    mask = torch.stack([sample.mask for sample in inputs['data_samples']])
+    tokens = dvae.tokenize(inputs['inputs'][1])
+    predicted = mim(inputs['inputs'], inputs['data_samples'], mode='predict')
+    images = batch['inputs'][0].float() / 255
+    rows = {
+        'original': images,
+        'masked input': hide_patches(images, mask),
+        "tokenizer's\nreconstruction": dvae.decode(tokens),
+        'from predicted\ntokens': dvae.decode(torch.where(mask, predicted, tokens)),
+    }
+    draw_reconstructions(rows, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--data', type=Path, help='folder of class folders; default: digits')
+    parser.add_argument('--seed', type=int, default=0, help='decides everything random')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'))
+    parser.add_argument(
+        '--speedup', type=int, default=1, help='divide the iterations by this, for a dry run'
+    )
+    args = parser.parse_args()
+    start = time.time()
+    data, runs = args.out / 'data', args.out / time.strftime('%Y%m%d_%H%M%S')
+
+    samples = folder_samples(args.data) if args.data else digit_samples()
+    write_class_folders(samples, data)
+    num_labels = write_few_labels(samples['train'], data / 'few_labels.txt', args.seed)
+    num_classes = len({class_name for class_name, _, _ in samples['train']})
+    print(f'{len(samples["train"])} training and {len(samples["val"])} validation images of '
+          f'{num_classes} classes, {num_labels} labels, in {data}')  # fmt: skip
+
+    def stage(number: int, title: str, config: str, **options) -> Path:
+        iterations = Config.fromfile(CONFIGS / f'{config}.py').max_iters // args.speedup
+        options = {
+            'randomness.seed': args.seed,
+            'train_dataloader.dataset.data_root': data,
+            'val_dataloader.dataset.data_root': data,
+            **options,
+        }
+        if args.speedup > 1:
+            options |= {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations}
+        return run_stage(number, title, config, runs / config, options)
+
+    checkpoint = stage(1, 'Train an image tokenizer', 'dvae')
+    tokenizer = shutil.copy(checkpoint, args.out / 'tokenizer.pth')
+    checkpoint = stage(
+        2, 'Pre-train BEiT on masked images, without labels', 'pretrain',
+        **{'model.target_generator.checkpoint': tokenizer},
+    )  # fmt: skip
+    pretrained = shutil.copy(checkpoint, args.out / 'pretrained.pth')
+    classes = {'model.head.num_classes': num_classes}
+    stage(
+        3, f'Fine-tune it on {num_labels} labels', 'finetune', **classes,
+        **{'model.backbone.init_cfg.checkpoint': pretrained},
+    )  # fmt: skip
+    stage(4, f'Train the same network from scratch on the same {num_labels} labels', 'scratch',
+          **classes)  # fmt: skip
+
+    options = {'randomness.seed': args.seed}
+    picture(pretrained, tokenizer, data, options, args.out / 'reconstructions.png')
+    report = dict(
+        scratch_top1=last_metric(runs / 'scratch', 'accuracy/top1'),
+        pretrained_top1=last_metric(runs / 'finetune', 'accuracy/top1'),
+        mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
+        codes_used=last_metric(runs / 'dvae', 'tokenizer/codes_used'),
+        vocab_size=Config.fromfile(CONFIGS / 'dvae.py').model.vocab_size,
+        seconds=round(time.time() - start, 1),
+    )
+    (args.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+    print_report(report, num_labels, args.out)
+
+
+def print_report(report: dict, num_labels: int, out: Path) -> None:
+    """The table that the quickstart ends with."""
+    gain = report['pretrained_top1'] - report['scratch_top1']
+    print(f"""
+tokenizer          {report['codes_used']} of {report['vocab_size']} visual tokens in use
+masked images      {report['mim_acc']:.1f} % of the hidden tokens predicted
+{num_labels} labels, from scratch    {report['scratch_top1']:.1f} % top-1
+{num_labels} labels, pre-trained     {report['pretrained_top1']:.1f} % top-1   ({gain:+.1f} points)
+{report['seconds']:.0f} seconds in all; {out}/report.json, {out}/reconstructions.png""")
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,37 @@
+"""Evaluate a checkpoint on a config's test data, with the config's metrics."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import dump
+
+from beit_mm.engine import ConfigError, add_common_arguments, build_runner, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE', help='write the metrics to a .json or .pkl file')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    try:
+        if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+            raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
+        runner = build_runner(cfg, mode='test')
+    except ConfigError as error:
+        sys.exit(f'{args.config}: {error}')
+    metrics = runner.test()
+    if args.out and is_main_process():
+        dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

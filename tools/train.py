@@ -1,0 +1,47 @@
+"""Train what a config describes: a tokenizer, a pre-training run, a classifier, a segmenter."""
+
+import argparse
+import sys
+
+from beit_mm.engine import (
+    ConfigError,
+    add_common_arguments,
+    build_runner,
+    load_config,
+    refuse_foreign_work_dir,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without one, from the newest in the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    try:
+        refuse_foreign_work_dir(cfg)
+        runner = build_runner(cfg, mode='train')
+    except ConfigError as error:
+        sys.exit(f'{args.config}: {error}')
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
