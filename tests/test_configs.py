@@ -124,7 +124,7 @@ def test_pretraining_decays_matrices_alone():
     names = {id(parameter): name for name, parameter in backbone.named_parameters()}
     decayed = {
         names[id(parameter)]
-        for group in optim_wrapper.param_groups
+        for group in optim_wrapper.optimizer.param_groups
         for parameter in group['params']
         if group['weight_decay'] > 0
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, Registry, root
+from mmengine.registry import Registry, root
 
 from ..checkpoints.tokenizer import HOW_TO_GET_ONE
 
@@ -78,22 +78,20 @@ def _registries() -> list[Registry]:
 
 def _check_types(cfg: Config) -> None:
     scope = cfg.get('default_scope') or 'mmengine'
-    registries = _registries()
-    with DefaultScope.overwrite_default_scope(scope):
-        for key, component in _walk(cfg.to_dict()):
-            name = component['type']
-            if not any(_find(registry, name) for registry in registries):
-                raise ConfigError(
-                    f'{key}.type is {name!r}, which is not registered{_did_you_mean(name)}'
-                )
+    registries = [registry.children.get(scope, registry) for registry in _registries()]
+    for key, component in _walk(cfg.to_dict()):
+        name = component['type']
+        if not any(_find(registry, name) for registry in registries):
+            raise ConfigError(
+                f'{key}.type is {name!r}, which is not registered{_did_you_mean(name)}'
+            )
 
 
 def _find(registry: Registry, name: str) -> bool:
-    with registry.switch_scope_and_registry(None) as scoped:
-        try:
-            return scoped.get(name) is not None
-        except (KeyError, RuntimeError, ImportError):
-            return False
+    try:
+        return registry.get(name) is not None
+    except (KeyError, RuntimeError, ImportError):
+        return False
 
 
 def _did_you_mean(name: str) -> str:

@@ -1,38 +1,34 @@
-"""Quickstart, stage 3: fine-tune the pre-trained BEiT on a hundred labels.
+"""Quickstart, stage 3: fine-tune the pre-trained BEiT on ten labels a class.
 
-python tools/train.py configs/quickstart/finetune.py
+    python tools/train.py configs/quickstart/finetune.py
+
+Takes stage 2's weights. Expected on the digits (seed 0, measured here): FINETUNE_FIGURES.
 """
 
 _base_ = ['./_base_.py']
 
-data_root = {{_base_.data_root}}
-image_size = {{_base_.image_size}}
+size = {{_base_.image_size}}
 num_classes = 10
-max_iters = 300
+max_iters = 800
+warmup_iters = 80
 
 model = dict(
     type='ImageClassifier',
     backbone=dict(
-        type='beit_mm.BEiT',
-        arch=dict(embed_dims=96, num_layers=6, num_heads=3, feedforward_channels=384),
-        img_size=image_size,
-        patch_size=4,
         drop_path_rate=0.1,
         out_type='avg_featmap',
         use_rel_pos_bias=True,
         init_cfg=dict(type='Pretrained', checkpoint='work_dirs/quickstart/pretrained.pth'),
+        **_base_.backbone,
     ),
     head=dict(
         type='LinearClsHead',
         num_classes=num_classes,
-        in_channels=96,
+        in_channels=64,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
     ),
     data_preprocessor=dict(
-        num_classes=num_classes,
-        mean=[127.5, 127.5, 127.5],
-        std=[127.5, 127.5, 127.5],
-        to_rgb=False,
+        num_classes=num_classes, mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]
     ),
 )
 
@@ -43,12 +39,12 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root=data_root,
+        data_root={{_base_.data_root}},
         data_prefix='train',
         ann_file='few_labels.txt',
         pipeline=[
             *_base_.load_image,
-            dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.6, 1.0)),
+            dict(type='torchvision/RandomResizedCrop', size=size, scale=(0.6, 1.0)),
             dict(type='PackInputs'),
         ],
     ),
@@ -60,11 +56,11 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root=data_root,
+        data_root={{_base_.data_root}},
         data_prefix='val',
         pipeline=[
             *_base_.load_image,
-            dict(type='torchvision/Resize', size=(image_size, image_size)),
+            dict(type='torchvision/Resize', size=(size, size)),
             dict(type='PackInputs'),
         ],
     ),
@@ -74,19 +70,18 @@ val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
-val_cfg = dict()
-test_cfg = dict()
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    clip_grad=dict(max_norm=3.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=max_iters // 10),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=warmup_iters),
     dict(
         type='CosineAnnealingLR',
         by_epoch=False,
-        begin=max_iters // 10,
-        T_max=max_iters - max_iters // 10,
+        begin=warmup_iters,
+        T_max=max_iters - warmup_iters,
         eta_min=1e-5,
     ),
 ]

@@ -1,6 +1,8 @@
 """Quickstart, stage 4: the network of stage 3 on the same labels, from scratch.
 
-python tools/train.py configs/quickstart/scratch.py
+    python tools/train.py configs/quickstart/scratch.py
+
+Expected on the digits (seed 0, measured here): SCRATCH_FIGURES.
 """
 
 _base_ = ['./finetune.py']

@@ -1,0 +1,102 @@
+"""The quickstart with a fiftieth of its iterations: stages, report, picture, repetition."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).parent.parent
+KEYS = {'scratch_top1', 'pretrained_top1', 'mim_acc', 'codes_used', 'vocab_size', 'seconds'}
+
+
+def quickstart(out: Path, *arguments: str) -> dict:
+    result = subprocess.run(
+        [sys.executable, ROOT / 'tools/quickstart.py', '--speedup', '50', '--out', out, *arguments],
+        cwd=out.parent,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return json.loads((out / 'report.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def digits_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp('quickstart') / 'first'
+    return out, quickstart(out, '--seed', '3')
+
+
+def test_report_and_picture(digits_run):
+    out, report = digits_run
+    assert set(report) == KEYS
+    assert report['vocab_size'] == 128
+    assert 1 <= report['codes_used'] <= 128
+    for key in ('scratch_top1', 'pretrained_top1', 'mim_acc'):
+        assert 0 <= report[key] <= 100
+    picture = np.asarray(Image.open(out / 'reconstructions.png').convert('RGB'))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, 'the panel shows pictures'
+
+
+def test_pictures_are_scikit_learns_digits(digits_run):
+    """All 1,797, each once, in the folder of its label; shrunk again they are the original."""
+    out, _ = digits_run
+    digits = load_digits()
+    files = {path.name: path for path in (out / 'data').glob('*/*/*.png')}
+    assert len(files) == len(digits.images) == 1797
+    for index in (0, 4, 777, 1796):
+        path = files[f'{index:04d}.png']
+        assert path.parent.name == str(digits.target[index])
+        pixels = np.asarray(Image.open(path).convert('L').resize((8, 8), Image.Resampling.BOX))
+        correlation = np.corrcoef(pixels.ravel(), digits.images[index].ravel())[0, 1]
+        assert correlation > 0.98
+
+
+def test_ten_labels_a_class_and_none_of_validation(digits_run):
+    out, _ = digits_run
+    rows = [line.rsplit(' ', 1) for line in (out / 'data/few_labels.txt').read_text().splitlines()]
+    assert len({path for path, _ in rows}) == 100
+    assert np.bincount([int(label) for _, label in rows]).tolist() == [10] * 10
+    for path, label in rows:
+        assert path.split('/')[0] == label
+        assert (out / 'data/train' / path).is_file()
+
+
+def test_a_seed_repeats_exactly(digits_run):
+    out, report = digits_run
+    again = quickstart(out.parent / 'second', '--seed', '3')
+    for key in KEYS - {'seconds'}:
+        assert again[key] == report[key], key
+    for name in ('tokenizer.pth', 'pretrained.pth'):
+        first, second = (
+            torch.load(folder / name, weights_only=False)['state_dict']
+            for folder in (out, out.parent / 'second')
+        )
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+def test_ones_own_class_folders(tmp_path):
+    """Photos of any size and mode, three classes, without a train/val split."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(('bird', 'cat', 'dog')):
+        folder = tmp_path / 'photos' / name
+        folder.mkdir(parents=True)
+        for index in range(40):
+            size = rng.integers(20, 90, 2)
+            pixels = rng.integers(0, 80, (*size, 3)) + 80 * label
+            mode = ('RGB', 'L', 'RGBA')[index % 3]
+            image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+            image.save(folder / f'{index}.png')
+    out = tmp_path / 'out'
+    assert set(quickstart(out, '--data', str(tmp_path / 'photos'))) == KEYS
+    assert len(list((out / 'data/train').glob('*/*.png'))) == 96
+    assert len(list((out / 'data/val').glob('*/*.png'))) == 24
+    assert len((out / 'data/few_labels.txt').read_text().splitlines()) == 30

@@ -1,0 +1,137 @@
+"""The command lines: train, resume, test, alone and with two processes without GPUs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from beit_mm.models import DiscreteVAE
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / 'configs/quickstart/dvae.py'
+SHORT = ['train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'default_hooks.logger.interval=1']
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 16), ('val', 5)):
+        for name in ('a', 'b'):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f'{index}.png')
+    return root
+
+
+def run(command, *arguments, cwd) -> str:
+    environment = {
+        **os.environ,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'OMP_NUM_THREADS': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+        'PORT': '29613',
+    }
+    prefix = [sys.executable] if command.endswith('.py') else []
+    result = subprocess.run(
+        [*prefix, ROOT / 'tools' / command, *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def options(images, *more) -> list[str]:
+    return [
+        '--cfg-options',
+        *(f'{name}_dataloader.dataset.data_root={images}' for name in ('train', 'val', 'test')),
+        *more,
+    ]
+
+
+def logged(work_dir) -> list[dict]:
+    """What the run logged for each training iteration, all log files together."""
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+    return [line for line in lines if 'loss' in line]
+
+
+def test_train_resume_and_test(images, tmp_path):
+    """A tokenizer resumed half-way goes on with its schedules, and step count."""
+    work_dir = tmp_path / 'run'
+    halves = ['default_hooks.checkpoint.interval=2', *SHORT[1:]]
+    run('train.py', CONFIG, '--work-dir', work_dir,
+        *options(images, 'train_cfg.max_iters=2', *halves), cwd=tmp_path)  # fmt: skip
+    run('train.py', CONFIG, '--work-dir', work_dir, '--resume',
+        *options(images, 'train_cfg.max_iters=4', *halves), cwd=tmp_path)  # fmt: skip
+    steps = logged(work_dir)
+    assert [line['step'] for line in steps] == [1, 2, 3, 4]
+    # Closed form of the schedules at iterations 0..3, whatever happened in between.
+    for iteration, line in enumerate(steps):
+        cosine = (1 - np.cos(np.pi * iteration / 40)) / 2
+        assert line['beta'] == pytest.approx(3.0 * cosine, rel=1e-4, abs=1e-6)
+        warm = (1 + np.cos(np.pi * iteration / 640)) / 2
+        assert line['temperature'] == pytest.approx(1 / 16 + 15 / 16 * warm, rel=1e-4)
+
+    out = tmp_path / 'metrics.json'
+    run('test.py', CONFIG, work_dir / 'iter_4.pth', '--work-dir', tmp_path / 'test', '--out', out,
+        *options(images), cwd=tmp_path)  # fmt: skip
+    metrics = json.loads(out.read_text())
+    tokenizer = DiscreteVAE(128, 32, 3, 1, 32).eval()
+    tokenizer.load_state_dict(torch.load(work_dir / 'iter_4.pth', weights_only=False)['state_dict'])
+    pixels = [
+        np.asarray(Image.open(path).convert('RGB').resize((16, 16), Image.Resampling.BILINEAR))
+        for path in sorted((images / 'val').glob('*/*.png'))
+    ]
+    batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
+    ids = tokenizer.tokenize(batch)
+    error = (tokenizer.decode(ids) - batch).square().mean().item()
+    assert metrics['tokenizer/recon_mse'] == pytest.approx(error, rel=1e-4)
+    assert metrics['tokenizer/codes_used'] == len(ids.unique())
+
+
+def test_two_processes_train_and_test(images, tmp_path):
+    work_dir = tmp_path / 'run'
+    run('dist_train.sh', CONFIG, 2, '--work-dir', work_dir, *options(images, *SHORT), cwd=tmp_path)
+    alone, together = tmp_path / 'alone.json', tmp_path / 'together.json'
+    checkpoint = work_dir / 'iter_4.pth'
+    run('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'a', '--out', alone,
+        *options(images), cwd=tmp_path)  # fmt: skip
+    run('dist_test.sh', CONFIG, checkpoint, 2, '--work-dir', tmp_path / 'b', '--out', together,
+        *options(images), cwd=tmp_path)  # fmt: skip
+    assert json.loads(together.read_text()) == pytest.approx(json.loads(alone.read_text()))
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_a_script_without_arguments_says_how_to_use_it(script):
+    result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert f'tools/{script} ' in result.stderr
+
+
+def test_slurm_script_passes_everything_on(tmp_path):
+    """Against a stand-in for srun that prints its arguments."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    result = subprocess.run(
+        [ROOT / 'tools/slurm_train.sh', 'gpu', 'beit', 'c.py', 'w', '--amp', '--resume'],
+        env={**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'GPUS': '4',
+             'GPUS_PER_NODE': '2', 'SRUN_ARGS': '--time=1 --quiet'},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    words = result.stdout.split()
+    assert {'--partition=gpu', '--job-name=beit', '--ntasks=4', '--gres=gpu:2', '--time=1',
+            '--quiet'} <= set(words)  # fmt: skip
+    tail = words[words.index('c.py') :]
+    assert tail == ['c.py', '--work-dir', 'w', '--launcher', 'slurm', '--amp', '--resume']
