@@ -17,7 +17,7 @@ OPENMMLAB = [
 ]
 QUICKSTART = ['scikit-learn']
 # OpenAI's own tokenizer, which the tests compare with; it needs attrs and does not say so.
-TEST = ['pytest', 'hypothesis', 'ruff', 'dall-e', 'attrs', *QUICKSTART]
+TEST = ['pytest', 'hypothesis', 'ruff', 'dall-e', 'attrs', 'scipy', *QUICKSTART]
 
 setup(
     name='beit-mm',
@@ -28,6 +28,6 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['beit_mm', 'beit_mm.*']),
     python_requires='>=3.10',
-    install_requires=['torch>=2.1', 'torchvision>=0.16', 'numpy', 'pillow', 'scipy'],
+    install_requires=['torch>=2.1', 'torchvision>=0.16', 'numpy', 'pillow', 'matplotlib'],
     extras_require=dict(onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, test=TEST),
 )

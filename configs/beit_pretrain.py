@@ -73,14 +73,44 @@ train_dataloader = dict(
         ],
     ),
 )
+test_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='CustomDataset',
+        data_root='data/imagenet',
+        data_prefix='val',
+        with_label=False,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='NumpyToPIL', to_rgb=True),
+            dict(
+                type='beit_mm.TwoViewRandomResizedCrop',
+                size=224,
+                second_size=112,
+                scale=(1.0, 1.0),
+                ratio=(1.0, 1.0),
+            ),
+            dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+test_evaluator = dict(type='beit_mm.MIMAccuracy')
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs)
+test_cfg = dict()
 
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
-    # No decay of biases, norms and LayerScale, which are the flat parameters, nor of [S].
-    paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys={'.cls_token': dict(decay_mult=0.0)}),
+    # No decay of biases, norms and LayerScale, which are the flat parameters, of [S] and positions.
+    paramwise_cfg=dict(
+        flat_decay_mult=0.0,
+        custom_keys={'.cls_token': dict(decay_mult=0.0), '.pos_embed': dict(decay_mult=0.0)},
+    ),
 )
 param_scheduler = [
     dict(

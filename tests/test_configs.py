@@ -8,8 +8,19 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    DefaultScope,
+)
 from PIL import Image
+
+from beit_mm.engine import check_config
+from beit_mm.models.beit import ARCHS
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -41,6 +52,9 @@ def shrink(cfg: Config, tmp_path: Path) -> None:
     """Make the model small enough for a test, without touching what makes the recipe."""
     model = cfg.model
     if 'backbone' in model:
+        arch = model.backbone.arch
+        width = (ARCHS[arch] if isinstance(arch, str) else arch)['embed_dims']
+        assert model.head.get('embed_dims', model.head.get('in_channels')) == width
         model.backbone.arch = SMALL
         model.backbone.init_cfg = None
         model.head['embed_dims' if 'embed_dims' in model.head else 'in_channels'] = 24
@@ -61,6 +75,11 @@ def test_config_states_its_command_and_takes_a_training_step(path, class_folders
 
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         shrink(cfg, tmp_path)
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if cfg.get(loader):
+                cfg[loader].dataset.data_root = str(class_folders)
+        for mode in ('train', 'test'):
+            check_config(cfg, mode)
         model = MODELS.build(cfg.model)
         model.init_weights()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -76,7 +95,6 @@ def test_config_states_its_command_and_takes_a_training_step(path, class_folders
 
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(loader):
-                cfg[loader].dataset.data_root = str(class_folders)
                 dataset = DATASETS.build(cfg[loader].dataset)
                 batch = default_collate([dataset[0], dataset[1]])
                 if loader == 'train_dataloader':
@@ -112,13 +130,43 @@ def test_pretraining_follows_the_paper():
     assert np.argmax(rates) == pytest.approx(10 * 5, abs=1), 'warm-up takes ten epochs'
     assert max(rates) == pytest.approx(1.5e-3, rel=1e-6)
     assert rates[-1] == pytest.approx(1e-5, rel=1e-2)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.betas, optimizer.eps) == ('AdamW', (0.9, 0.999), 1e-8)
+    assert optimizer.weight_decay == 0.05
+    assert cfg.optim_wrapper.clip_grad.max_norm == 3.0
+    assert cfg.model.backbone.drop_path_rate == 0.1
     middle = 10 * 5 + 790 * 5 // 2
     assert rates[middle] == pytest.approx((1.5e-3 + 1e-5) / 2, rel=1e-2), 'cosine'
 
 
+def test_pretraining_builds_the_papers_pipeline_and_networks():
+    cfg = Config.fromfile(ROOT / 'configs/beit_pretrain.py')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        steps = [TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline]
+        preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    by_name = {type(step).__name__: step for step in steps}
+    views = by_name['TwoViewRandomResizedCrop']
+    assert views.sizes == ((224, 224), (112, 112))
+    assert (views.scale, views.ratio) == ((0.08, 1.0), (3 / 4, 4 / 3))
+    assert views.interpolations == ('bicubic', 'lanczos')
+    jitter = by_name['ColorJitter']
+    assert jitter.brightness == jitter.contrast == jitter.saturation == (0.6, 1.4)
+    assert jitter.hue is None
+    assert by_name['RandomHorizontalFlip'].p == 0.5
+    masks = [by_name['BlockwiseMaskGenerator'].transform({})['mask'] for _ in range(5)]
+    assert [(mask.shape, mask.sum()) for mask in masks] == [((14, 14), 75)] * 5
+    np.testing.assert_allclose(preprocessor.mean.flatten() / 255, (0.485, 0.456, 0.406), atol=1e-6)
+    np.testing.assert_allclose(preprocessor.std.flatten() / 255, (0.229, 0.224, 0.225), atol=1e-6)
+    assert (preprocessor.second_mean == 0).all()
+    assert (preprocessor.second_std == 255).all()
+    for name, scale in (('beit_pretrain', 0.1), ('beit_large_pretrain', 1e-5)):
+        cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+        assert cfg.model.backbone.layer_scale_init_value == scale
+
+
 def test_pretraining_decays_matrices_alone():
     cfg = Config.fromfile(ROOT / 'configs/beit_pretrain.py')
-    backbone = MODELS.build({**cfg.model.backbone, 'arch': SMALL, 'use_abs_pos_emb': False})
+    backbone = MODELS.build({**cfg.model.backbone, 'arch': SMALL, 'use_abs_pos_emb': True})
     optim_wrapper = build_optim_wrapper(torch.nn.ModuleDict(dict(backbone=backbone)),
                                         cfg.optim_wrapper)  # fmt: skip
     names = {id(parameter): name for name, parameter in backbone.named_parameters()}
@@ -128,5 +176,6 @@ def test_pretraining_decays_matrices_alone():
         for parameter in group['params']
         if group['weight_decay'] > 0
     }
-    expected = {n for n, p in backbone.named_parameters() if p.ndim > 1 and n != 'cls_token'}
+    expected = {n for n, p in backbone.named_parameters() if p.ndim > 1}
+    expected -= {'cls_token', 'pos_embed'}
     assert decayed == expected

@@ -1,5 +1,6 @@
 """The quickstart with a fiftieth of its iterations: stages, report, picture, repetition."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -95,8 +96,34 @@ def test_ones_own_class_folders(tmp_path):
             mode = ('RGB', 'L', 'RGBA')[index % 3]
             image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
             image.save(folder / f'{index}.png')
+    # A class of one image cannot be on both sides of the split: it is left out of both.
+    (tmp_path / 'photos' / 'ape').mkdir()
+    pixels = rng.integers(0, 65536, (30, 30)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / 'photos' / 'ape' / '0.png')
     out = tmp_path / 'out'
     assert set(quickstart(out, '--data', str(tmp_path / 'photos'))) == KEYS
     assert len(list((out / 'data/train').glob('*/*.png'))) == 96
     assert len(list((out / 'data/val').glob('*/*.png'))) == 24
     assert len((out / 'data/few_labels.txt').read_text().splitlines()) == 30
+    assert sorted(p.name for p in (out / 'data/train').iterdir()) == ['bird', 'cat', 'dog']
+
+
+def test_a_folder_of_someone_else_is_not_deleted(tmp_path):
+    photo = tmp_path / 'out' / 'data' / 'cat' / 'only_copy.png'
+    photo.parent.mkdir(parents=True)
+    Image.new('RGB', (8, 8)).save(photo)
+    command = [sys.executable, ROOT / 'tools/quickstart.py', '--out', tmp_path / 'out']
+    for arguments in ([], ['--data', tmp_path / 'out' / 'data']):
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert result.returncode == 1
+        assert str(tmp_path / 'out') in result.stderr
+        assert photo.exists()
+
+
+def test_16_bit_images_keep_their_contrast():
+    spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    ramp = np.tile(np.linspace(0, 65535, 32).astype(np.uint16), (32, 1))
+    thumbnail = np.asarray(tool._thumbnail(Image.fromarray(ramp)))
+    np.testing.assert_allclose(thumbnail[16, :, 0], np.linspace(0, 255, 32), atol=2)

@@ -3,6 +3,7 @@
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
 # Several machines: run it on each, with NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR and PORT set.
 set -euo pipefail
+export PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}"
 
 if [ $# -lt 3 ]; then
     sed -n '2,4s/^# //p' "$0" >&2
@@ -12,7 +13,7 @@ CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
 
-python -m torch.distributed.run \
+"${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

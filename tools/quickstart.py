@@ -25,7 +25,7 @@ from beit_mm.visualization import draw_reconstructions, hide_patches
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'quickstart'
 IMAGE_SIZE = 32
-IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.webp'}
+IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'}
 # Enough to learn from in minutes; more images would only cost time to read.
 MOST_TRAIN, MOST_VAL = 4000, 1000
 LABELS_PER_CLASS = 10
@@ -47,45 +47,63 @@ def digit_samples() -> dict[str, list[tuple]]:
 
 
 def folder_samples(folder: Path) -> dict[str, list[tuple]]:
-    """Images of class folders, split by ``train`` and ``val`` folders or else four to one."""
+    """Images of class folders, by ``train`` and ``val`` folders or else four to one in each class.
+
+    Only classes with images on both sides are used, so that both number them alike.
+    """
     rng = random.Random(0)
-    samples = {}
     if (folder / 'train').is_dir() and (folder / 'val').is_dir():
-        for split in ('train', 'val'):
-            samples[split] = _class_folders(folder / split)
-            rng.shuffle(samples[split])
+        train, val = _class_folders(folder / 'train', rng), _class_folders(folder / 'val', rng)
     else:
-        every = _class_folders(folder)
-        rng.shuffle(every)
-        samples = {'train': every[len(every) // 5 :], 'val': every[: len(every) // 5]}
-    return {'train': samples['train'][:MOST_TRAIN], 'val': samples['val'][:MOST_VAL]}
-
-
-def _class_folders(folder: Path) -> list[tuple]:
-    files = sorted(p for p in folder.glob('*/**/*') if p.suffix.lower() in IMAGE_ENDINGS)
-    classes = {path.relative_to(folder).parts[0] for path in files}
+        every = _class_folders(folder, rng)
+        train = {name: files[len(files) // 5 :] for name, files in every.items()}
+        val = {name: files[: len(files) // 5] for name, files in every.items()}
+    classes = sorted(name for name in train if train[name] and val.get(name))
+    if left_out := sorted((set(train) | set(val)) - set(classes)):
+        print(f'left out, too few images: {", ".join(left_out)}')
     if len(classes) < 2:
-        sys.exit(f'{folder}: needs images in at least two class folders, found {len(classes)}')
-    return [
-        (path.relative_to(folder).parts[0], f'{index:06d}.png', path)
-        for index, path in enumerate(files)
-    ]
+        sys.exit(f'{folder}: needs two class folders with five images or more each')
+    return {
+        split: [
+            (name, f'{index:06d}.png', path)
+            for name in classes
+            for index, path in enumerate(files[name][: most // len(classes)])
+        ]
+        for split, files, most in (('train', train, MOST_TRAIN), ('val', val, MOST_VAL))
+    }
+
+
+def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
+    classes = {}
+    for path in sorted(folder.glob('*/**/*')):
+        if path.suffix.lower() in IMAGE_ENDINGS:
+            classes.setdefault(path.relative_to(folder).parts[0], []).append(path)
+    for files in classes.values():
+        rng.shuffle(files)
+    return classes
 
 
 def write_class_folders(samples: dict[str, list[tuple]], target: Path) -> None:
     """Write square thumbnails into class folders, where stock datasets find them."""
+    marker = target / '.written_by_quickstart'
+    if target.exists() and not marker.exists():
+        sys.exit(f'{target} is not a folder that the quickstart made; choose another --out')
     shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    marker.touch()
     for split, rows in samples.items():
         for class_name, file_name, source in rows:
-            image = Image.open(source) if isinstance(source, Path) else source
-            thumbnail = ImageOps.fit(
-                ImageOps.exif_transpose(image).convert('RGB'),
-                (IMAGE_SIZE, IMAGE_SIZE),
-                Image.Resampling.BICUBIC,
-            )
             path = target / split / class_name / file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            thumbnail.save(path)
+            _thumbnail(Image.open(source) if isinstance(source, Path) else source).save(path)
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    if image.mode.startswith('I'):
+        # 16-bit grey, as scanners and microscopes write it.
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    image = ImageOps.exif_transpose(image).convert('RGB')
+    return ImageOps.fit(image, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
 
 
 def write_few_labels(samples: list[tuple], target: Path, seed: int) -> int:
@@ -111,7 +129,8 @@ def run_stage(number: int, title: str, config: str, work_dir: Path, options: dic
     ]  # fmt: skip
     print(f'\n[{number}/4] {title}\npython {" ".join(command)}', flush=True)
     command[:2] = [str(CONFIGS.parent.parent / part) for part in command[:2]]
-    subprocess.run([sys.executable, *command], check=True)
+    if code := subprocess.run([sys.executable, *command], check=False).returncode:
+        sys.exit(code)
     return Path((work_dir / 'last_checkpoint').read_text().strip())
 
 
@@ -123,7 +142,7 @@ def last_metric(work_dir: Path, name: str) -> float:
 
 
 @torch.no_grad()
-def picture(pretrained: Path, tokenizer: Path, data: Path, options: dict, target: Path) -> None:
+def picture(pretrained: Path, tokenizer: Path, data: Path, seed: int, target: Path) -> None:
     """Draw eight validation images as the tokenizer and the pre-trained BEiT see them."""
     configs = {name: Config.fromfile(CONFIGS / f'{name}.py') for name in ('dvae', 'pretrain')}
     cfg = configs['pretrain']
@@ -132,7 +151,7 @@ def picture(pretrained: Path, tokenizer: Path, data: Path, options: dict, target
     cfg.val_dataloader.dataset.data_root = str(data)
     cfg.val_dataloader.batch_size = 8
     cfg.val_dataloader.sampler.shuffle = True
-    np.random.seed(options['randomness.seed'])
+    np.random.seed(seed)
     batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
 
     dvae = MODELS.build(configs['dvae'].model).eval()
@@ -165,6 +184,8 @@ def main() -> None:
     start = time.time()
     data, runs = args.out / 'data', args.out / time.strftime('%Y%m%d_%H%M%S')
 
+    if args.data and data.resolve() in (args.data.resolve(), *args.data.resolve().parents):
+        sys.exit(f'--data {args.data} lies in {data}, which the quickstart writes anew')
     samples = folder_samples(args.data) if args.data else digit_samples()
     write_class_folders(samples, data)
     num_labels = write_few_labels(samples['train'], data / 'few_labels.txt', args.seed)
@@ -199,8 +220,7 @@ def main() -> None:
     stage(4, f'Train the same network from scratch on the same {num_labels} labels', 'scratch',
           **classes)  # fmt: skip
 
-    options = {'randomness.seed': args.seed}
-    picture(pretrained, tokenizer, data, options, args.out / 'reconstructions.png')
+    picture(pretrained, tokenizer, data, args.seed, args.out / 'reconstructions.png')
     report = dict(
         scratch_top1=last_metric(runs / 'scratch', 'accuracy/top1'),
         pretrained_top1=last_metric(runs / 'finetune', 'accuracy/top1'),

@@ -3,6 +3,7 @@
 #   tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of tools/train.py]
 # GPUS (16), GPUS_PER_NODE (8), CPUS_PER_TASK (8) and SRUN_ARGS come from the environment.
 set -euo pipefail
+export PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}"
 
 if [ $# -lt 4 ]; then
     sed -n '2,4s/^# //p' "$0" >&2
@@ -25,5 +26,5 @@ srun --partition="$PARTITION" \
     --cpus-per-task="${CPUS_PER_TASK:-8}" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
-    python -u "$(dirname "$0")/train.py" "$CONFIG" \
+    "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$CONFIG" \
     --work-dir "$WORK_DIR" --launcher slurm "${@:5}"

@@ -1,6 +1,7 @@
 """Find what cannot work in a config before anything is built or written."""
 
 import difflib
+import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry, root
 
 from ..checkpoints.tokenizer import HOW_TO_GET_ONE
+from ..models.beit import ARCHS
+from ..registry import HOOKS, METRICS, MODELS, TRANSFORMS
 
 # Which distribution brings a package, in the maintained stack and in the original one.
 DISTRIBUTIONS = {
@@ -41,6 +44,10 @@ def check_config(cfg: Config, mode: str) -> None:
     for name in loaders:
         if cfg.get(name):
             _check_data(name, cfg[name].dataset)
+        elif name == 'test_dataloader':
+            raise ConfigError('test_dataloader is missing; testing takes one, and test_evaluator')
+    if mode == 'train':
+        _check_pretrained(cfg)
     if _type_name(cfg.model) == 'MaskedImageModeling':
         _check_pretraining(cfg, loaders)
 
@@ -72,18 +79,22 @@ def _check_packages(cfg: Config) -> None:
             )
 
 
-def _registries() -> list[Registry]:
-    return [value for value in vars(root).values() if isinstance(value, Registry)]
+def _registries(scope: str) -> list[Registry]:
+    """mmengine's registries, and those of the scope, which need not be their children."""
+    # Importing the module is also what makes the scope's registries children of mmengine's.
+    module = importlib.import_module(f'{scope}.registry')
+    every = {id(v): v for m in (root, module) for v in vars(m).values() if isinstance(v, Registry)}
+    return list(every.values())
 
 
 def _check_types(cfg: Config) -> None:
     scope = cfg.get('default_scope') or 'mmengine'
-    registries = [registry.children.get(scope, registry) for registry in _registries()]
+    registries = [registry.children.get(scope, registry) for registry in _registries(scope)]
     for key, component in _walk(cfg.to_dict()):
         name = component['type']
         if not any(_find(registry, name) for registry in registries):
             raise ConfigError(
-                f'{key}.type is {name!r}, which is not registered{_did_you_mean(name)}'
+                f'{key}.type is {name!r}, which is not registered{_did_you_mean(name, registries)}'
             )
 
 
@@ -94,13 +105,10 @@ def _find(registry: Registry, name: str) -> bool:
         return False
 
 
-def _did_you_mean(name: str) -> str:
-    known = {
-        f'{scope}.{module}' if scope == 'beit_mm' else module
-        for registry in _registries()
-        for scope, child in registry.children.items()
-        for module in child.module_dict
-    }
+def _did_you_mean(name: str, registries: list[Registry]) -> str:
+    known = {module for registry in registries for module in registry.module_dict}
+    ours = (MODELS, TRANSFORMS, HOOKS, METRICS)
+    known |= {f'beit_mm.{module}' for registry in ours for module in registry.module_dict}
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean {close[0]!r}?' if close else ''
 
@@ -127,6 +135,16 @@ def _check_data(name: str, dataset: Mapping) -> None:
     return None
 
 
+def _check_pretrained(cfg: Config) -> None:
+    """The checkpoints that parts of the model start from are there."""
+    for key, component in _walk(cfg.model.to_dict(), 'model'):
+        if component['type'] != 'Pretrained':
+            continue
+        checkpoint = component.get('checkpoint') or ''
+        if '://' not in checkpoint and not Path(checkpoint).is_file():
+            raise ConfigError(f'{key}.checkpoint is {checkpoint!r}, and there is no such file')
+
+
 def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
     backbone, generator, head = (
         cfg.model[part] for part in ('backbone', 'target_generator', 'head')
@@ -140,7 +158,7 @@ def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
             elif _type_name(transform) == 'TwoViewRandomResizedCrop':
                 _check_views(key, transform, grid, backbone, generator)
     if _type_name(generator) == 'DVAETargetGenerator':
-        _check_tokenizer(cfg, generator, head)
+        _check_tokenizer(cfg, backbone, generator, head)
 
 
 def _pipeline(cfg: Config, loader: str) -> list[Mapping]:
@@ -165,7 +183,7 @@ def _grid(key: str, backbone: Mapping) -> tuple[int, int]:
 
 
 def _check_mask(key: str, transform: Mapping, grid: tuple, backbone: Mapping) -> None:
-    given = tuple(transform.get('grid_size', (14, 14)))
+    given = _pair(transform.get('grid_size', (14, 14)))
     if given != grid:
         raise ConfigError(
             f'{key}.grid_size is {given}; it must be img_size / patch_size of model.backbone, '
@@ -189,8 +207,15 @@ def _check_views(
         )
 
 
-def _check_tokenizer(cfg: Config, generator: Mapping, head: Mapping) -> None:
+def _check_tokenizer(cfg: Config, backbone: Mapping, generator: Mapping, head: Mapping) -> None:
     vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
+    arch = backbone.get('arch', 'base')
+    width = (ARCHS.get(arch, {}) if isinstance(arch, str) else arch).get('embed_dims')
+    if head.get('embed_dims') != width:
+        raise ConfigError(
+            f'model.head.embed_dims is {head.get("embed_dims")}; it must be the width of '
+            f'model.backbone, {width}'
+        )
     if head.get('vocab_size') != vocab_size:
         raise ConfigError(
             f'model.head.vocab_size is {head.get("vocab_size")}; it must be '
@@ -205,4 +230,7 @@ def _check_tokenizer(cfg: Config, generator: Mapping, head: Mapping) -> None:
                 f'file or URL. {HOW_TO_GET_ONE}'
             )
     elif '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise ConfigError(f'{key} is {checkpoint!r}, and there is no such file. {HOW_TO_GET_ONE}')
+        raise ConfigError(
+            f'{key} is {checkpoint!r}, and there is no such file; to use the tokenizer inside a '
+            f'checkpoint of a pre-training run, set it to None. {HOW_TO_GET_ONE}'
+        )

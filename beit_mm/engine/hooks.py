@@ -68,9 +68,6 @@ class GlobalBatchSizeHook(Hook):
             schedules would then run ahead of the optimizer steps.
     """
 
-    # Before the hooks that read the optimizer wrapper's state.
-    priority = 'VERY_HIGH'
-
     def __init__(self, global_batch_size: int) -> None:
         if global_batch_size < 1:
             raise ValueError(f'global_batch_size is {global_batch_size}; it must be at least 1')

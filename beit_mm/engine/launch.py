@@ -40,6 +40,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the common arguments; the options come last and win."""
+    for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
+        os.environ[variable] = os.environ[source]
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -59,6 +61,9 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         ConfigError: If the config cannot work; see :func:`check_config`.
     """
     check_config(cfg, mode)
+    if cfg.get('randomness', {}).get('deterministic'):
+        # cuBLAS refuses to work deterministically without a workspace of a fixed size.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -70,9 +75,11 @@ def _join_cpu_group(cfg: Config) -> None:
     The Runner leaves a process group alone that is there already; DDP must then be told that a
     process has no device of its own.
     """
-    for variable, source in RANK_VARIABLES.get(cfg.launcher, {}).items():
-        os.environ[variable] = os.environ[source]
-    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    if 'MASTER_ADDR' not in os.environ:
+        raise ConfigError(
+            f'--launcher {cfg.launcher} without GPUs takes the environment variable MASTER_ADDR, '
+            'the address of the first machine'
+        )
     os.environ.setdefault('MASTER_PORT', '29500')
     torch.distributed.init_process_group('gloo')
     cfg.model_wrapper_cfg = dict(

@@ -302,7 +302,7 @@ class BEiT(BaseModule):
             path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
 
         Raises:
-            ValueError: If no tensor of the file belongs to this backbone, or one has another size.
+            ValueError: If the file lacks blocks of this backbone, or has them in another size.
         """
         state_dict = load_state_dict(path)
         if any(name.startswith('backbone.') for name in state_dict):
@@ -316,8 +316,12 @@ class BEiT(BaseModule):
         except RuntimeError as error:
             raise ValueError(f'{path} is of a backbone of another size: {error}') from None
         loaded = len(self.state_dict()) - len(missing)
-        if not loaded:
-            raise ValueError(f'{path}: none of its tensors belongs to a BEiT backbone')
+        lost = [name for name in missing if name.startswith(('blocks.', 'patch_embed.'))]
+        if not loaded or lost:
+            raise ValueError(
+                f"{path} holds no whole BEiT backbone under this project's names: it has {loaded} "
+                f'of {len(self.state_dict())} tensors and lacks {", ".join(lost[:3])}...'
+            )
         print_log(
             f'Loaded {loaded} tensors of the backbone from {path}; '
             f'not in the file: {", ".join(missing) or "none"}; '
@@ -328,12 +332,11 @@ class BEiT(BaseModule):
     def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Give each block its copy of a shared relative position table, as fine-tuning does."""
         shared = f'{prefix}rel_pos_bias.table'
-        if self.rel_pos_bias is None and shared in state_dict:
+        if self.blocks[0].attn.rel_pos_bias is not None and shared in state_dict:
             table = state_dict.pop(shared)
-            for index, block in enumerate(self.blocks):
-                if block.attn.rel_pos_bias is not None:
-                    name = f'{prefix}blocks.{index}.attn.rel_pos_bias.table'
-                    state_dict.setdefault(name, table.clone())
+            for index in range(self.num_layers):
+                name = f'{prefix}blocks.{index}.attn.rel_pos_bias.table'
+                state_dict.setdefault(name, table.clone())
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:

@@ -244,7 +244,8 @@ class DiscreteVAE(BaseModel):
         if self.decoder is None:
             raise ValueError('this tokenizer was built with with_decoder=False')
         mean, log_scale = self.decoder(codes).chunk(2, dim=1)
-        return mean, log_scale.clamp(min=MIN_LOG_SCALE)
+        # A smooth floor: behind a hard one a scale that went too far could not come back.
+        return mean, torch.logaddexp(log_scale, log_scale.new_tensor(MIN_LOG_SCALE))
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'

@@ -45,6 +45,16 @@ def test_a_good_config_passes(cfg):
     check_config(cfg, 'train')
 
 
+def test_types_of_the_default_scope_are_known_in_a_fresh_process():
+    """Registries fill up as packages are imported; a test before this one may have done that."""
+    code = (
+        'from mmengine.config import Config; from beit_mm.engine import check_config;'
+        f'cfg = Config.fromfile({str(ROOT / "configs/quickstart/scratch.py")!r});'
+        'cfg.train_dataloader = cfg.val_dataloader = None; check_config(cfg, "train")'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
 def test_mask_grid_must_be_the_patch_grid(cfg):
     index, step = pipeline_step(cfg, 'MaskGenerator')
     step.grid_size = (7, 9)
@@ -84,6 +94,34 @@ def test_missing_data_folder(cfg):
     message = refusal(cfg)
     assert "train_dataloader.dataset.data_root/data_prefix is '/no/such/folder/train'" in message
     assert '--cfg-options train_dataloader.dataset.data_root=' in message
+
+
+def test_batch_augmentations_are_known():
+    """MMPretrain keeps mixup and cutmix in a registry that is no child of mmengine's."""
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/scratch.py')
+    cfg.train_dataloader = cfg.val_dataloader = None
+    cfg.model.train_cfg = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix')])
+    check_config(cfg, 'train')
+    cfg.model.train_cfg.augments[0].type = 'MixUpp'
+    assert "model.train_cfg.augments[0].type is 'MixUpp'" in refusal(cfg)
+
+
+def test_testing_takes_a_test_set(cfg):
+    cfg.test_dataloader = None
+    assert 'test_dataloader is missing' in refusal(cfg, 'test')
+
+
+def test_head_must_have_the_backbones_width(cfg):
+    cfg.model.head.embed_dims = 768
+    assert 'model.head.embed_dims is 768; it must be the width' in refusal(cfg)
+
+
+def test_missing_pretrained_weights(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/finetune.py')
+    cfg.train_dataloader = cfg.val_dataloader = None
+    cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'none.pth')
+    message = refusal(cfg)
+    assert f"model.backbone.init_cfg.checkpoint is '{tmp_path}/none.pth'" in message
 
 
 def test_missing_annotation_file(cfg):

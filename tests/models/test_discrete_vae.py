@@ -221,7 +221,8 @@ def expected_loss_parts(model, images, seed):
     gumbel = -torch.empty_like(logits).exponential_().log()
     codes = torch.softmax((logits + gumbel) / model.temperature, dim=1)
     stats = model.decoder(codes)
-    mean, log_scale = stats[:, :3], stats[:, 3:].clamp(min=MIN_LOG_SCALE)
+    floor = math.exp(MIN_LOG_SCALE)
+    mean, log_scale = stats[:, :3], (stats[:, 3:].exp() + floor).log()
     recon = -logit_laplace(mean, log_scale.exp()).log_prob(0.8 * images + 0.1)
     posterior = distributions.Categorical(logits=logits.permute(0, 2, 3, 1))
     prior = distributions.Categorical(probs=torch.ones(4, 6, model.vocab_size))
@@ -314,20 +315,22 @@ def test_each_loss_reaches_what_it_should():
                 assert gradient.abs().max() > 0, (loss, name)
 
 
-def test_log_scales_below_the_floor_count_as_the_floor():
+@pytest.mark.parametrize('log_scale', [-100.0, MIN_LOG_SCALE, MIN_LOG_SCALE + 1])
+def test_the_floor_adds_to_the_scale_and_lets_it_grow_again(log_scale):
     model = small_tokenizer()
+    bias = model.decoder.output.conv.bias
     with torch.no_grad():
         model.decoder.output.conv.weight.zero_()
-        bias = model.decoder.output.conv.bias
-        bias.copy_(torch.tensor([0.0, 0.0, 0.0, -100.0, -100.0, -100.0]))
+        bias.copy_(torch.tensor([0.0] * 3 + [log_scale] * 3))
     # A flat grey that the decoder hits exactly: the density at the peak is all that is left.
-    losses = model.loss(torch.full((1, 3, 16, 16), 0.5))
-    peak = 1 / (2 * math.exp(MIN_LOG_SCALE) * 0.5 * 0.5)
-    assert losses['loss_recon'].item() == pytest.approx(-math.log(peak), rel=1e-5)
-    with torch.no_grad():
-        bias[3:] = MIN_LOG_SCALE + 1
-    losses = model.loss(torch.full((1, 3, 16, 16), 0.5))
-    assert losses['loss_recon'].item() == pytest.approx(1 - math.log(peak), rel=1e-5)
+    loss = model.loss(torch.full((1, 3, 16, 16), 0.5))['loss_recon']
+    scale = math.exp(log_scale) + math.exp(MIN_LOG_SCALE)
+    assert loss.item() == pytest.approx(math.log(2 * scale * 0.5 * 0.5), rel=1e-5)
+    # Where the error is larger than the scale, the gradient asks for a larger scale.
+    wrong = model.loss(torch.full((1, 3, 16, 16), 0.9))['loss_recon']
+    [gradient] = torch.autograd.grad(wrong, bias)
+    if log_scale > -50:
+        assert (gradient[3:] < 0).all()
 
 
 def test_a_small_tokenizer_overfits_four_images():
