@@ -6,6 +6,7 @@ class folders. Each stage is one run of tools/train.py; the commands are printed
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -129,7 +130,10 @@ def run_stage(number: int, title: str, config: str, work_dir: Path, options: dic
     ]  # fmt: skip
     print(f'\n[{number}/4] {title}\npython {" ".join(command)}', flush=True)
     command[:2] = [str(CONFIGS.parent.parent / part) for part in command[:2]]
-    if code := subprocess.run([sys.executable, *command], check=False).returncode:
+    # Networks this small gain nothing from a second thread, the loader's process has use for the
+    # core; and the result does not depend on how many cores there are.
+    environment = {'OMP_NUM_THREADS': '1', **os.environ}
+    if code := subprocess.run([sys.executable, *command], env=environment, check=False).returncode:
         sys.exit(code)
     return Path((work_dir / 'last_checkpoint').read_text().strip())
 

@@ -34,7 +34,8 @@ model = dict(
 
 train_dataloader = dict(
     batch_size=50,
-    num_workers=0,
+    num_workers=1,
+    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(

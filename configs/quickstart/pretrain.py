@@ -9,8 +9,8 @@ Takes stage 1's tokenizer. Expected on the digits (seed 0, measured here): MIM_F
 _base_ = ['./_base_.py']
 
 size = {{_base_.image_size}}
-max_iters = 3500
-warmup_iters = 175
+max_iters = 4500
+warmup_iters = 225
 
 model = dict(
     type='beit_mm.MaskedImageModeling',
@@ -46,7 +46,8 @@ mask = dict(
 )
 train_dataloader = dict(
     batch_size=64,
-    num_workers=0,
+    num_workers=1,
+    persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
