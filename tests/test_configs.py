@@ -144,6 +144,8 @@ def test_pretraining_builds_the_papers_pipeline_and_networks():
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         steps = [TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline]
         preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    # MMPretrain wraps torchvision's transforms; the transform itself is the wrapper's `t`.
+    steps = [getattr(step, 't', step) for step in steps]
     by_name = {type(step).__name__: step for step in steps}
     views = by_name['TwoViewRandomResizedCrop']
     assert views.sizes == ((224, 224), (112, 112))

@@ -138,6 +138,19 @@ def run_stage(number: int, title: str, config: str, work_dir: Path, options: dic
     return Path((work_dir / 'last_checkpoint').read_text().strip())
 
 
+def shortened(cfg: Config, speedup: int) -> dict:
+    """Options that divide a stage's iterations and its warm-up."""
+    iterations = cfg.max_iters // speedup
+    options = {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations}
+    if warmup := cfg.get('warmup_iters', 0) // speedup:
+        options |= {
+            'param_scheduler.0.end': warmup,
+            'param_scheduler.1.begin': warmup,
+            'param_scheduler.1.T_max': iterations - warmup,
+        }
+    return options
+
+
 def last_metric(work_dir: Path, name: str) -> float:
     """The newest value of a metric in a run's log."""
     log = max(work_dir.glob('*/vis_data/scalars.json'))
@@ -198,7 +211,7 @@ def main() -> None:
           f'{num_classes} classes, {num_labels} labels, in {data}')  # fmt: skip
 
     def stage(number: int, title: str, config: str, **options) -> Path:
-        iterations = Config.fromfile(CONFIGS / f'{config}.py').max_iters // args.speedup
+        cfg = Config.fromfile(CONFIGS / f'{config}.py')
         options = {
             'randomness.seed': args.seed,
             'train_dataloader.dataset.data_root': data,
@@ -206,7 +219,7 @@ def main() -> None:
             **options,
         }
         if args.speedup > 1:
-            options |= {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations}
+            options |= shortened(cfg, args.speedup)
         return run_stage(number, title, config, runs / config, options)
 
     checkpoint = stage(1, 'Train an image tokenizer', 'dvae')

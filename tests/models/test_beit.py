@@ -10,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models import BEiTPretrainViT, BEiTViT
 from torch import nn
@@ -793,8 +794,11 @@ TRAIN_ONE_STEP = """
 )
 def test_custom_imports_alone_put_it_into_another_projects_model(tmp_path, config, module):
     checkpoint = tmp_path / 'backbone.pth'
-    torch.save({'backbone.cls_token': torch.full((1, 1, 48), 0.125)}, checkpoint)
     (tmp_path / 'config.py').write_text(config.format(checkpoint=checkpoint), encoding='utf-8')
+    backbone = MODELS.build(Config.fromfile(tmp_path / 'config.py').model.backbone)
+    weights = backbone.state_dict(prefix='backbone.')
+    weights['backbone.cls_token'].fill_(0.125)
+    torch.save(weights, checkpoint)
     output = run_python(TRAIN_ONE_STEP, tmp_path / 'config.py')
     assert output.split()[-2:] == [module, 'beit_mm.models.beit']
 
