@@ -1,6 +1,7 @@
 """From the command line to a Runner: what OpenMMLab's tools do, on machines without GPUs too."""
 
 import argparse
+import atexit
 import os
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
+    atexit.register(_leave_group)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
@@ -88,6 +90,12 @@ def _join_cpu_group(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def _leave_group() -> None:
+    """Close the connections between processes: gloo's threads abort a process that ends first."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def refuse_foreign_work_dir(cfg: Config) -> None:
