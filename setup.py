@@ -16,8 +16,9 @@ OPENMMLAB = [
     'opencv-python<5',
 ]
 QUICKSTART = ['scikit-learn']
-# OpenAI's own tokenizer, which the tests compare with; it needs attrs and does not say so.
-TEST = ['pytest', 'hypothesis', 'ruff', 'dall-e', 'attrs', 'scipy', *QUICKSTART]
+# Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
+PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
+TEST = ['pytest', 'hypothesis', 'ruff', *PEERS, *QUICKSTART]
 
 setup(
     name='beit-mm',
@@ -28,6 +29,13 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['beit_mm', 'beit_mm.*']),
     python_requires='>=3.10',
-    install_requires=['torch>=2.1', 'torchvision>=0.16', 'numpy', 'pillow', 'matplotlib'],
+    install_requires=[
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'numpy',
+        'pillow',
+        'matplotlib',
+        'safetensors',
+    ],
     extras_require=dict(onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, test=TEST),
 )

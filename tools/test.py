@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
+from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import ConfigError, add_common_arguments, build_runner, load_config
 
 
@@ -26,9 +27,9 @@ def main() -> None:
         if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
         runner = build_runner(cfg, mode='test')
-    except ConfigError as error:
+        metrics = runner.test()
+    except (CheckpointError, ConfigError) as error:
         sys.exit(f'{args.config}: {error}')
-    metrics = runner.test()
     if args.out and is_main_process():
         dump(metrics, args.out)
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import (
     ConfigError,
     add_common_arguments,
@@ -38,9 +39,9 @@ def main() -> None:
     try:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
-    except ConfigError as error:
+        runner.train()
+    except (CheckpointError, ConfigError) as error:
         sys.exit(f'{args.config}: {error}')
-    runner.train()
 
 
 if __name__ == '__main__':

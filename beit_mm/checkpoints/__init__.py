@@ -1,6 +1,28 @@
 """Reading public checkpoints safely. This package knows tensors and their names, no model."""
 
-from .reading import CheckpointError, load_state_dict
+from .layouts import (
+    LAYOUTS,
+    convert_state_dict,
+    detect_layout,
+    find_layout,
+    share_table,
+    summarize,
+    translate,
+)
+from .reading import CheckpointError, load_state_dict, read_checkpoint, take_tensors
 from .tokenizer import load_tokenizer_state_dict
 
-__all__ = ['CheckpointError', 'load_state_dict', 'load_tokenizer_state_dict']
+__all__ = [
+    'LAYOUTS',
+    'CheckpointError',
+    'convert_state_dict',
+    'detect_layout',
+    'find_layout',
+    'load_state_dict',
+    'load_tokenizer_state_dict',
+    'read_checkpoint',
+    'share_table',
+    'summarize',
+    'take_tensors',
+    'translate',
+]

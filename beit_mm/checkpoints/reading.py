@@ -2,15 +2,22 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
-# Keys under which training frameworks keep the weights: mmengine, the authors' code, others.
+# Keys under which training frameworks keep the weights: mmengine, the authors' code, others; and
+# their averages over training.
 WRAPPERS = ('state_dict', 'model', 'module')
+EMA_WRAPPERS = ('ema_state_dict', 'model_ema', 'state_dict_ema')
+ZIP_MAGIC = b'PK\x03\x04'
 
 # All that the pickle of a checkpoint may ask for. Each only builds a value; none can reach the
 # file system, import a module or call what the file names.
@@ -49,6 +56,24 @@ INERT = frozenset(
 )
 
 
+# OpenAI publishes its tokenizer as pickled modules. Of their classes nothing is needed but the
+# tensors in them, so objects without code stand in for all.
+MODULES = frozenset(
+    {
+        ('dall_e.encoder', 'Encoder'),
+        ('dall_e.encoder', 'EncoderBlock'),
+        ('dall_e.decoder', 'Decoder'),
+        ('dall_e.decoder', 'DecoderBlock'),
+        ('dall_e.utils', 'Conv2d'),
+        ('torch.nn.modules.activation', 'ReLU'),
+        ('torch.nn.modules.container', 'Sequential'),
+        ('torch.nn.modules.linear', 'Identity'),
+        ('torch.nn.modules.pooling', 'MaxPool2d'),
+        ('torch.nn.modules.upsampling', 'Upsample'),
+    }
+)
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, is damaged, or asks for code to be run."""
 
@@ -60,6 +85,21 @@ class _Inert(SimpleNamespace):
         super().__init__()
 
 
+class _Module(_Inert):
+    """Stands in for a pickled module."""
+
+    # torch asks for it before it compares, in old files, the source of a class with the saved one.
+    dump_patches = False
+
+    def tensors(self, prefix: str = '') -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers, named as ``torch.nn.Module`` would."""
+        for name, tensor in {**self._parameters, **self._buffers}.items():
+            if tensor is not None:
+                yield f'{prefix}{name}', tensor.detach()
+        for name, child in self._modules.items():
+            yield from child.tensors(f'{prefix}{name}.')
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         # The names of Python 2, which pickle protocol 2 and so torch.save still writes.
@@ -68,6 +108,8 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) in INERT:
             return _Inert
+        if (module, name) in MODULES:
+            return _Module
         raise CheckpointError(
             f'its pickle asks for {module}.{name}, which no checkpoint needs; it was not run'
         )
@@ -87,22 +129,34 @@ def read_checkpoint(path: str | Path) -> object:
     """Read a whole checkpoint, tensors on the CPU.
 
     Args:
-        path: A file that ``torch.save`` wrote, or an http(s) URL of one, which is downloaded into
-            torch's hub cache once.
+        path: A file that ``torch.save`` wrote, a .safetensors file, or an http(s) URL of one,
+            which is downloaded into torch's hub cache once.
 
     Returns:
         What was saved; objects of other classes than containers, numbers and tensors are inert.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file cannot be read or its pickle asks for anything else.
+        CheckpointError: If the file cannot be read or its pickle asks for anything else. Damage
+            is found by checksums in files that torch 1.6 or later wrote; older files and
+            .safetensors carry none for the values of their tensors.
     """
     path = _fetch(str(path))
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint')
     try:
-        _refuse_torchscript(path)
-        return torch.load(path, map_location='cpu', pickle_module=_SafePickle, weights_only=False)
+        if path.suffix == '.safetensors':
+            return safetensors.torch.load_file(path)
+        with path.open('rb') as file:
+            zipped = file.read(4) == ZIP_MAGIC
+        if zipped:
+            _refuse_torchscript(path)
+            _check_sums(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', torch.serialization.SourceChangeWarning)
+            return torch.load(
+                path, map_location='cpu', pickle_module=_SafePickle, weights_only=False
+            )
     except CheckpointError as error:
         raise CheckpointError(f'{path} was refused: {error}') from None
     except Exception as error:
@@ -114,16 +168,21 @@ def _refuse_torchscript(path: Path) -> None:
 
     The archive is read by torch's own reader: another one might see other names in a crafted file.
     """
-    with path.open('rb') as file:
-        if file.read(4) != b'PK\x03\x04':
-            return
     if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
         raise CheckpointError('it is a TorchScript program, not weights; it was not run')
 
 
+def _check_sums(path: Path) -> None:
+    """Compare every record with its checksum, which torch's own reader leaves out."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f'its record {damaged} does not have the checksum it should have')
+
+
 def _fetch(path: str) -> Path:
     if not path.startswith(('http://', 'https://')):
-        return Path(path)
+        return Path(path).expanduser()
     # Many a checkpoint is called latest.pth: the digest keeps those of two places apart.
     name = f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{path.rsplit("/", 1)[-1]}'
     cached = Path(torch.hub.get_dir()) / 'checkpoints' / name
@@ -136,32 +195,52 @@ def _fetch(path: str) -> Path:
     return cached
 
 
-def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+def load_state_dict(path: str | Path, ema: bool = False) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name, without the wrappers that training put around them.
 
     Args:
-        path: As in :func:`read_checkpoint`.
+        path: As in :func:`read_checkpoint`; also OpenAI's ``encoder.pkl`` and ``decoder.pkl``,
+            pickled modules, of which the tensors are taken.
+        ema: Whether to take the weights averaged over training, which some frameworks keep
+            beside the others.
 
     Returns:
         Name -> tensor on the CPU; DDP's ``module.`` prefix is taken off.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file cannot be read, asks for code to be run, or holds no tensors.
+        CheckpointError: If the file cannot be read, asks for code to be run, or holds no tensors,
+            or no averaged ones where ``ema`` asks for them.
     """
     content = read_checkpoint(path)
-    while isinstance(content, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    try:
+        return take_tensors(content, ema)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path} {error}') from None
+
+
+def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
+    """Tensors by name of what :func:`read_checkpoint` gave; see :func:`load_state_dict`."""
+    if ema:
+        wrapper = next((key for key in EMA_WRAPPERS if _holds(content, key)), None)
         if wrapper is None:
-            break
+            raise CheckpointError(f'holds no averaged weights ({", ".join(EMA_WRAPPERS)})')
         content = content[wrapper]
+    while wrapper := next((key for key in WRAPPERS if _holds(content, key)), None):
+        content = content[wrapper]
+    if isinstance(content, _Module):
+        content = dict(content.tensors())
     if not isinstance(content, Mapping):
-        raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
+        raise CheckpointError(f'holds a {type(content).__name__}, not tensors by name')
     tensors = {
         str(name).removeprefix('module.'): value
         for name, value in content.items()
         if isinstance(value, Tensor)
     }
     if not tensors:
-        raise CheckpointError(f'{path} holds no tensors')
+        raise CheckpointError('holds no tensors')
     return tensors
+
+
+def _holds(content: object, key: str) -> bool:
+    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)

@@ -3,6 +3,7 @@
 from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
+from .loading import PublicWeightsHook
 from .metrics import MIMAccuracy, TokenizerMetric
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     'DVAEAnnealingHook',
     'GlobalBatchSizeHook',
     'MIMAccuracy',
+    'PublicWeightsHook',
     'TokenizerMetric',
     'add_common_arguments',
     'build_runner',

@@ -68,6 +68,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
     atexit.register(_leave_group)
+    hooks = list(cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .relative_position import RelativePositionBias
+from .relative_position import RelativePositionBias, RelativePositions
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -59,19 +59,25 @@ class Attention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.rel_pos_bias = None if grid is None else RelativePositionBias(grid, num_heads)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], shared_bias: Tensor | None = None):
+    def forward(
+        self,
+        x: Tensor,
+        positions: RelativePositions | None = None,
+        shared_bias: Tensor | None = None,
+    ) -> Tensor:
         """Mix the tokens.
 
         Args:
             x: (B, N, C) tokens, [S] first.
-            grid: The input's patch grid (h, w), N = 1 + h w.
+            positions: How this block's own table serves the input's patch grid; not looked at
+                without a table.
             shared_bias: (heads, N, N) bias from a table that all blocks share, or None.
 
         Returns:
             (B, N, C).
         """
         batch, length, width = x.shape
-        bias = shared_bias if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+        bias = shared_bias if self.rel_pos_bias is None else self.rel_pos_bias(positions)
 
         qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, qkv_bias)

@@ -5,15 +5,20 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn.bricks import DropPath
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import load_state_dict
 from ..registry import MODELS
 from .attention import Attention
-from .relative_position import RelativePositionBias
+from .pretrained import fit_state_dict, load_pretrained, resize_absolute_positions
+from .relative_position import (
+    KeptInEval,
+    RelativePositionBias,
+    RelativePositions,
+    relative_position_index,
+    relative_positions,
+)
 
 ARCHS = dict(
     tiny=dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
@@ -109,9 +114,11 @@ class Block(nn.Module):
         else:
             self.gamma_1 = self.gamma_2 = 1.0
 
-    def forward(self, x: Tensor, grid: tuple[int, int], shared_bias: Tensor | None) -> Tensor:
-        """(B, N, C) -> (B, N, C); for ``grid`` and ``shared_bias`` see :class:`Attention`."""
-        x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x), grid, shared_bias))
+    def forward(
+        self, x: Tensor, positions: RelativePositions | None, shared_bias: Tensor | None
+    ) -> Tensor:
+        """(B, N, C) -> (B, N, C); for the other arguments see :class:`Attention`."""
+        x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x), positions, shared_bias))
         return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
 
 
@@ -124,10 +131,14 @@ class BEiT(BaseModule):
     segmentation ``out_type='featmap'`` with several ``out_indices``. Argument names follow
     MMPretrain's ``BEiTViT``.
 
+    Inputs may have any height and width that are multiples of the patch: relative tables and
+    absolute positions, which are made for ``img_size``, are resampled to them on the way.
+
     Args:
         arch: 'tiny', 'small', 'base', 'large', or a dict with ``embed_dims``, ``num_layers``,
             ``num_heads`` and ``feedforward_channels``.
-        img_size: Input height and width in pixels, a number or a pair; multiples of the patch.
+        img_size: Height and width in pixels, a number or a pair, that the positions are made
+            for; multiples of the patch.
         patch_size: Patch height and width in pixels, a number or a pair.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
@@ -145,8 +156,9 @@ class BEiT(BaseModule):
             token); k > 0 also the first k blocks and a shared bias table; ``num_layers`` also the
             norms after the last block.
         with_cp: Whether to recompute each block in the backward pass to save memory.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights; other
-            initialisers of mmengine apply over the paper's own, which is the default.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
+            and of any resolution; other initialisers of mmengine apply over the paper's own,
+            which is the default.
 
     Raises:
         ValueError: If an argument is none of the above.
@@ -220,6 +232,13 @@ class BEiT(BaseModule):
         self.fc_norm = (
             nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if out_type == 'avg_featmap' else None
         )
+        # With the weights, so that whoever resamples their positions knows where from.
+        self.register_buffer('patch_grid', torch.tensor(self.grid))
+        index = None
+        if use_rel_pos_bias or use_shared_rel_pos_bias:
+            index = relative_position_index(self.grid)
+        self.register_buffer('relative_index', index, persistent=False)
+        self._resized_positions = KeptInEval()
         self.reset_parameters()
         self._freeze()
         self._register_load_state_dict_pre_hook(self._fit_state_dict)
@@ -250,7 +269,8 @@ class BEiT(BaseModule):
         if height % patch_h or width % patch_w or not height or not width:
             raise ValueError(
                 f'an image of {height} x {width} pixels does not divide into patches of '
-                f'{patch_h} x {patch_w}'
+                f'{patch_h} x {patch_w}: crop or resize it, or let the data preprocessor pad it '
+                "(pad_size_divisor in MMPretrain's, size_divisor in MMSegmentation's)"
             )
         return height // patch_h, width // patch_w
 
@@ -299,44 +319,22 @@ class BEiT(BaseModule):
         out, what the file lacks keeps its initial value, and the log names both.
 
         Args:
-            path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
+            path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads, in any
+                layout of :func:`beit_mm.checkpoints.detect_layout`.
 
         Raises:
-            ValueError: If the file lacks blocks of this backbone, or has them in another size.
+            CheckpointError: If the file lacks weights of this backbone's blocks, or has them in
+                another size.
         """
-        state_dict = load_state_dict(path)
-        if any(name.startswith('backbone.') for name in state_dict):
-            state_dict = {
-                name.removeprefix('backbone.'): tensor
-                for name, tensor in state_dict.items()
-                if name.startswith('backbone.')
-            }
-        try:
-            missing, unused = self.load_state_dict(state_dict, strict=False)
-        except RuntimeError as error:
-            raise ValueError(f'{path} is of a backbone of another size: {error}') from None
-        loaded = len(self.state_dict()) - len(missing)
-        lost = [name for name in missing if name.startswith(('blocks.', 'patch_embed.'))]
-        if not loaded or lost:
-            raise ValueError(
-                f"{path} holds no whole BEiT backbone under this project's names: it has {loaded} "
-                f'of {len(self.state_dict())} tensors and lacks {", ".join(lost[:3])}...'
-            )
-        print_log(
-            f'Loaded {loaded} tensors of the backbone from {path}; '
-            f'not in the file: {", ".join(missing) or "none"}; '
-            f'not used: {", ".join(unused) or "none"}',
-            logger='current',
-        )
+        load_pretrained(self, path)
 
     def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Give each block its copy of a shared relative position table, as fine-tuning does."""
-        shared = f'{prefix}rel_pos_bias.table'
-        if self.blocks[0].attn.rel_pos_bias is not None and shared in state_dict:
-            table = state_dict.pop(shared)
-            for index in range(self.num_layers):
-                name = f'{prefix}blocks.{index}.attn.rel_pos_bias.table'
-                state_dict.setdefault(name, table.clone())
+        """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""
+        names = [name for name in state_dict if name.startswith(prefix)]
+        if names:
+            own = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
+            fitted = fit_state_dict(self, own)
+            state_dict.update({f'{prefix}{n}': t for n, t in fitted.state_dict.items()})
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
@@ -360,6 +358,7 @@ class BEiT(BaseModule):
     def train(self, mode: bool = True):
         """Set the mode; frozen stages stay in eval mode, so that drop path leaves them alone."""
         super().train(mode)
+        self._resized_positions.clear()
         for module in self._frozen_modules():
             module.eval()
         return self
@@ -381,13 +380,24 @@ class BEiT(BaseModule):
             tokens = torch.where(mask.flatten(1)[..., None], self.mask_token, tokens)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            if grid != self.grid:
-                raise ValueError(
-                    f'the absolute positions are for {self.grid[0]} x {self.grid[1]} patches, the '
-                    f'input has {grid[0]} x {grid[1]}; set img_size to the input size'
-                )
-            tokens = tokens + self.pos_embed
+            tokens = tokens + self._absolute_positions(grid)
         return tokens
+
+    def _absolute_positions(self, grid: tuple[int, int]) -> Tensor:
+        if grid == self.grid:
+            return self.pos_embed
+        return self._resized_positions.get(
+            self.pos_embed,
+            grid,
+            lambda: resize_absolute_positions(self.pos_embed, self.grid, grid),
+        )
+
+    def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:
+        if self.relative_index is None:
+            return None
+        if grid == self.grid:
+            return RelativePositions(grid, self.relative_index)
+        return relative_positions(self.grid, grid, self.relative_index.device)
 
     def _check_mask(self, mask: Tensor, batch: int, grid: tuple[int, int]) -> None:
         if self.mask_token is None:
@@ -412,18 +422,19 @@ class BEiT(BaseModule):
             One tensor for each of ``out_indices``, in the order of depth, shaped by ``out_type``.
 
         Raises:
-            ValueError: If the image or the mask does not fit the patch grid.
+            ValueError: If the image does not divide into patches, or the mask does not fit it.
         """
         grid = self._grid_of(x.shape[-2:])
         x = self.embed(x, mask)
-        shared_bias = None if self.rel_pos_bias is None else self.rel_pos_bias(grid)
+        positions = self._relative_positions(grid)
+        shared_bias = None if self.rel_pos_bias is None else self.rel_pos_bias(positions)
 
         outputs = []
         for index, block in enumerate(self.blocks):
             if self.with_cp and self.training:
-                x = checkpoint(block, x, grid, shared_bias, use_reentrant=False)
+                x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
             else:
-                x = block(x, grid, shared_bias)
+                x = block(x, positions, shared_bias)
             if index == self.num_layers - 1 and self.norm is not None:
                 x = self.norm(x)
             if index in self.out_indices:

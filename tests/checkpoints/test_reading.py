@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -186,6 +187,30 @@ def test_a_checkpoint_of_the_runner_is_read_with_its_message_hub(tmp_path):
     assert_same_tensors(load_state_dict(path), weights)
     inert = read_checkpoint(path)['message_hub']['log_scalars']['train/numpy']
     assert not isinstance(inert, HistoryBuffer)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_safetensors_files_are_read(tmp_path, prefix):
+    weights = {name: tensor.detach() for name, tensor in random_weights().items()}
+    path = tmp_path / 'a.safetensors'
+    safetensors.torch.save_file({prefix + n: t for n, t in weights.items()}, path)
+    assert_same_tensors(load_state_dict(path), weights)
+
+
+@pytest.mark.parametrize('wrapper', ['ema_state_dict', 'model_ema', 'state_dict_ema'])
+def test_averaged_weights_are_taken_when_asked_for(tmp_path, wrapper):
+    weights, averaged = random_weights(0), random_weights(1)
+    # mmengine counts the steps beside its averages, and wraps the model once more.
+    content = {f'module.{name}': tensor for name, tensor in averaged.items()}
+    path = save(dict(model=weights, **{wrapper: content}), tmp_path / 'a.pth')
+    assert_same_tensors(load_state_dict(path), weights)
+    assert_same_tensors(load_state_dict(path, ema=True), averaged)
+
+
+def test_asking_for_averages_of_a_file_without_any_is_refused_by_name(tmp_path):
+    path = save(dict(model=random_weights()), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth holds no averaged weights \(ema_state_dict'):
+        load_state_dict(path, ema=True)
 
 
 # --- hostile files ----------------------------------------------------------------------------

@@ -1,11 +1,16 @@
 """Tokenizer weights under this project's names, whoever published them."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+import torch.nn.functional as F
+from dall_e import Decoder, Encoder, map_pixels, unmap_pixels
 from mmpretrain.models.selfsup.cae import DALLEEncoder
 
 from beit_mm.checkpoints import CheckpointError, load_tokenizer_state_dict
-from beit_mm.models import DiscreteVAE
+from beit_mm.models import DiscreteVAE, DVAETargetGenerator
 
 
 def random_tokenizer(**changes):
@@ -79,7 +84,6 @@ def test_a_missing_file_is_reported_with_two_ways_to_get_one(tmp_path):
         {'backbone.cls_token': torch.zeros(3)},
         # A U-Net has an encoder and a decoder too.
         {'encoder.layer.weight': torch.zeros(3), 'decoder.layer.weight': torch.zeros(3)},
-        {'decoder.input.weight': torch.zeros(3)},
     ],
 )
 def test_a_file_without_a_tokenizer_is_refused_by_name(tmp_path, weights):
@@ -87,3 +91,91 @@ def test_a_file_without_a_tokenizer_is_refused_by_name(tmp_path, weights):
     torch.save(weights, path)
     with pytest.raises(CheckpointError, match=r'other\.pth holds no image tokenizer.*train\.py'):
         load_tokenizer_state_dict(path)
+
+
+# --- OpenAI's pickled modules -----------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def openai(tmp_path_factory):
+    """The two networks, small, and the folder where they lie as OpenAI publishes them."""
+    folder = tmp_path_factory.mktemp('openai')
+    torch.manual_seed(0)
+    encoder, decoder = Encoder(n_hid=64, vocab_size=512), Decoder(n_hid=64, vocab_size=512)
+    with torch.no_grad():
+        for parameter in (*encoder.parameters(), *decoder.parameters()):
+            # Biases are zero at first, which would hide their loss.
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    for name, module in (('encoder', encoder), ('decoder', decoder)):
+        torch.save(module, folder / f'{name}.pkl')
+        torch.save(module, folder / f'{name}_old.pkl', _use_new_zipfile_serialization=False)
+    return encoder, decoder, folder
+
+
+@pytest.mark.parametrize('ending', ['.pkl', '_old.pkl'])
+def test_openais_pickles_give_its_logits_tokens_and_images(openai, ending):
+    encoder, decoder, folder = openai
+    paths = [folder / f'encoder{ending}', str(folder / f'decoder{ending}')]
+    model = DiscreteVAE(vocab_size=512, hidden=64)
+    model.load_state_dict(load_tokenizer_state_dict(paths))
+    # Squares of one colour each: to a network of random weights all noise looks alike.
+    images = torch.rand(2, 3, 4, 3).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    with torch.no_grad():
+        logits = encoder(map_pixels(images))
+        tokens = logits.argmax(dim=1)
+        codes = F.one_hot(tokens, 512).permute(0, 3, 1, 2).float()
+        pictures = unmap_pixels(torch.sigmoid(decoder(codes)[:, :3]))
+        assert logits.std() > 0.1
+        assert len(tokens.unique()) > 10
+        torch.testing.assert_close(model.encode(images), logits, rtol=0, atol=1e-4)
+        assert model.tokenize(images).equal(tokens)
+        torch.testing.assert_close(model.decode(tokens), pictures, rtol=0, atol=1e-4)
+
+
+def test_openais_pickles_are_read_without_its_package(openai):
+    *_, folder = openai
+    program = """
+import sys
+sys.modules['dall_e'] = sys.modules['attr'] = None  # any import of them fails
+from beit_mm.checkpoints import load_tokenizer_state_dict
+weights = load_tokenizer_state_dict(sys.argv[1:])
+print(len(weights), sum(tensor.numel() for tensor in weights.values()))
+"""
+    result = subprocess.run(
+        [sys.executable, '-c', program, folder / 'encoder.pkl', folder / 'decoder.pkl'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    encoder, decoder, _ = openai
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    expected = f'{len(parameters)} {sum(parameter.numel() for parameter in parameters)}'
+    assert result.stdout.strip() == expected, result.stderr[-2000:]
+
+
+def test_openais_decoder_alone_is_refused_by_name(openai):
+    *_, folder = openai
+    with pytest.raises(CheckpointError, match=r'decoder\.pkl holds a decoder and no encoder'):
+        load_tokenizer_state_dict(folder / 'decoder.pkl')
+
+
+def test_the_target_generator_takes_openais_encoder(openai):
+    encoder, _, folder = openai
+    generator = DVAETargetGenerator(
+        dict(type='beit_mm.DiscreteVAE', vocab_size=512, hidden=64), str(folder / 'encoder.pkl')
+    )
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert generator(images).equal(encoder(map_pixels(images)).argmax(dim=1))
+
+
+def test_the_tokenizer_of_mmpretrains_pretraining_run_is_taken(tmp_path):
+    torch.manual_seed(0)
+    peer = DALLEEncoder(n_hid=8, vocab_size=32)
+    saved = {f'target_generator.{name}': tensor for name, tensor in peer.state_dict().items()}
+    path = tmp_path / 'mim.pth'
+    torch.save(dict(state_dict=saved | {'backbone.cls_token': torch.ones(3)}), path)
+    model = random_tokenizer(with_decoder=False)
+    model.load_state_dict(load_tokenizer_state_dict(path))
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model.encode(images), peer(0.8 * images + 0.1), rtol=1e-5, atol=1e-5)

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from beit_mm.models.attention import Attention, fused_attention, plain_attention
+from beit_mm.models.relative_position import relative_positions
 
 GRID = (2, 3)
 LENGTH = 1 + GRID[0] * GRID[1]
+POSITIONS = relative_positions(GRID, GRID, torch.device('cpu'))
 
 
 def random_qkv(dtype, with_bias):
@@ -106,7 +108,7 @@ def test_module_gives_the_same_with_the_plain_twin_in_its_place(kind):
     weights = torch.randn(2, LENGTH, 48, generator=generator)
     shared = torch.randn(4, LENGTH, LENGTH, generator=generator)
     shared = shared if kind == 'shared bias' else None
-    outputs = [module(x, GRID, shared) for module in (fused, plain)]
+    outputs = [module(x, POSITIONS, shared) for module in (fused, plain)]
     # Unless the module really goes through `attend`, the comparison says nothing.
     assert len(calls) == 1
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
@@ -127,9 +129,9 @@ def test_module_equals_torchs_multihead_attention(own_table):
         peer.in_proj_bias.copy_(torch.cat([attention.q_bias, torch.zeros(48), attention.v_bias]))
         peer.out_proj.load_state_dict(attention.proj.state_dict())
     x = torch.randn(2, LENGTH, 48, dtype=torch.float64)
-    output = attention(x, GRID, None if own_table else bias)
+    output = attention(x, POSITIONS, None if own_table else bias)
     if own_table:
-        bias = attention.rel_pos_bias.table.T[:, attention.rel_pos_bias.index]
+        bias = attention.rel_pos_bias.table.T[:, POSITIONS.index]
     # MultiheadAttention wants a mask an image and head, and adds float masks to the scores.
     expected, _ = peer(x, x, x, attn_mask=bias.repeat(2, 1, 1))
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)

@@ -1,6 +1,7 @@
 """The backbone: against MMPretrain's two, its initialisation, freezing, masks and loading."""
 
 import inspect
+import itertools
 import math
 import os
 import subprocess
@@ -16,8 +17,9 @@ from mmpretrain.models import BEiTPretrainViT, BEiTViT
 from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
-from beit_mm.models import BEiT
+from beit_mm.models import BEiT, beit
 from beit_mm.models.beit import ARCHS, Block
+from beit_mm.models.pretrained import resize_absolute_positions
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=4, feedforward_channels=96)
 SIZE = (32, 48)
@@ -303,7 +305,9 @@ def test_initialisation_is_the_papers(call_init_weights):
     for norm in ('norm', 'fc_norm'):
         assert_constant(f'{norm}.weight', 1.0)
         assert_constant(f'{norm}.bias', 0.0)
-    assert checked == set(model.state_dict())
+    # Not a weight: what the positions are made for.
+    assert model.state_dict()['patch_grid'].tolist() == [8, 8]
+    assert checked == set(model.state_dict()) - {'patch_grid'}
 
 
 def test_shared_table_starts_at_zero():
@@ -342,8 +346,8 @@ def test_drop_path_leaves_a_whole_branch_of_an_image_out_or_scales_it(silent):
     with torch.no_grad():
         getattr(block, silent).zero_()
     x = torch.randn(64, 25, 48)
-    branch = block.eval()(x, GRID, None) - x
-    change = block.train()(x, GRID, None) - x
+    branch = block.eval()(x, None, None) - x
+    change = block.train()(x, None, None) - x
     # With a survival rate of 1/4 the survivors count four times.
     kept = change.flatten(1).abs().amax(1) > 0
     assert 4 <= kept.sum() <= 32
@@ -532,20 +536,234 @@ def test_settings_that_make_no_sense_are_refused_by_name(changes, message):
         BEiT(**{**small_settings(), **changes})
 
 
-@pytest.mark.parametrize('size', [(33, 48), (32, 50)])
-def test_images_that_do_not_divide_into_patches_are_refused(size):
-    # Without position tables, so that nothing but the patches can object.
-    model = small_beit(**POSITIONS['none'])
-    with pytest.raises(ValueError, match=rf'{size[0]} x {size[1]} pixels.*8 x 8'):
+@pytest.mark.parametrize('size', [(33, 48), (32, 50), (4, 48), (0, 48), (64, 0)])
+@pytest.mark.parametrize('positions', POSITIONS)
+def test_images_that_do_not_divide_into_patches_are_refused(positions, size):
+    model = small_beit(**POSITIONS[positions])
+    message = rf'{size[0]} x {size[1]} pixels.*8 x 8.*pad_size_divisor.*size_divisor'
+    with pytest.raises(ValueError, match=message):
         model(torch.zeros(1, 3, *size))
 
 
-@pytest.mark.parametrize('positions', ['table a block', 'shared table', 'absolute'])
-def test_images_of_another_grid_than_the_positions_are_refused(positions):
-    model = small_beit(**POSITIONS[positions])
-    # The same number of patches in another shape must not pass either.
-    with pytest.raises(ValueError, match=r'4 x 6 patches.*6 x 4'):
-        model(torch.zeros(1, 3, 48, 32))
+# --- images of other sizes --------------------------------------------------------------------
+
+WITH_POSITIONS = {
+    **{name: settings for name, settings in POSITIONS.items() if name != 'none'},
+    'table a block and absolute': dict(use_rel_pos_bias=True, use_abs_pos_emb=True),
+    'shared table and absolute': dict(
+        use_rel_pos_bias=False, use_shared_rel_pos_bias=True, use_abs_pos_emb=True
+    ),
+}
+# Larger, smaller, the same number of patches in another shape, one row, one axis unchanged.
+OTHER_SIZES = [(64, 80), (16, 24), (48, 32), (8, 40), (32, 72)]
+
+
+@pytest.mark.parametrize('positions', WITH_POSITIONS)
+@pytest.mark.parametrize('training', [False, True])
+def test_another_size_gives_what_a_model_made_for_it_gives(positions, training):
+    model = small_beit(out_type='featmap', **WITH_POSITIONS[positions]).train(training)
+    for size in OTHER_SIZES:
+        settings = small_settings(out_type='featmap', **WITH_POSITIONS[positions])
+        made_for_it = BEiT(**{**settings, 'img_size': size}).train(training)
+        made_for_it.load_state_dict(model.state_dict())
+        assert made_for_it.patch_grid.tolist() == [size[0] // 8, size[1] // 8]
+        images, _ = images_and_mask(size=size)
+        output, expected = model(images)[0], made_for_it(images)[0]
+        assert output.shape == (2, 48, size[0] // 8, size[1] // 8)
+        torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
+        # Nor does it give what a model without positions gives.
+        without = small_beit(out_type='featmap', **POSITIONS['none'])
+        without.load_state_dict(model.state_dict(), strict=False)
+        assert (without(images)[0] - output).abs().max() > 1e-2
+    # Its own size is not touched by all that.
+    images, _ = images_and_mask()
+    untouched = small_beit(out_type='featmap', **WITH_POSITIONS[positions])
+    assert model(images)[0].equal(untouched(images)[0])
+
+
+@pytest.mark.parametrize('positions', WITH_POSITIONS)
+def test_another_size_trains_the_positions_through_their_resampling(positions):
+    # Resampling is linear: a change d of the weights moves the loss by <gradient, d>, and so does
+    # the resampled change in a model made for the size.
+    size = (48, 40)
+    settings = small_settings(out_type='raw', **WITH_POSITIONS[positions])
+    model = randomize(BEiT(**settings)).train()
+    made_for_it = BEiT(**{**settings, 'img_size': size}).train()
+    resampled_change = BEiT(**{**settings, 'img_size': size})
+    change = randomize(BEiT(**settings), seed=9)
+    made_for_it.load_state_dict(model.state_dict())
+    resampled_change.load_state_dict(change.state_dict())
+    images, _ = images_and_mask(size=size)
+    weights = torch.randn(2, 31, 48, generator=torch.Generator().manual_seed(3))
+    for each in (model, made_for_it):
+        (each(images)[0] * weights).sum().backward()
+    changes, resampled = (dict(m.named_parameters()) for m in (change, resampled_change))
+    expected = {
+        name: (p.grad * resampled[name]).sum() for name, p in made_for_it.named_parameters()
+    }
+    checked = 0
+    for name, parameter in model.named_parameters():
+        slope = (parameter.grad * changes[name]).sum()
+        scale = (parameter.grad * changes[name]).abs().sum()
+        assert scale > 0, name
+        assert abs(slope - expected[name]) < 1e-4 * scale, name
+        checked += name.endswith('table') or name == 'pos_embed'
+    assert checked == sum('table' in name or name == 'pos_embed' for name in model.state_dict()) > 0
+
+
+@pytest.mark.parametrize('positions', WITH_POSITIONS)
+@pytest.mark.parametrize('size', [(48, 80), (16, 24)])
+def test_a_mirrored_model_gives_mirrored_features(positions, size):
+    # Exchanging x and y in the weights and the image must exchange them in the output: no mix-up
+    # of the axes, neither of the images nor of the resampled positions, survives that.
+    settings = dict(out_type='featmap', **WITH_POSITIONS[positions])
+    model = small_beit(**settings)
+    mirrored = BEiT(**{**small_settings(**settings), 'img_size': SIZE[::-1]})
+    weights = model.state_dict()
+    weights['patch_grid'] = torch.tensor(GRID[::-1])
+    for name, tensor in weights.items():
+        if name == 'patch_embed.proj.weight':
+            weights[name] = tensor.transpose(2, 3)
+        elif name.endswith('table'):
+            offsets = tensor[:-3].unflatten(0, (7, 11)).transpose(0, 1).flatten(0, 1)
+            weights[name] = torch.cat([offsets, tensor[-3:]])
+        elif name == 'pos_embed':
+            patches = tensor[:, 1:].unflatten(1, GRID).transpose(1, 2).flatten(1, 2)
+            weights[name] = torch.cat([tensor[:, :1], patches], dim=1)
+    mirrored.load_state_dict(weights)
+    images, _ = images_and_mask(size=size)
+    output = mirrored(images.transpose(2, 3))[0].transpose(2, 3)
+    torch.testing.assert_close(output, model(images)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('size', [(64, 80), (16, 24), (32, 72)])
+def test_absolute_positions_are_resampled_bicubically(size):
+    model = small_beit(**POSITIONS['absolute'])
+    images, _ = images_and_mask(size=size)
+    grid = size[0] // 8, size[1] // 8
+    given = model.embed(images)
+    model.pos_embed, positions = None, model.pos_embed
+    resampled = given - model.embed(images)
+    picture = positions[:, 1:].permute(0, 2, 1).reshape(1, 48, *GRID)
+    picture = nn.functional.interpolate(picture, grid, mode='bicubic', align_corners=False)
+    for y, x in np.ndindex(*grid):
+        expected = picture[0, :, y, x].expand(2, -1)
+        place = resampled[:, 1 + y * grid[1] + x]
+        torch.testing.assert_close(place, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(resampled[:, 0], positions[:, 0].expand(2, -1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('positions', WITH_POSITIONS)
+def test_evaluation_at_a_size_seen_before_uses_the_weights_of_now(positions):
+    model = small_beit(**WITH_POSITIONS[positions]).eval()
+    images, _ = images_and_mask(size=(64, 24))
+
+    def assert_as_new():
+        new = small_beit(**WITH_POSITIONS[positions]).eval()
+        new.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            output = model(images)[0]
+            assert output.equal(model(images)[0])
+            assert output.equal(new(images)[0])
+        return output
+
+    outputs = [assert_as_new()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(images)[0].sum().backward()
+    optimizer.step()
+    outputs.append(assert_as_new())
+    model.load_state_dict(small_beit(seed=3, **WITH_POSITIONS[positions]).state_dict())
+    outputs.append(assert_as_new())
+    for parameter in model.parameters():
+        parameter.data.mul_(0.5)
+    model.eval()
+    outputs.append(assert_as_new())
+    for before, after in itertools.pairwise(outputs):
+        assert (before - after).abs().max() > 1e-3
+
+
+def test_absolute_positions_are_resampled_once_a_size_in_evaluation(monkeypatch):
+    calls = []
+
+    def counted(positions, source, target):
+        calls.append((source, target))
+        return resize_absolute_positions(positions, source, target)
+
+    monkeypatch.setattr(beit, 'resize_absolute_positions', counted)
+    model = small_beit(**POSITIONS['absolute']).eval()
+    small, large = (images_and_mask(size=size)[0] for size in ((16, 16), (48, 48)))
+    with torch.no_grad():
+        for images in (small, large, small, large, images_and_mask()[0]):
+            model(images)
+    assert calls == [(GRID, (2, 2)), (GRID, (6, 6))]
+    for _ in range(2):
+        model(small)[0].sum().backward()
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize('positions', WITH_POSITIONS)
+def test_training_goes_on_at_a_size_that_inference_mode_saw_first(positions):
+    model = small_beit(**WITH_POSITIONS[positions]).eval()
+    images, _ = images_and_mask(size=(104, 16))
+    with torch.inference_mode():
+        expected = model(images)[0].clone()
+    for training in (False, True):
+        output = model.train(training)(images)[0]
+        torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
+        output.sum().backward()
+
+
+def test_pretraining_with_a_mask_works_at_another_size():
+    settings = dict(out_type='raw', with_mask_token=True, **POSITIONS['shared table'])
+    model = small_beit(**settings)
+    images, mask = images_and_mask(size=(48, 72))
+    made_for_it = BEiT(**{**small_settings(**settings), 'img_size': (48, 72)})
+    made_for_it.load_state_dict(model.state_dict())
+    output = model(images, mask)[0]
+    torch.testing.assert_close(output, made_for_it(images, mask)[0], rtol=1e-6, atol=1e-6)
+    pixels = mask.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None]
+    assert model(torch.where(pixels, 3.0, images), mask)[0].equal(output)
+    with pytest.raises(ValueError, match=r'mask has shape \(2, 4, 6\).* 6 x 9 patches'):
+        model(images, images_and_mask()[1])
+
+
+def test_recomputing_blocks_works_at_another_size():
+    gradients = []
+    for with_cp in (False, True):
+        model = small_beit(with_cp=with_cp).train()
+        model(images_and_mask(size=(48, 16))[0])[0].square().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-6, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ('positions', 'training'),
+    [('table a block', True), ('table a block', False), ('shared table and absolute', False)],
+)
+def test_compiled_it_gives_the_same_over_a_sequence_of_sizes(positions, training):
+    # One block of each kind says all, and compiles in a third of the time.
+    arch = {**ARCH, 'num_layers': 1}
+    settings = {**small_settings(**WITH_POSITIONS[positions]), 'arch': arch}
+    model = randomize(BEiT(**settings)).train(training)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend='aot_eager')
+    for size in [SIZE, (64, 80), (16, 24), SIZE]:
+        images, _ = images_and_mask(size=size)
+        results = []
+        for run in (model, compiled):
+            model.zero_grad()
+            with torch.set_grad_enabled(training):
+                output = run(images)[0]
+            if training:
+                output.square().sum().backward()
+            gradients = {n: p.grad.clone() for n, p in model.named_parameters() if training}
+            results.append((output.detach(), gradients))
+        torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-5, atol=1e-5)
+        for name, gradient in results[0][1].items():
+            other = results[1][1][name]
+            torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-4, msg=name)
+    torch._dynamo.reset()
 
 
 # --- layer-wise decay -------------------------------------------------------------------------

@@ -1,0 +1,218 @@
+"""What the Runner loads: any layout, no code from the file, a resumed run's log."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from PIL import Image
+
+from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
+from beit_mm.engine import build_runner
+from beit_mm.models import BEiT
+
+ROOT = Path(__file__).parent.parent.parent
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+
+
+@pytest.fixture(autouse=True)
+def mmengines_own_loaders(monkeypatch):
+    """Undo the registration of loaders, which would leak into other tests."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for name in 'ab':
+            (root / split / name).mkdir(parents=True)
+            for index in range(4):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f'{index}.png')
+    (root / 'few_labels.txt').write_text(
+        ''.join(
+            f'{name}/{index}.png {label}\n' for label, name in enumerate('ab') for index in range(4)
+        )
+    )
+    return root
+
+
+def config(images, work_dir, **changes):
+    """The quickstart's classifier, smaller, on eight images."""
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/finetune.py')
+    cfg.merge_from_dict(
+        dict(
+            launcher='none',
+            work_dir=str(work_dir),
+            experiment_name=f'loading-{work_dir.name}',
+            train_cfg=dict(max_iters=2, val_interval=2),
+            default_hooks=dict(checkpoint=dict(interval=1)),
+            **{
+                f'{name}_dataloader.dataset.data_root': str(images)
+                for name in ('train', 'val', 'test')
+            },
+        )
+    )
+    cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    cfg.model.backbone.update(arch=ARCH, use_abs_pos_emb=False, init_cfg=None)
+    cfg.model.head.in_channels = 32
+    cfg.param_scheduler = None
+    cfg.update(changes)
+    return cfg
+
+
+def random_classifier_weights(grid=(4, 4), classes=10):
+    generator = torch.Generator().manual_seed(0)
+    backbone = BEiT(ARCH, img_size=(8 * grid[0], 8 * grid[1]), patch_size=8)
+    weights = {
+        f'backbone.{name}': torch.randn(tensor.shape, generator=generator) * 0.1
+        for name, tensor in backbone.state_dict().items()
+        if name != 'patch_grid'
+    }
+    weights['backbone.patch_grid'] = torch.tensor(grid)
+    weights['head.fc.weight'] = torch.randn(classes, 32, generator=generator)
+    weights['head.fc.bias'] = torch.randn(classes, generator=generator)
+    return weights
+
+
+def assert_has(model, weights):
+    own = model.state_dict()
+    for name, tensor in weights.items():
+        assert own[name].cpu().equal(tensor), name
+
+
+# --- layouts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('layout', 'wrapper', 'ending'),
+    [
+        ('beit_mm', 'state_dict', '.pth'),
+        ('unilm', 'model', '.pth'),
+        ('timm', None, '.pth'),
+        ('timm', None, '.safetensors'),
+        ('huggingface', None, '.safetensors'),
+        ('huggingface5', None, '.pth'),
+        ('mmpretrain', 'state_dict', '.pth'),
+    ],
+)
+def test_testing_takes_every_layout(images, tmp_path, layout, wrapper, ending):
+    weights = random_classifier_weights()
+    path = tmp_path / f'weights{ending}'
+    theirs = {n: t.clone() for n, t in convert_state_dict(weights, to=layout).items()}
+    if ending == '.safetensors':
+        safetensors.torch.save_file(theirs, path)
+    else:
+        torch.save({wrapper: theirs} if wrapper else theirs, path)
+    runner = build_runner(config(images, tmp_path, load_from=str(path)), 'test')
+    assert 'accuracy/top1' in runner.test()
+    assert_has(runner.model, weights)
+
+
+def test_testing_refuses_a_checkpoint_without_the_head(images, tmp_path):
+    path = tmp_path / 'pretrained.pth'
+    weights = random_classifier_weights()
+    torch.save({n: t for n, t in weights.items() if n.startswith('backbone.')}, path)
+    runner = build_runner(config(images, tmp_path, load_from=str(path)), 'test')
+    with pytest.raises(
+        CheckpointError, match=r'pretrained\.pth lacks head\.fc\.weight, head\.fc\.b'
+    ):
+        runner.test()
+
+
+def test_training_starts_from_a_classifier_with_other_classes_and_resolution(images, tmp_path):
+    path = tmp_path / 'unilm.pth'
+    weights = random_classifier_weights(grid=(6, 6), classes=7)
+    torch.save(dict(model=convert_state_dict(weights, to='unilm')), path)
+    cfg = config(images, tmp_path / 'run', load_from=str(path))
+    # A step of size zero shows what was loaded.
+    cfg.optim_wrapper.optimizer.update(lr=0.0)
+    runner = build_runner(cfg, 'train')
+    runner.train()
+    same = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name.startswith('backbone.') and not name.endswith(('.table', 'patch_grid'))
+    }
+    assert len(same) > 20
+    assert_has(runner.model, same)
+    assert runner.model.head.fc.weight.shape == (10, 32)
+    log = next(tmp_path.glob('run/*/*.log')).read_text()
+    assert 'unilm.pth: layout unilm' in log
+    assert 'resized 2 relative tables 6 x 6 -> 4 x 4' in log
+    assert 'missing head.fc.weight, head.fc.bias' in log
+
+
+def test_averages_of_the_weights_start_from_what_was_loaded(images, tmp_path):
+    path = tmp_path / 'timm.pth'
+    weights = random_classifier_weights()
+    torch.save(convert_state_dict(weights, to='timm'), path)
+    cfg = config(images, tmp_path / 'run', load_from=str(path), custom_hooks=[dict(type='EMAHook')])
+    cfg.optim_wrapper.optimizer.update(lr=0.0)
+    runner = build_runner(cfg, 'train')
+    runner.train()
+    averaged = load_state_dict(tmp_path / 'run/iter_2.pth', ema=True)
+    for name in ('backbone.blocks.1.attn.qkv.weight', 'head.fc.weight'):
+        torch.testing.assert_close(averaged[name], weights[name])
+
+
+def test_a_checkpoint_of_something_else_is_refused_by_name(images, tmp_path):
+    path = tmp_path / 'resnet.pth'
+    torch.save({'layer1.0.conv1.weight': torch.zeros(3)}, path)
+    runner = build_runner(config(images, tmp_path / 'run', load_from=str(path)), 'train')
+    with pytest.raises(CheckpointError, match=r'resnet\.pth holds no whole BEiT backbone'):
+        runner.train()
+
+
+# --- no code from the file --------------------------------------------------------------------
+
+
+class MakesAFolder:
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize('mode', ['load_from', 'resume', 'test'])
+def test_a_checkpoint_that_would_run_code_is_refused(images, tmp_path, mode):
+    marker, path = tmp_path / 'ran', tmp_path / 'hostile.pth'
+    weights = random_classifier_weights()
+    torch.save(dict(state_dict=weights, meta=dict(epoch=0, iter=1, x=MakesAFolder(marker))), path)
+    cfg = config(images, tmp_path / 'run', load_from=str(path), resume=mode == 'resume')
+    runner = build_runner(cfg, 'test' if mode == 'test' else 'train')
+    with pytest.raises(CheckpointError, match=r'hostile\.pth was refused.*mkdir'):
+        runner.test() if mode == 'test' else runner.train()
+    assert not marker.exists()
+
+
+def test_resuming_restores_the_log_and_does_not_run_the_config_in_the_file(images, tmp_path):
+    runner = build_runner(config(images, tmp_path / 'run'), 'train')
+    runner.train()
+    path, marker = tmp_path / 'run/iter_2.pth', tmp_path / 'ran'
+    content = torch.load(path, weights_only=False)
+    content['meta']['config'] = f'import os\nos.mkdir({str(marker)!r})\n'
+    torch.save(content, path)
+
+    cfg = config(images, tmp_path / 'again', load_from=str(path), resume=True)
+    cfg.train_cfg.max_iters = 3
+    again = build_runner(cfg, 'train')
+    again.train()
+    assert not marker.exists()
+    assert again.iter == 3
+    assert_has(again.model, {n: t for n, t in content['state_dict'].items() if n.endswith('grid')})
+    losses = again.message_hub.get_scalar('train/loss')
+    assert isinstance(losses, HistoryBuffer)
+    before = content['message_hub']['log_scalars']['train/loss'].data
+    assert len(before[0]) == 2
+    for new, old in zip(losses.data, before, strict=True):
+        assert new[:2].tolist() == old.tolist()
+        assert len(new) == 3
