@@ -274,7 +274,10 @@ def test_initialisation_is_the_papers(call_init_weights):
         checked.add(name)
         tensor = model.state_dict()[name]
         limit = 0.02 * scale
-        assert 0.97 * limit < tensor.abs().max() <= limit * (1 + 1e-6), name
+        # How near the cut the largest comes: a token's few values come less near, by chance
+        # (every torch draws its own), and miss this by about 5e-5.
+        near = 1 - max(0.03, 14 / tensor.numel())
+        assert near * limit < tensor.abs().max() <= limit * (1 + 1e-6), name
         if tensor.numel() > 4096:
             assert tensor.std().item() == pytest.approx(cut_std() * scale, rel=0.03), name
             assert abs(tensor.mean().item()) < 0.03 * limit, name

@@ -57,7 +57,8 @@ def positions_for(source, target=None):
 
 def random_bias(grid, num_heads=3):
     module = RelativePositionBias(grid, num_heads)
-    torch.nn.init.normal_(module.table, generator=torch.Generator().manual_seed(0))
+    # nn.init.normal_ takes no generator in torch 2.1.
+    module.table.data.normal_(generator=torch.Generator().manual_seed(0))
     return module
 
 
