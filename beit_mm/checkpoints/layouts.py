@@ -1,6 +1,7 @@
 """The names that others give to BEiT's weights: one table, read in both directions."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -354,9 +355,15 @@ def _index_of(ours: Mapping[str, Tensor], table: str, prefix: str) -> Tensor:
 
 
 def summarize(names: Iterable[str]) -> str:
-    """Names for a log line, those that differ in the number of the block as one: 'blocks.*.x'."""
+    """Names for a log line: blocks as one, 'blocks.*.x (12)', as are other large parts."""
     groups = {}
     for name in names:
         groups.setdefault(re.sub(r'\.\d+\.', '.*.', name), []).append(name)
-    texts = [f'{g} ({len(m)})' if len(m) > 1 else m[0] for g, m in groups.items()]
+    parts = Counter(group.partition('.')[0] for group in groups)
+    merged = {}
+    for group, members in groups.items():
+        part = group.partition('.')[0]
+        large = parts[part] > 8 and part not in ('backbone', 'blocks')
+        merged.setdefault(f'{part}.*' if large else group, []).extend(members)
+    texts = [f'{g} ({len(m)})' if len(m) > 1 else m[0] for g, m in merged.items()]
     return ', '.join(texts) or 'none'

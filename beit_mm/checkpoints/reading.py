@@ -17,6 +17,8 @@ from torch import Tensor
 # their averages over training.
 WRAPPERS = ('state_dict', 'model', 'module')
 EMA_WRAPPERS = ('ema_state_dict', 'model_ema', 'state_dict_ema')
+# A pickle may hold a container that holds itself.
+MAX_WRAPPERS = 8
 ZIP_MAGIC = b'PK\x03\x04'
 
 # All that the pickle of a checkpoint may ask for. Each only builds a value; none can reach the
@@ -217,6 +219,9 @@ def load_state_dict(path: str | Path, ema: bool = False) -> dict[str, Tensor]:
         return take_tensors(content, ema)
     except CheckpointError as error:
         raise CheckpointError(f'{path} {error}') from None
+    except Exception as error:
+        # Modules without their parts, containers that hold themselves.
+        raise CheckpointError(f'{path} is damaged or no checkpoint: {error}') from error
 
 
 def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
@@ -226,7 +231,10 @@ def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
         if wrapper is None:
             raise CheckpointError(f'holds no averaged weights ({", ".join(EMA_WRAPPERS)})')
         content = content[wrapper]
-    while wrapper := next((key for key in WRAPPERS if _holds(content, key)), None):
+    for _ in range(MAX_WRAPPERS):
+        wrapper = next((key for key in WRAPPERS if _holds(content, key)), None)
+        if wrapper is None:
+            break
         content = content[wrapper]
     if isinstance(content, _Module):
         content = dict(content.tensors())

@@ -38,11 +38,14 @@ def load_from_checked_file(path: str, map_location: object = None) -> dict:
     content = read_checkpoint(path)
     if not (isinstance(content, dict) and 'state_dict' in content):
         return dict(state_dict=OrderedDict(take_tensors(content)))
-    # On resuming mmengine would run the config in the file, a Python program, for one number.
-    content.get('meta', {}).pop('config', None)
-    scalars = content.get('message_hub', {}).get('log_scalars', {})
-    for name, buffer in scalars.items():
-        scalars[name] = HistoryBuffer(buffer._log_history, buffer._count_history, buffer.max_length)
+    try:
+        # On resuming mmengine would run the config in the file, a program, for one number.
+        content.get('meta', {}).pop('config', None)
+        scalars = content.get('message_hub', {}).get('log_scalars', {})
+        for name, log in scalars.items():
+            scalars[name] = HistoryBuffer(log._log_history, log._count_history, log.max_length)
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(f'{path} has the form of none of mmengine: {error}') from error
     return content
 
 

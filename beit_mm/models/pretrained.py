@@ -104,8 +104,16 @@ def _grid_of(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, 
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
     """
-    rows = {name: len(t) for name, t in weights.items() if name.endswith('rel_pos_bias.table')}
+    rows = {
+        name: t.shape[:1].numel()
+        for name, t in weights.items()
+        if name.endswith('rel_pos_bias.table')
+    }
     sizes = dict(rows)
+    for name in (*rows, 'pos_embed'):
+        shape = tuple(weights[name].shape) if name in weights else None
+        if shape is not None and len(shape) != (2 if name in rows else 3):
+            raise CheckpointError(f'{name} has the shape {shape}, which no positions have')
     if 'pos_embed' in weights:
         sizes['pos_embed'] = weights['pos_embed'].shape[1]
     if not sizes:

@@ -26,6 +26,7 @@ from beit_mm.checkpoints import (
     convert_state_dict,
     detect_layout,
     find_layout,
+    summarize,
 )
 from beit_mm.models import BEiT, DiscreteVAE
 
@@ -675,3 +676,12 @@ def test_any_model_comes_back_as_it_was(source, target, options):
     if target in KEEP_THE_GRID or height == width or source not in WITH_INDEX:
         original = as_known_to(target, original)
         assert_same(convert_state_dict(converted, to=source), original)
+
+
+def test_a_log_line_names_large_parts_as_one():
+    tokenizer = [f'target_generator.tokenizer.encoder.conv_{n}' for n in range(9)]
+    blocks = [f'blocks.{n}.gamma_1' for n in range(12)]
+    names = ['head.fc.weight', *tokenizer, *blocks, 'fpn1.0.weight']
+    expected = 'head.fc.weight, target_generator.* (9), blocks.*.gamma_1 (12), fpn1.0.weight'
+    assert summarize(names) == expected
+    assert summarize([]) == 'none'

@@ -213,6 +213,22 @@ def test_asking_for_averages_of_a_file_without_any_is_refused_by_name(tmp_path):
         load_state_dict(path, ema=True)
 
 
+def test_a_container_that_holds_itself_is_refused_by_name(tmp_path):
+    content = {}
+    content['model'] = content
+    path = save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth holds no tensors'):
+        load_state_dict(path)
+
+
+def test_a_module_without_its_parts_is_refused_by_name(tmp_path):
+    module = nn.ReLU()
+    del module.__dict__['_parameters']
+    path = save(module, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth is damaged or no checkpoint'):
+        load_state_dict(path)
+
+
 # --- hostile files ----------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import build_runner
+from beit_mm.engine.loading import load_from_checked_file
 from beit_mm.models import BEiT
 
 ROOT = Path(__file__).parent.parent.parent
@@ -216,3 +217,13 @@ def test_resuming_restores_the_log_and_does_not_run_the_config_in_the_file(image
     for new, old in zip(losses.data, before, strict=True):
         assert new[:2].tolist() == old.tolist()
         assert len(new) == 3
+
+
+@pytest.mark.parametrize(
+    'beside', [dict(meta=3), dict(message_hub=[1]), dict(message_hub=dict(log_scalars=dict(a=1)))]
+)
+def test_a_checkpoint_of_a_strange_form_is_refused_by_name(tmp_path, beside):
+    path = tmp_path / 'strange.pth'
+    torch.save(dict(state_dict=random_classifier_weights(), **beside), path)
+    with pytest.raises(CheckpointError, match=r'strange\.pth has the form of none of mmengine'):
+        load_from_checked_file(str(path))

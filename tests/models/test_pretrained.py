@@ -390,3 +390,12 @@ def test_fitting_reports_what_it_resized_and_changes_nothing_given():
     same = fit_state_dict(small_beit((4, 4), use_abs_pos_emb=True), weights)
     assert same.resized == []
     assert all(same.state_dict[name].equal(tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize('shape', [(), (7,), (1, 50, 2)])
+def test_a_table_of_a_strange_shape_is_refused_by_the_files_name(tmp_path, shape):
+    weights = small_beit((4, 4)).state_dict()
+    weights['blocks.1.attn.rel_pos_bias.table'] = torch.zeros(shape)
+    path = save(tmp_path / 'strange.pth', weights)
+    with pytest.raises(CheckpointError, match=r'strange\.pth: blocks\.1\.attn.*has the shape'):
+        small_beit((4, 4)).load_pretrained(path)
