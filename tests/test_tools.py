@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +32,20 @@ def images(tmp_path_factory):
     return root
 
 
+def free_port() -> int:
+    """One that nobody listens on, such as the same test in another environment."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
 def run(command, *arguments, cwd) -> str:
     environment = {
         **os.environ,
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
         'OMP_NUM_THREADS': '1',
         'CUDA_VISIBLE_DEVICES': '',
-        'PORT': '29613',
+        'PORT': str(free_port()),
     }
     prefix = [sys.executable] if command.endswith('.py') else []
     result = subprocess.run(

@@ -91,14 +91,12 @@ class TwoViewRandomResizedCrop(BaseTransform):
         if isinstance(image, np.ndarray):
             # get_params reads the size alone; an expanded element has that size and no pixels.
             size_only = torch.empty(1).expand(1, *image.shape[:2])
-            top, left, height, width = RandomResizedCrop.get_params(
-                size_only, self.scale, self.ratio
-            )
+            top, left, height, width = self._crop_box(size_only)
             crop = image[top : top + height, left : left + width]
         else:
             # Pillow resamples palette images by the nearest pixel only.
             image = image.convert('RGB') if image.mode == 'P' else image
-            top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
+            top, left, height, width = self._crop_box(image)
             crop = image.crop((left, top, left + width, top + height))
         # The crop is cut out before it is resampled: no pixel outside reaches the filter.
         results['img'] = [
@@ -107,6 +105,13 @@ class TwoViewRandomResizedCrop(BaseTransform):
         ]
         results['img_shape'] = self.sizes[0]
         return results
+
+    def _crop_box(self, image: Image.Image | torch.Tensor) -> tuple[int, int, int, int]:
+        """Top, left, height and width of torchvision's random crop, of one pixel at least."""
+        top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
+        # The central crop of an image few pixels wide rounds to none where the ratio is extreme;
+        # Pillow resamples it to black or raises, by its version.
+        return top, left, max(height, 1), max(width, 1)
 
     def __repr__(self) -> str:
         return (

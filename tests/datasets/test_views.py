@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mmengine.registry import TRANSFORMS
 from PIL import Image
@@ -175,8 +175,28 @@ def test_each_view_is_torchvisions_random_resized_crop(
         strict=True,
     ):
         torch.manual_seed(seed)
+        *_, height, width = RandomResizedCrop.get_params(image, scale, ratio)
+        assume(height and width)  # Else torchvision has no crop to resample; see below.
+        torch.manual_seed(seed)
         expected = RandomResizedCrop(view_size, scale, ratio, mode)(image)
         np.testing.assert_array_equal(view, np.asarray(expected))
+
+
+@pytest.mark.parametrize('as_array', [False, True])
+@pytest.mark.parametrize('edge', [1, 3])
+def test_a_crop_that_rounds_to_no_pixels_takes_one(edge, as_array):
+    """torchvision's would be 2 x 0: black or an error, by Pillow's version."""
+    pixels = np.array([[[10, 20, 30]], [[50, 60, 70]]], np.uint8)
+    for image, ratio in ((pixels, 0.25), (pixels.transpose(1, 0, 2), 4.0)):
+        box = RandomResizedCrop.get_params(Image.fromarray(image), [1, 1], [ratio, ratio])
+        assert sorted(box) == [0, 0, 0, 2]
+        source = image if as_array else Image.fromarray(image)
+        whole = dict(scale=(1, 1), ratio=(ratio, ratio))
+        views = views_of(source, size=edge, second_size=edge, **whole)
+        methods = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
+        for view, method in zip(views, methods, strict=True):
+            expected = Image.fromarray(image).resize((edge, edge), method)
+            np.testing.assert_array_equal(view, np.asarray(expected))
 
 
 def test_defaults_are_the_papers():
