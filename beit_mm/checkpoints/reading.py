@@ -2,13 +2,15 @@
 
 import hashlib
 import pickle
-import warnings
+import re
+import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
-import safetensors
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -32,7 +34,6 @@ ALLOWED_GLOBALS = frozenset(
         ('torch._utils', '_rebuild_parameter'),
         ('torch', 'Size'),
         ('torch', 'device'),
-        ('numpy', 'dtype'),
         ('numpy', 'ndarray'),
         ('numpy.core.multiarray', '_reconstruct'),
         ('numpy.core.multiarray', 'scalar'),
@@ -90,9 +91,6 @@ class _Inert(SimpleNamespace):
 class _Module(_Inert):
     """Stands in for a pickled module."""
 
-    # torch asks for it before it compares, in old files, the source of a class with the saved one.
-    dump_patches = False
-
     def tensors(self, prefix: str = '') -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers, named as ``torch.nn.Module`` would."""
         for name, tensor in {**self._parameters, **self._buffers}.items():
@@ -102,12 +100,25 @@ class _Module(_Inert):
             yield from child.tensors(f'{prefix}{name}.')
 
 
-class _Unpickler(pickle.Unpickler):
+def _plain_dtype(code: str, *args) -> np.dtype:
+    """``numpy.dtype`` of numbers and text; bytes of the file must never become object pointers."""
+    if not isinstance(code, str) or not re.fullmatch(r'[<>|=]?[?bhilqBHILQefdgFDSUuc]\d*', code):
+        raise CheckpointError(f'its pickle asks for a NumPy array of {code!r}')
+    # A copy: what follows in the pickle sets its byte order, which NumPy's own must keep.
+    return np.dtype(code, False, True)
+
+
+# pickle's twin in Python, whose steps can be overridden.
+class _Unpickler(pickle._Unpickler):
+    dispatch = dict(pickle._Unpickler.dispatch)
+
     def find_class(self, module: str, name: str):
         # The names of Python 2, which pickle protocol 2 and so torch.save still writes.
         module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}.get(module, module)
         if (module, name) in ALLOWED_GLOBALS:
             return super().find_class(module, name)
+        if (module, name) == ('numpy', 'dtype'):
+            return _plain_dtype
         if (module, name) in INERT:
             return _Inert
         if (module, name) in MODULES:
@@ -115,6 +126,31 @@ class _Unpickler(pickle.Unpickler):
         raise CheckpointError(
             f'its pickle asks for {module}.{name}, which no checkpoint needs; it was not run'
         )
+
+    def load_build(self) -> None:
+        """Set the state of objects that the file made itself, never of live functions or types."""
+        target, state = self.stack[-2:]
+        if isinstance(target, np.dtype):
+            if not isinstance(state, tuple) or any(part is not None for part in state[2:5]):
+                raise CheckpointError('its pickle asks for a NumPy array of structures')
+        elif not isinstance(target, (_Inert, OrderedDict, np.ndarray)):
+            raise CheckpointError(f'its pickle sets attributes of {target!r}')
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def load_binpersid(self) -> None:
+        """Take storages from torch; classes of modules without comparing their source.
+
+        torch would write the difference to a file that the pickle may name.
+        """
+        pid = self.stack[-1]
+        if isinstance(pid, tuple) and pid and pid[0] in ('module', b'module'):
+            self.stack[-1] = pid[1]
+        else:
+            super().load_binpersid()
+
+    dispatch[pickle.BINPERSID[0]] = load_binpersid
 
 
 class _SafePickle:
@@ -154,11 +190,10 @@ def read_checkpoint(path: str | Path) -> object:
         if zipped:
             _refuse_torchscript(path)
             _check_sums(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', torch.serialization.SourceChangeWarning)
-            return torch.load(
-                path, map_location='cpu', pickle_module=_SafePickle, weights_only=False
-            )
+        elif tarfile.is_tarfile(path):
+            # torch would unpack it, links and pipes too.
+            raise CheckpointError('it is a tar archive, as torch before 0.1.10 wrote them')
+        return torch.load(path, map_location='cpu', pickle_module=_SafePickle, weights_only=False)
     except CheckpointError as error:
         raise CheckpointError(f'{path} was refused: {error}') from None
     except Exception as error:
@@ -230,7 +265,9 @@ def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
         wrapper = next((key for key in EMA_WRAPPERS if _holds(content, key)), None)
         if wrapper is None:
             raise CheckpointError(f'holds no averaged weights ({", ".join(EMA_WRAPPERS)})')
-        content = content[wrapper]
+        # mmengine's EMAHook changes places before it saves: the averages are in state_dict.
+        if not (_holds(content, 'meta') and 'mmengine_version' in content['meta']):
+            content = content[wrapper]
     for _ in range(MAX_WRAPPERS):
         wrapper = next((key for key in WRAPPERS if _holds(content, key)), None)
         if wrapper is None:

@@ -216,9 +216,15 @@ def _check_backbone(source: str, prefix: str, loaded: dict, candidates: dict, ow
             f'{source} is of a backbone of another size: {name} is '
             f'{tuple(candidates[name].shape)} there and {tuple(own[name].shape)} here'
         )
-    # Zero, their initial value, is what a model without these has.
-    optional = ('q_bias', 'v_bias', 'rel_pos_bias.table')
-    lost = [name for name in backbone if name not in loaded and not name.endswith(optional)]
+    # Zero, their initial value, is what a model without these has; some blocks alone cannot lack
+    # them.
+    optional = [
+        ending
+        for ending in ('q_bias', 'v_bias', 'rel_pos_bias.table')
+        if not any(name.endswith(ending) for name in loaded)
+    ]
+    needed = [*backbone, f'{prefix}cls_token']
+    lost = [n for n in needed if n not in loaded and not n.endswith(tuple(optional))]
     if lost:
         raise CheckpointError(
             f'{source} holds no whole BEiT backbone in a known layout: it lacks '

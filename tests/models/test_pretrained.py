@@ -399,3 +399,14 @@ def test_a_table_of_a_strange_shape_is_refused_by_the_files_name(tmp_path, shape
     path = save(tmp_path / 'strange.pth', weights)
     with pytest.raises(CheckpointError, match=r'strange\.pth: blocks\.1\.attn.*has the shape'):
         small_beit((4, 4)).load_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    'name', ['cls_token', 'blocks.1.attn.q_bias', 'blocks.0.attn.rel_pos_bias.table']
+)
+def test_a_backbone_that_lacks_one_weight_is_refused(tmp_path, name):
+    weights = small_beit((4, 4)).state_dict()
+    del weights[name]
+    path = save(tmp_path / 'partial.pth', weights)
+    with pytest.raises(CheckpointError, match=rf'partial\.pth holds no whole BEiT.*{name}'):
+        small_beit((4, 4)).load_pretrained(path)
