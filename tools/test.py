@@ -28,7 +28,7 @@ def main() -> None:
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
         runner = build_runner(cfg, mode='test')
         metrics = runner.test()
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, FileNotFoundError) as error:
         sys.exit(f'{args.config}: {error}')
     if args.out and is_main_process():
         dump(metrics, args.out)

@@ -40,7 +40,7 @@ def main() -> None:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
         runner.train()
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, FileNotFoundError) as error:
         sys.exit(f'{args.config}: {error}')
 
 

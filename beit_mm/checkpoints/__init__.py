@@ -2,9 +2,13 @@
 
 from .layouts import (
     LAYOUTS,
+    PREFIX,
+    PREFIXES,
     convert_state_dict,
     detect_layout,
     find_layout,
+    is_whole,
+    read_patch_grid,
     share_table,
     summarize,
     translate,
@@ -14,13 +18,17 @@ from .tokenizer import load_tokenizer_state_dict
 
 __all__ = [
     'LAYOUTS',
+    'PREFIX',
+    'PREFIXES',
     'CheckpointError',
     'convert_state_dict',
     'detect_layout',
     'find_layout',
+    'is_whole',
     'load_state_dict',
     'load_tokenizer_state_dict',
     'read_checkpoint',
+    'read_patch_grid',
     'share_table',
     'summarize',
     'take_tensors',

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import safetensors.torch
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 # Keys under which training frameworks keep the weights: mmengine, the authors' code, others; and
@@ -219,16 +220,22 @@ def _check_sums(path: Path) -> None:
 
 def _fetch(path: str) -> Path:
     if not path.startswith(('http://', 'https://')):
+        if '://' in path:
+            raise CheckpointError(
+                f'{path}: only files and http(s) URLs are read; download it, or mount its storage'
+            )
         return Path(path).expanduser()
     # Many a checkpoint is called latest.pth: the digest keeps those of two places apart.
     name = f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{path.rsplit("/", 1)[-1]}'
     cached = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    if not cached.is_file():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(path, str(cached))
-        except OSError as error:
-            raise FileNotFoundError(f'{path} could not be downloaded: {error}') from error
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    # One process of a machine downloads, the others wait for it.
+    with FileLock(f'{cached}.lock'):
+        if not cached.is_file():
+            try:
+                torch.hub.download_url_to_file(path, str(cached))
+            except OSError as error:
+                raise FileNotFoundError(f'{path} could not be downloaded: {error}') from error
     return cached
 
 
@@ -277,13 +284,15 @@ def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
         content = dict(content.tensors())
     if not isinstance(content, Mapping):
         raise CheckpointError(f'holds a {type(content).__name__}, not tensors by name')
-    tensors = {
-        str(name).removeprefix('module.'): value
-        for name, value in content.items()
-        if isinstance(value, Tensor)
-    }
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError('holds no tensors')
+    nameless = next((name for name in tensors if not isinstance(name, str)), None)
+    if nameless is not None:
+        raise CheckpointError(f'holds a tensor under {nameless!r}, which is no name')
+    # DDP puts it before every name.
+    if all(name.startswith('module.') for name in tensors):
+        tensors = {name.removeprefix('module.'): value for name, value in tensors.items()}
     return tensors
 
 

@@ -47,6 +47,8 @@ class DVAETargetGenerator(BaseModule):
             self.tokenizer = tokenizer
         else:
             self.tokenizer = MODELS.build({'with_decoder': False, **tokenizer})
+        # Whoever tests a whole model need not find these weights in the model's checkpoint.
+        self.checkpoint = checkpoint
         if checkpoint is not None:
             self._load(checkpoint)
         _turn_parameters_into_buffers(self.tokenizer)

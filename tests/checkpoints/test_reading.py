@@ -72,11 +72,17 @@ def test_wrappers_and_the_prefix_of_ddp_are_taken_off(tmp_path, wrappers, prefix
 
 
 def test_only_the_leading_module_is_a_prefix_of_ddp(tmp_path):
-    weights = {'module.module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
-    loaded = load_state_dict(save(weights, tmp_path / 'a.pth'))
-    assert_same_tensors(
-        loaded, {'module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
-    )
+    weights = {'module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
+    wrapped = {f'module.{name}': tensor for name, tensor in weights.items()}
+    assert_same_tensors(load_state_dict(save(wrapped, tmp_path / 'a.pth')), weights)
+    # Not of DDP, which puts it before every name.
+    assert_same_tensors(load_state_dict(save(weights, tmp_path / 'b.pth')), weights)
+
+
+def test_a_tensor_without_a_name_is_refused(tmp_path):
+    path = save({1: torch.ones(1), '1': torch.ones(2)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth holds a tensor under 1'):
+        load_state_dict(path)
 
 
 def test_what_is_no_tensor_is_left_out(tmp_path):
