@@ -3,11 +3,11 @@
 from .layouts import (
     LAYOUTS,
     PREFIX,
-    PREFIXES,
     convert_state_dict,
     detect_layout,
     find_layout,
     is_whole,
+    of_the_function,
     read_patch_grid,
     share_table,
     summarize,
@@ -19,7 +19,6 @@ from .tokenizer import load_tokenizer_state_dict
 __all__ = [
     'LAYOUTS',
     'PREFIX',
-    'PREFIXES',
     'CheckpointError',
     'convert_state_dict',
     'detect_layout',
@@ -27,6 +26,7 @@ __all__ = [
     'is_whole',
     'load_state_dict',
     'load_tokenizer_state_dict',
+    'of_the_function',
     'read_checkpoint',
     'read_patch_grid',
     'share_table',

@@ -132,11 +132,11 @@ def find_layout(names: Iterable[str]) -> str | None:
     if layout != 'unilm':
         return layout
     # unilm, timm and this project name the blocks alike and differ in what is around them.
+    if has(f'.*{TABLE}'):
+        return 'unilm' if has(f'.*{INDEX}') else 'timm'
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
-    if has(f'.*{INDEX}'):
-        return 'unilm'
-    return 'timm' if has(rf'.*{TABLE}|(head|lm_head)\..*') else 'beit_mm'
+    return 'timm' if has(r'(head|lm_head)\..*') else 'beit_mm'
 
 
 def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
@@ -184,14 +184,18 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, T
         table is copied to every block.
 
     Raises:
-        CheckpointError: If the layout is not known, two weights of the source stand for one, or
-            an index does not fit its table, or is to be written for a table whose grid is
-            neither known nor square.
+        CheckpointError: If the layout is not known; if the other one has no place for weights of
+            blocks or positions; if two weights of the source stand for one; if an index does not
+            fit its table, or is to be written for a table whose grid is neither known nor square.
         ValueError: If ``to`` is none of the layouts.
     """
     if to not in LAYOUTS:
         raise ValueError(f'to={to!r} is none of {", ".join(LAYOUTS)}')
     converted, left_out = translate(state_dict, _known_layout(state_dict), to)
+    if lost := of_the_function(left_out):
+        raise CheckpointError(
+            f'{to} has no place for {summarize(lost)}, and without them it is another model'
+        )
     if left_out:
         print_log(f'{to} has no place for {summarize(left_out)}', logger='current')
     return converted
@@ -256,16 +260,35 @@ def is_whole(names: Iterable[str], layout: str) -> bool:
     """Whether these are a whole model's names: one with a head, or a prefix on its backbone."""
     heads = [_pattern(name) for rule in _rules(layout) if not rule.of_backbone
              for name in rule.theirs]  # fmt: skip
-    prefix = PREFIXES[layout]
+    prefix = _prefix(names, layout)
     return any(
         (prefix and name.startswith(prefix)) or any(head.fullmatch(name) for head in heads)
         for name in names
     )
 
 
+def _prefix(names: Iterable[str], layout: str) -> str:
+    """What stands before the names of the backbone, if anything does."""
+    # The authors' segmentation models are OpenMMLab's around their own backbone.
+    if layout in ('unilm', 'timm') and any(name.startswith(PREFIX) for name in names):
+        return PREFIX
+    return PREFIXES[layout]
+
+
+def of_the_function(names: Iterable[str]) -> list[str]:
+    """Those of names, in any layout, without which a backbone would be another function.
+
+    Blocks and positions are; mask tokens, last norms and heads are not.
+    """
+    prefixes = '|'.join(sorted({re.escape(p) for p in PREFIXES.values() if p}))
+    parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
+    pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
+    return [name for name in names if pattern.match(name)]
+
+
 def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
     """Weights under this project's names."""
-    prefix = PREFIXES[layout]
+    prefix = _prefix(state_dict, layout)
     own_prefix = PREFIX * is_whole(state_dict, layout)
     patterns = [
         (_pattern(theirs), rule, part)
@@ -283,7 +306,7 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         part = 0
         if layout == 'beit_mm' and stem == 'patch_grid':
             own = f'{own_prefix}patch_grid'
-        elif layout in OPENMMLAB and name.startswith(SHARED_PARTS):
+        elif prefix == PREFIX and name.startswith(SHARED_PARTS):
             own = name
         elif found := _find(patterns, name, stem):
             rule, part, match = found
@@ -421,8 +444,12 @@ def share_table(ours: Mapping[str, Tensor], prefix: str = '') -> dict[str, Tenso
     table = shared.pop(f'{prefix}rel_pos_bias.table', None)
     blocks = {m[0] for name in ours if (m := re.match(rf'{re.escape(prefix)}blocks\.\d+\.', name))}
     if table is not None:
-        for block in blocks:
-            shared.setdefault(f'{block}attn.rel_pos_bias.table', table.clone())
+        for name in (f'{block}attn.rel_pos_bias.table' for block in blocks):
+            # With both, a block adds both (transformers).
+            own = shared.get(name, torch.zeros_like(table))
+            if own.shape != table.shape:
+                raise CheckpointError(f'{name} and the shared table are of different sizes')
+            shared[name] = own + table
     return shared
 
 

@@ -31,10 +31,7 @@ def load_from_checked_file(path: str, map_location: object = None) -> dict:
         CheckpointError: If it cannot be read or asks for code to be run.
     """
     content = read_checkpoint(path)
-    try:
-        weights = OrderedDict(take_tensors(content))
-    except CheckpointError as error:
-        raise CheckpointError(f'{path} {error}') from None
+    weights = OrderedDict(take_tensors(content, source=path))
     if not (isinstance(content, dict) and 'state_dict' in content):
         return dict(state_dict=weights)
     content['state_dict'] = weights
@@ -137,24 +134,41 @@ def _fit_by_name(model: nn.Module, weights: dict[str, Tensor], source: str) -> d
     return loaded
 
 
+# What mmengine's Runner takes from a checkpoint without asking whether it is there.
+RESUMED = dict(
+    meta=('epoch', 'iter'),
+    message_hub=('log_scalars', 'runtime_info', 'resumed_keys'),
+    optimizer=('param_groups', 'state'),
+)
+
+
 def _check_resumable(model: nn.Module, checkpoint: dict, source: str) -> None:
     """Refuse to resume from anything but a checkpoint of the same training."""
-    lacks = [key for key in ('meta', 'message_hub', 'optimizer') if key not in checkpoint]
-    lacks += [key for key in ('epoch', 'iter') if key not in checkpoint.get('meta', {})]
+    lacks = [
+        f'{part}.{key}'
+        for part, keys in RESUMED.items()
+        for key in keys
+        if not (isinstance(checkpoint.get(part), dict) and key in checkpoint[part])
+    ]
     if lacks:
         raise CheckpointError(
             f'{source} is no checkpoint of a run that can be resumed, it has no '
             f'{", ".join(lacks)}: to start a new run from its weights give load_from={source} '
             'without --resume'
         )
-    own, theirs = model.state_dict(), checkpoint['state_dict']
+    _check_same(model, checkpoint['state_dict'], source)
+    if 'ema_state_dict' in checkpoint:
+        # mmengine's EMAHook will load these into the model, and the others into the averages.
+        _check_same(model, take_tensors(checkpoint['ema_state_dict'], source=source), source)
+
+
+def _check_same(model: nn.Module, theirs: dict[str, Tensor], source: str) -> None:
+    own = model.state_dict()
     differing = [n for n in own if n in theirs and own[n].shape != theirs[n].shape]
-    # Buffers that say what the positions are for: with another size the optimizer's state would
-    # not fit the positions.
-    differing += [
-        n for n in own if n.endswith('patch_grid') and n in theirs and not differing
-        and own[n].tolist() != theirs[n].tolist()
-    ]  # fmt: skip
+    if not differing:
+        # With another grid the optimizer's state would not fit the positions.
+        grids = [n for n in own if n.endswith('patch_grid') and n in theirs]
+        differing = [n for n in grids if own[n].tolist() != theirs[n].tolist()]
     missing = [n for n in own if n not in theirs]
     unused = [n for n in theirs if n not in own]
     if differing or missing or unused:

@@ -322,7 +322,7 @@ class BEiT(BaseModule):
         Args:
             path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads, in any
                 layout of :func:`beit_mm.checkpoints.detect_layout`.
-            prefix: Take only the weights whose names begin so, such as 'student.', without it.
+            prefix: Take only the weights whose names begin so, such as 'student', without it.
 
         Raises:
             CheckpointError: If the file lacks weights of this backbone's blocks, has them in
@@ -330,6 +330,7 @@ class BEiT(BaseModule):
         """
         weights = load_state_dict(path)
         if prefix:
+            prefix = f'{prefix.removesuffix(".")}.'
             weights = {
                 n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)
             }

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..checkpoints import (
     PREFIX,
-    PREFIXES,
     CheckpointError,
     find_layout,
     is_whole,
+    of_the_function,
     read_patch_grid,
     share_table,
     summarize,
@@ -28,13 +28,8 @@ from .relative_position import relative_positions, resize_relative_table
 if TYPE_CHECKING:
     from .beit import BEiT
 
-# What may be missing as a whole: zero, their initial value, is what a model without them has.
-ZERO_AT_FIRST = ('q_bias', 'v_bias', 'rel_pos_bias.table')
-# What changes a backbone's outputs, in any layout; mask tokens, heads and last norms may stay.
-OF_THE_FUNCTION = (
-    'blocks.', 'layers.', 'encoder.layer.',
-    'pos_embed', 'embeddings.position_embeddings', 'rel_pos_bias.',
-)  # fmt: skip
+# What a model may lack altogether, group by group: their initial value, zero, is what it has.
+ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
 class Fitted(NamedTuple):
@@ -91,6 +86,7 @@ def fit_state_dict(backbone: BEiT, state_dict: Mapping[str, Tensor]) -> Fitted:
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
+    _check_positions(backbone, fitted)
     source, target = _source_grid(fitted, backbone.grid), backbone.grid
     resized = []
     for name, tensor in fitted.items():
@@ -107,6 +103,25 @@ def fit_state_dict(backbone: BEiT, state_dict: Mapping[str, Tensor]) -> Fitted:
     return Fitted(fitted, resized)
 
 
+def _check_positions(backbone: BEiT, weights: Mapping[str, Tensor]) -> None:
+    """Refuse positions that cannot be resampled for a backbone."""
+    heads = backbone.blocks[0].attn.num_heads
+    for name, tensor in weights.items():
+        if name.endswith('rel_pos_bias.table'):
+            fits = tensor.ndim == 2 and tensor.shape[1] == heads
+            wanted = f'(n, {heads})'
+        elif name == 'pos_embed':
+            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, backbone.embed_dims)
+            wanted = f'(1, n, {backbone.embed_dims})'
+        else:
+            continue
+        if not fits or not tensor.is_floating_point():
+            raise CheckpointError(
+                f'{name} has the shape {tuple(tensor.shape)} and dtype {tensor.dtype}, positions '
+                f'of this backbone have {wanted} and floating numbers'
+            )
+
+
 def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
     """The patch grid that positions were made for.
 
@@ -114,13 +129,6 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
     """
     tables = [name for name in weights if name.endswith('rel_pos_bias.table')]
     positions = [name for name in ('pos_embed',) if name in weights]
-    for name in tables + positions:
-        tensor = weights[name]
-        if tensor.ndim != (2 if name in tables else 3) or not tensor.is_floating_point():
-            raise CheckpointError(
-                f'{name} has the shape {tuple(tensor.shape)} and dtype {tensor.dtype}, which no '
-                'positions have'
-            )
     rows = {name: len(weights[name]) for name in tables}
     places = {name: weights[name].shape[1] for name in positions}
     sizes = {**rows, **places}
@@ -167,7 +175,7 @@ def fit_model(
         CheckpointError: If they are of no known layout; if the backbone lacks some of them, has
             them in another size, or has no place for weights of blocks or positions.
     """
-    if prefix not in ('', PREFIX) and any(name.startswith(prefix) for name in weights):
+    if prefix not in ('', PREFIX) and any(f'{prefix}patch_embed.proj.weight' == n for n in weights):
         # The model's own weights, in a model that calls its backbone otherwise.
         weights = {
             f'{PREFIX}{name.removeprefix(prefix)}' if name.startswith(prefix) else name: tensor
@@ -190,7 +198,12 @@ def fit_model(
         }
         unused = unknown + [name for name in candidates if name not in loaded]
         _check_whole(prefix, loaded, own)
-        _check_all_placed((prefix, PREFIXES[layout], PREFIX), unused)
+        if extra := of_the_function(name.removeprefix(prefix) for name in unused):
+            raise CheckpointError(
+                f'of another backbone than the config describes, which has no place for '
+                f'{summarize(extra)}: compare arch, use_abs_pos_emb, use_rel_pos_bias, '
+                'use_shared_rel_pos_bias and layer_scale_init_value'
+            )
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from None
     missing = [name for name in own if name not in loaded]
@@ -204,15 +217,13 @@ def fit_model(
 
 def _candidates(
     model: nn.Module, prefix: str, weights: Mapping[str, Tensor], layout: str
-) -> tuple[dict[str, Tensor], list, list[str]]:
+) -> tuple[dict[str, Tensor], list[tuple], list[str]]:
     """Weights under the model's names, what was resampled of them, and names that have no place."""
     backbone = model.get_submodule(prefix.removesuffix('.'))
     converted, unknown = translate(weights, layout, 'beit_mm')
-    whole = is_whole(converted, 'beit_mm')
-    parts = {False: {}, True: {}}
-    for name, tensor in converted.items():
-        parts[name.startswith(PREFIX) or not whole][name.removeprefix(PREFIX)] = tensor
-    of_backbone, others = parts[True], parts[False]
+    before = PREFIX if is_whole(converted, 'beit_mm') else ''
+    of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
+    others = {n: t for n, t in converted.items() if not n.startswith(before)}
     fitted, resized = fit_state_dict(backbone, of_backbone)
     return {**{f'{prefix}{n}': t for n, t in fitted.items()}, **others}, resized, unknown
 
@@ -233,31 +244,18 @@ def _check_sizes(prefix: str, candidates: Mapping[str, Tensor], own: Mapping[str
 
 
 def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Refuse weights that would leave the backbone untrained, in part or as a whole."""
-    optional = tuple(e for e in ZERO_AT_FIRST if not any(name.endswith(e) for name in loaded))
-    needed = tuple(f'{prefix}{part}' for part in ('blocks.', 'patch_embed.', 'cls_token'))
+    """Refuse weights that would leave blocks, embeddings or positions untrained."""
+    optional = ()
+    for endings in ZERO_AT_FIRST:
+        if not any(name.endswith(endings) for name in loaded):
+            optional += endings
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:
         raise CheckpointError(
             'no whole BEiT backbone as the config describes it: it lacks '
             f'{summarize(lost[:3])}{"..." if len(lost) > 3 else ""}'
-        )
-
-
-def _check_all_placed(prefixes: tuple[str, ...], unused: list[str]) -> None:
-    """Refuse weights of a backbone with more to it: without that it is another function."""
-    extra = []
-    for name in unused:
-        stem = name
-        for prefix in prefixes:
-            stem = stem.removeprefix(prefix)
-        if stem.startswith(OF_THE_FUNCTION):
-            extra.append(name)
-    if extra:
-        raise CheckpointError(
-            f'of another backbone than the config describes, which has no place for '
-            f'{summarize(extra)}: compare arch, use_abs_pos_emb, use_rel_pos_bias, '
-            'use_shared_rel_pos_bias and layer_scale_init_value'
         )
 
 

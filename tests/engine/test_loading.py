@@ -281,7 +281,7 @@ def damaged(content, damage):
         ('lacks a block', r'missing backbone\.blocks\..*unknown none'),
         ('cut', r'of another size backbone\.blocks.*fc1\.weight; missing none'),
         ('more', r'unknown backbone\.blocks.*gamma_1'),
-        ('meta', 'has no meta, epoch, iter: .*load_from'),
+        ('meta', r'has no meta\.epoch, meta\.iter: .*load_from'),
         ('message_hub', 'has no message_hub'),
         ('optimizer', 'has no optimizer'),
     ],
@@ -293,6 +293,27 @@ def test_resuming_from_another_thing_is_refused(images, tmp_path, run, damage, m
         config(images, tmp_path / 'run', load_from=str(path), resume=True), 'train'
     )
     with pytest.raises(CheckpointError, match=rf'other\.pth is .*{message}'):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lambda ema: ema.pop('module.head.fc.weight'), r'missing head\.fc\.weight'),
+        (lambda ema: ema.update({'module.zzz': torch.ones(1)}), 'unknown zzz'),
+        (lambda ema: ema.update({'module.head.fc.bias': torch.ones(3)}), r'size head\.fc\.bias'),
+        (lambda ema: ema.clear(), 'holds no tensors'),
+    ],
+)
+def test_weights_beside_averages_are_compared_too(images, tmp_path, damage, message):
+    hooks = dict(custom_hooks=[dict(type='EMAHook')])
+    build_runner(config(images, tmp_path / 'run', **hooks), 'train').train()
+    content = torch.load(tmp_path / 'run/iter_2.pth', weights_only=False)
+    damage(content['ema_state_dict'])
+    torch.save(content, tmp_path / 'other.pth')
+    load = dict(load_from=str(tmp_path / 'other.pth'), resume=True)
+    runner = build_runner(config(images, tmp_path / 'again', **hooks, **load), 'train')
+    with pytest.raises(CheckpointError, match=rf'other\.pth .*{message}'):
         runner.train()
 
 

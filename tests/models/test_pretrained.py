@@ -20,6 +20,7 @@ ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 OWN = dict(use_rel_pos_bias=True)
 SHARED = dict(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
 ABSOLUTE = dict(use_rel_pos_bias=False, use_abs_pos_emb=True)
+WITHOUT_POSITIONS = dict(use_rel_pos_bias=False)
 TABLES = [f'blocks.{index}.attn.rel_pos_bias.table' for index in range(2)]
 
 
@@ -278,7 +279,6 @@ def test_a_backbone_of_fewer_blocks_is_refused(tmp_path):
     ('changes', 'theirs', 'ours'),
     [
         (dict(arch={**ARCH, 'embed_dims': 24}), r'\(1, 1, 24\)', r'\(1, 1, 16\)'),
-        (dict(arch={**ARCH, 'num_heads': 4}), r'\(52, 4\)', r'\(52, 2\)'),
         (dict(arch={**ARCH, 'feedforward_channels': 8}), r'\(8, 16\)', r'\(32, 16\)'),
         (dict(in_channels=1), r'\(16, 1, 4, 4\)', r'\(16, 3, 4, 4\)'),
     ],
@@ -423,21 +423,28 @@ def test_a_backbone_with_more_to_it_is_refused(tmp_path, form, extra):
     refused(tmp_path, small_beit((4, 4), **form).state_dict(), f'no place for .*{extra}')
 
 
+def test_tables_of_other_heads_are_refused(tmp_path):
+    weights = small_beit((4, 4), arch={**ARCH, 'num_heads': 4}).state_dict()
+    refused(tmp_path, weights, r'table has the shape \(52, 4\).*\(n, 2\)')
+
+
+def test_tables_of_blocks_have_no_place_in_a_shared_one(tmp_path):
+    path = save(tmp_path / 'own.pth', small_beit((4, 4), **OWN).state_dict())
+    with pytest.raises(CheckpointError, match=r'own\.pth: of another backbone.*attn\.rel_pos_bias'):
+        small_beit((4, 4), seed=1, **SHARED).load_pretrained(path)
+
+
 @pytest.mark.parametrize('layout', ['beit_mm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain'])
 @pytest.mark.parametrize(
     ('theirs', 'ours'),
     [
-        (OWN, ABSOLUTE),
-        (SHARED, ABSOLUTE),
-        (OWN, SHARED),
+        (OWN, WITHOUT_POSITIONS),
+        (SHARED, WITHOUT_POSITIONS),
         ({}, dict(layer_scale_init_value=0)),
     ],
 )
 def test_weights_of_another_function_are_refused(tmp_path, layout, theirs, ours):
     weights = convert_state_dict(small_beit((4, 4), **theirs).state_dict(), layout)
-    if theirs == OWN and ours == ABSOLUTE:
-        # Otherwise the lack of absolute positions would do.
-        ours = {**ours, 'use_abs_pos_emb': False}
     path = save(tmp_path / 'other.pth', weights)
     with pytest.raises(CheckpointError, match=r'other\.pth: of another backbone.*no place for'):
         small_beit((4, 4), seed=1, **ours).load_pretrained(path)
@@ -485,10 +492,47 @@ def test_weights_under_a_prefix_of_ones_own(tmp_path):
     weights = {f'student.{n}': t for n, t in given.state_dict().items()}
     weights |= {f'teacher.{n}': torch.zeros_like(t) for n, t in given.state_dict().items()}
     path = save(tmp_path / 'both.pth', weights)
-    init = dict(type='Pretrained', checkpoint=path, prefix='student.')
+    init = dict(type='Pretrained', checkpoint=path, prefix='student')
     model = small_beit((4, 4), seed=1, init_cfg=init)
     model.init_weights()
     for name, tensor in given.state_dict().items():
         assert model.state_dict()[name].equal(tensor), name
     with pytest.raises(CheckpointError, match=r"both\.pth holds no weights.*'mine\.'"):
         model.load_pretrained(path, prefix='mine.')
+
+
+@pytest.mark.parametrize('lost', ['pos_embed', 'v_bias'])
+def test_positions_and_half_of_the_biases_may_not_be_missing(tmp_path, lost):
+    form = dict(use_abs_pos_emb=True)
+    weights = {
+        n: t for n, t in small_beit((4, 4), **form).state_dict().items() if not n.endswith(lost)
+    }
+    path = save(tmp_path / 'less.pth', weights)
+    with pytest.raises(CheckpointError, match=rf'less\.pth: no whole BEiT.*{lost}'):
+        small_beit((4, 4), **form).load_pretrained(path)
+
+
+@pytest.mark.parametrize('shape', [(1, 17, 0), (1, 17, 8), (2, 17, 16)])
+def test_absolute_positions_of_a_strange_shape_are_refused_by_the_files_name(tmp_path, shape):
+    weights = {**small_beit((4, 4), **ABSOLUTE).state_dict(), 'pos_embed': torch.zeros(shape)}
+    path = save(tmp_path / 'strange.pth', weights)
+    with pytest.raises(CheckpointError, match=r'strange\.pth: pos_embed has the shape'):
+        small_beit((5, 5), **ABSOLUTE).load_pretrained(path)
+
+
+def test_averages_of_torch_load(tmp_path):
+    given = small_beit((4, 4))
+    torch.save(torch.optim.swa_utils.AveragedModel(given).state_dict(), tmp_path / 'averaged.pth')
+    model = small_beit((4, 4), seed=1)
+    model.load_pretrained(str(tmp_path / 'averaged.pth'))
+    for name, tensor in given.state_dict().items():
+        assert model.state_dict()[name].equal(tensor), name
+
+
+def test_a_backbone_called_encoder_takes_hugging_faces_names():
+    given = small_beit((4, 4))
+    model = nn.ModuleDict(dict(encoder=small_beit((4, 4), seed=1)))
+    weights = convert_state_dict(given.state_dict(), 'huggingface')
+    fitted = fit_model(model, 'encoder.', weights, 'given.pth')
+    for name, tensor in given.state_dict().items():
+        assert fitted[f'encoder.{name}'].equal(tensor), name
