@@ -1,8 +1,9 @@
-"""Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
+"""Training machinery that mmengine lacks: hooks, metrics, learning rates, checks, launching."""
 
 from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loading import PublicWeightsHook
 from .metrics import MIMAccuracy, TokenizerMetric
 
@@ -10,6 +11,7 @@ __all__ = [
     'ConfigError',
     'DVAEAnnealingHook',
     'GlobalBatchSizeHook',
+    'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
     'PublicWeightsHook',
     'TokenizerMetric',
