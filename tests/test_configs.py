@@ -57,6 +57,10 @@ def shrink(cfg: Config, tmp_path: Path) -> None:
         assert model.head.get('embed_dims', model.head.get('in_channels')) == width
         model.backbone.arch = SMALL
         model.backbone.init_cfg = None
+        if 'frozen_stages' in model.backbone:
+            model.backbone.frozen_stages = min(model.backbone.frozen_stages, SMALL['num_layers'])
+        if 'out_indices' in model.backbone:
+            model.backbone.out_indices = -1
         model.head['embed_dims' if 'embed_dims' in model.head else 'in_channels'] = 24
     tokenizer = model.get('target_generator', {}).get('tokenizer') or model
     if tokenizer.type == 'beit_mm.DiscreteVAE':
