@@ -16,7 +16,15 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE', help='write the metrics to a .json or .pkl file')
-    return parser.parse_args()
+    parser.add_argument(
+        '--predictions',
+        metavar='FILE',
+        help='write what is predicted for every image to a .pkl file',
+    )
+    args = parser.parse_args()
+    if args.predictions and not args.predictions.endswith(('.pkl', '.pickle')):
+        parser.error(f'--predictions {args.predictions} must end in .pkl or .pickle')
+    return args
 
 
 def main() -> None:
@@ -25,6 +33,11 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     # The config that a resumed run has dumped says True.
     cfg.resume = False
+    if args.predictions:
+        metrics = (
+            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        )
+        cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.predictions)]
     try:
         if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')

@@ -10,6 +10,7 @@ from beit_mm.engine import (
     build_runner,
     load_config,
     refuse_foreign_work_dir,
+    use_mixed_precision,
 )
 
 
@@ -31,8 +32,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -1,5 +1,6 @@
 """Training machinery that mmengine lacks: hooks, metrics, learning rates, checks, launching."""
 
+from .amp import CPUAmpOptimWrapper, use_mixed_precision
 from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
@@ -8,6 +9,7 @@ from .loading import PublicWeightsHook
 from .metrics import MIMAccuracy, TokenizerMetric
 
 __all__ = [
+    'CPUAmpOptimWrapper',
     'ConfigError',
     'DVAEAnnealingHook',
     'GlobalBatchSizeHook',
@@ -20,4 +22,5 @@ __all__ = [
     'check_config',
     'load_config',
     'refuse_foreign_work_dir',
+    'use_mixed_precision',
 ]
