@@ -2,7 +2,7 @@
 
     tools/dist_train.sh configs/beit_finetune_from_intermediate.py 8
 
-Starts from configs/beit_intermediate_finetune_imagenet22k.py. Microsoft's public weights do as well,
+Starts from configs/beit_intermediate_finetune_imagenet22k.py. Microsoft's public weights do too,
 with other colours: --cfg-options
 model.backbone.init_cfg.checkpoint=beit_base_patch16_224_pt22k_ft22k.pth
 model.data_preprocessor.mean=127.5,127.5,127.5 model.data_preprocessor.std=127.5,127.5,127.5
