@@ -5,7 +5,7 @@ from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
 from .layer_decay import LayerDecayOptimWrapperConstructor
-from .loading import PublicWeightsHook
+from .loading import PublicWeightsHook, read_safely
 from .metrics import MIMAccuracy, TokenizerMetric
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     'build_runner',
     'check_config',
     'load_config',
+    'read_safely',
     'refuse_foreign_work_dir',
     'use_mixed_precision',
 ]

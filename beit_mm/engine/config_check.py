@@ -48,6 +48,7 @@ def check_config(cfg: Config, mode: str) -> None:
             raise ConfigError('test_dataloader is missing; testing takes one, and test_evaluator')
     if mode == 'train':
         _check_pretrained(cfg)
+        _check_classes(cfg)
     if _type_name(cfg.model) == 'MaskedImageModeling':
         _check_pretraining(cfg, loaders)
 
@@ -119,10 +120,10 @@ def _check_data(name: str, dataset: Mapping) -> None:
         return _check_data(f'{name}.dataset', dataset['dataset'])
     folder = dataset.get('data_root') or ''
     key = f'{name}.dataset.data_root'
-    prefix = dataset.get('data_prefix') or ''
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
-        key = f'{name}.dataset.data_root/data_prefix'
+        key += '/data_prefix' if dataset.get('data_prefix') else '/split'
     if folder and '://' not in folder and not Path(folder).is_dir():
         raise ConfigError(
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
@@ -143,6 +144,19 @@ def _check_pretrained(cfg: Config) -> None:
         checkpoint = component.get('checkpoint') or ''
         if '://' not in checkpoint and not Path(checkpoint).is_file():
             raise ConfigError(f'{key}.checkpoint is {checkpoint!r}, and there is no such file')
+
+
+def _check_classes(cfg: Config) -> None:
+    """Mixup and CutMix make labels as long as the classifier's answer."""
+    if not (cfg.model.get('train_cfg') or {}).get('augments'):
+        return
+    wanted = cfg.model.get('head', {}).get('num_classes')
+    given = (cfg.model.get('data_preprocessor') or {}).get('num_classes')
+    if given != wanted:
+        raise ConfigError(
+            f'model.data_preprocessor.num_classes is {given}; it must be model.head.num_classes, '
+            f'{wanted}, which Mixup and CutMix make labels for'
+        )
 
 
 def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import gc
 import os
 from pathlib import Path
 
@@ -59,9 +60,13 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         mode: 'train' or 'test'.
 
     Raises:
-        ConfigError: If the config cannot work; see :func:`check_config`.
+        ConfigError: If the config cannot work, see :func:`check_config`, or the weights that it
+            starts from are not there.
     """
     check_config(cfg, mode)
+    start = cfg.get('load_from') or ''
+    if start and '://' not in start and not Path(start).is_file():
+        raise ConfigError(f'load_from is {start!r}, and there is no such file')
     if cfg.get('randomness', {}).get('deterministic'):
         # cuBLAS refuses to work deterministically without a workspace of a fixed size.
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
@@ -97,6 +102,10 @@ def _join_cpu_group(cfg: Config) -> None:
 def _leave_group() -> None:
     """Close the connections between processes: gloo's threads abort a process that ends first."""
     if torch.distributed.is_initialized():
+        # DDP, in the Runner's circle of references, holds the group too.
+        gc.collect()
+        # DDP, in the Runner's circle of references, holds the group too.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 
