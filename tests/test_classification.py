@@ -307,6 +307,7 @@ def test_recipe_trains_and_tests_on_both_layouts(name, folders, tmp_path):
     """Trained on class folders, tested on a list of files; every second one in mixed precision."""
     cfg = short_run(name, folders['folders'], tmp_path)
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    cfg.test_dataloader.dataset.data_root = str(folders['meta'])
     if list(RECIPES).index(name) % 2:
         use_mixed_precision(cfg)
     runner = build_runner(cfg, 'train')
@@ -323,11 +324,10 @@ def test_recipe_trains_and_tests_on_both_layouts(name, folders, tmp_path):
     else:
         assert 'head.fc.weight' in moved
 
-    cfg = short_run(name, folders['meta'], tmp_path / 'test')
-    checkpoint = str(tmp_path / 'epoch_1.pth')
-    cfg.load_from = checkpoint
-    metrics = build_runner(cfg, 'test').test()
-    expected = scores_of(checkpoint, short_run(name, '', tmp_path), folders['folders'])
+    metrics = runner.test()
+    expected = scores_of(
+        tmp_path / 'epoch_1.pth', short_run(name, '', tmp_path), folders['folders']
+    )
     right = [
         (scores.topk(5).indices == CLASSES.index(file[:9])).tolist()
         for file, scores in expected.items()

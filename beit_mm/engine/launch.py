@@ -104,8 +104,6 @@ def _leave_group() -> None:
     if torch.distributed.is_initialized():
         # DDP, in the Runner's circle of references, holds the group too.
         gc.collect()
-        # DDP, in the Runner's circle of references, holds the group too.
-        gc.collect()
         torch.distributed.destroy_process_group()
 
 
