@@ -20,7 +20,7 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 from torchvision.transforms import functional as F
 
-from beit_mm.checkpoints import CheckpointError, load_state_dict
+from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import ConfigError, build_runner, check_config, read_safely, use_mixed_precision
 from beit_mm.models.beit import ARCHS
 
@@ -403,6 +403,22 @@ def test_get_model_gives_the_classifier_and_its_features(trained):
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, weights[name]), name
     assert model.extract_feat(torch.rand(2, 3, 224, 224))[0].shape == (2, 24)
+
+
+def test_classifiers_of_other_libraries_are_converted_and_then_taken(
+    trained, tmp_path, monkeypatch
+):
+    from mmpretrain import get_model
+
+    cfg, checkpoint = trained
+    weights = load_state_dict(checkpoint)
+    torch.save(convert_state_dict(weights, to='timm'), tmp_path / 'timm.pth')
+    source, target = str(tmp_path / 'timm.pth'), str(tmp_path / 'beit.pth')
+    monkeypatch.setattr(sys, 'argv', ['convert_checkpoint.py', source, target, '--to', 'beit_mm'])
+    runpy.run_path(str(ROOT / 'tools/convert_checkpoint.py'), run_name='__main__')
+    model = get_model(cfg.filename, pretrained=target)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
 
 
 class Intruder:
