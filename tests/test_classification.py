@@ -22,6 +22,7 @@ from torchvision.transforms import functional as F
 
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import ConfigError, build_runner, check_config, read_safely, use_mixed_precision
+from beit_mm.models import BEiT
 from beit_mm.models.beit import ARCHS
 
 pytest.importorskip('mmpretrain')
@@ -336,6 +337,22 @@ def test_recipe_trains_and_tests_on_both_layouts(name, folders, tmp_path):
     assert metrics['accuracy/top5'] == pytest.approx(100 * np.mean([any(row) for row in right]))
 
 
+def test_linear_probe_sees_the_mean_of_the_ninth_blocks_patches():
+    cfg = load('beit_linear_probe')
+    small(cfg)
+    probe = MODELS.build(cfg.model.backbone).train()
+    blocks = BEiT(ARCH, out_type='raw', out_indices=range(12)).eval()
+    blocks.load_state_dict(probe.state_dict(), strict=False)
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    (features,) = probe(images)
+    with torch.no_grad():
+        every = [raw[:, 1:].mean(dim=1) for raw in blocks(images)]
+    normalised = [torch.nn.functional.layer_norm(mean, (24,), eps=1e-6) for mean in every]
+    torch.testing.assert_close(features, normalised[8])
+    assert (features - normalised[7]).abs().max() > 1e-4
+    assert not features.requires_grad
+
+
 @pytest.fixture(scope='module')
 def trained(folders, tmp_path_factory) -> tuple[Config, Path]:
     """A config and a checkpoint whose classifier tells images apart, as a run writes it."""
@@ -405,9 +422,7 @@ def test_get_model_gives_the_classifier_and_its_features(trained):
     assert model.extract_feat(torch.rand(2, 3, 224, 224))[0].shape == (2, 24)
 
 
-def test_classifiers_of_other_libraries_are_converted_and_then_taken(
-    trained, tmp_path, monkeypatch
-):
+def test_converted_classifiers_of_other_libraries_are_taken(trained, tmp_path, monkeypatch):
     from mmpretrain import get_model
 
     cfg, checkpoint = trained
