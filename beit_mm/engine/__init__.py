@@ -1,20 +1,21 @@
 """Training machinery that mmengine lacks: hooks, metrics, learning rates, checks, launching."""
 
-from .amp import CPUAmpOptimWrapper, use_mixed_precision
+from .amp import BFloat16OptimWrapper, use_mixed_precision
 from .config_check import ConfigError, check_config
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loading import PublicWeightsHook, read_safely
-from .metrics import MIMAccuracy, TokenizerMetric
+from .metrics import MIMAccuracy, MIMError, TokenizerMetric
 
 __all__ = [
-    'CPUAmpOptimWrapper',
+    'BFloat16OptimWrapper',
     'ConfigError',
     'DVAEAnnealingHook',
     'GlobalBatchSizeHook',
     'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
+    'MIMError',
     'PublicWeightsHook',
     'TokenizerMetric',
     'add_common_arguments',

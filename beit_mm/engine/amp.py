@@ -13,17 +13,19 @@ from ..registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
-class CPUAmpOptimWrapper(OptimWrapper):
-    """Mixed precision on a CPU, where mmengine's ``AmpOptimWrapper`` does not start.
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward pass under bfloat16 autocast, on CPUs and GPUs alike; weights stay in float32.
 
-    The forward pass runs in bfloat16 where torch's autocast allows it. bfloat16 has float32's
-    range, so the loss is not scaled.
+    bfloat16 has float32's range, so that no loss has to be scaled. mmengine's ``AmpOptimWrapper``
+    does not start on a CPU. One with AVX512-BF16 or AMX trains small Transformers about twice as
+    fast.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Where the loss is computed."""
-        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
 
 
@@ -33,6 +35,6 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
-    cfg.optim_wrapper.type = 'beit_mm.CPUAmpOptimWrapper'
+    cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
     for setting in ('loss_scale', 'dtype'):
         cfg.optim_wrapper.pop(setting, None)
