@@ -51,6 +51,8 @@ class Settings:
     pretrain_epochs: int
     finetune_epochs: int
     finetune_lr: float
+    batch_size: int
+    workers: int
     width: int
     depth: int
 
@@ -72,7 +74,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pretrain-epochs', type=int, default=100)
     parser.add_argument('--finetune-epochs', type=int, default=100)
     parser.add_argument('--finetune-lr', type=float, default=1e-3, help='of every variant alike')
-    parser.add_argument('--width', type=int, default=128, help='of the network; 32 a head')
+    parser.add_argument('--batch-size', type=int, default=32, help='of the first two stages')
+    parser.add_argument('--workers', type=int, default=0, help='processes that load images')
+    parser.add_argument('--width', type=int, default=96, help='of the network; 32 a head')
     parser.add_argument('--depth', type=int, default=4, help='blocks of the network')
     args = parser.parse_args()
     if min(args.pretrain_epochs, args.finetune_epochs) < 2:
@@ -153,7 +157,10 @@ def schedule(epochs: int, warmup: bool = True) -> dict:
 
 def data_options(settings: Settings, train: Path, val: Path) -> dict:
     """Options that set what a stage reads."""
-    options = {}
+    options = {
+        'train_dataloader.num_workers': settings.workers,
+        'train_dataloader.persistent_workers': settings.workers > 0,
+    }
     for loader, split, files in (('train', 'train', train), ('val', 'val', val)):
         key = f'{loader}_dataloader.dataset'
         options |= {
@@ -213,12 +220,13 @@ def _last_metrics(folder: Path) -> dict[str, float]:
 
 def train_tokenizer(settings: Settings, out: Path, num_images: int) -> dict:
     """Stage 1, once for all variants and seeds."""
-    steps = settings.tokenizer_epochs * (num_images // 64)
+    steps = settings.tokenizer_epochs * (num_images // settings.batch_size)
     hook = 'custom_hooks.0'
     return run_stage(
         'tokenizer', 'dvae', out, 0,
         {
             **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
+            'train_dataloader.batch_size': settings.batch_size,
             **schedule(settings.tokenizer_epochs, warmup=False),
             f'{hook}.temperature_steps': max(1, steps * 4 // 5),
             f'{hook}.kl_steps': max(1, steps // 20),
@@ -230,6 +238,7 @@ def pretrain(variant: str, seed: int, settings: Settings, out: Path) -> dict:
     """Stage 2, on all training images without labels."""
     options = {
         **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
+        'train_dataloader.batch_size': settings.batch_size,
         **schedule(settings.pretrain_epochs),
         **network(settings),
         'model.head.embed_dims': settings.width,

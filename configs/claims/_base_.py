@@ -11,12 +11,12 @@ patch_size = 8
 grid_size = (8, 8)
 # As in the paper the tokenizer sees half the size: 32 pixels / 8 tokens = a stride of 4.
 second_size = 32
-vocab_size = 512
-embed_dims = 128
+vocab_size = 256
+embed_dims = 96
 tokenizer = dict(
     type='beit_mm.DiscreteVAE',
     vocab_size=vocab_size,
-    hidden=32,
+    hidden=16,
     num_groups=3,
     blocks_per_group=1,
     decoder_input=64,
@@ -25,7 +25,7 @@ tokenizer = dict(
 # that LayerScale holds at 0.1.
 backbone = dict(
     type='beit_mm.BEiT',
-    arch=dict(embed_dims=embed_dims, num_layers=4, num_heads=4, feedforward_channels=512),
+    arch=dict(embed_dims=embed_dims, num_layers=4, num_heads=3, feedforward_channels=384),
     img_size=image_size,
     patch_size=patch_size,
     use_abs_pos_emb=True,
@@ -38,10 +38,10 @@ load_image = [
 crop_scale = (0.3, 1.0)
 
 default_hooks = dict(
-    logger=dict(interval=20),
+    logger=dict(interval=50),
     checkpoint=dict(interval=1, max_keep_ckpts=1),
 )
-log_processor = dict(window_size=20)
+log_processor = dict(window_size=50)
 env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0, deterministic=True)
 val_cfg = dict()

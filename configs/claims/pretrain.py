@@ -42,7 +42,7 @@ model = dict(
 
 # 25 of 64 is the paper's 40 %, rounded down as its 75 of 196 is.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -108,7 +108,7 @@ train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 
 optim_wrapper = dict(
     type='beit_mm.BFloat16OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
 )
 param_scheduler = [
