@@ -65,7 +65,7 @@ def shrink(cfg: Config, tmp_path: Path) -> None:
     tokenizer = model.get('target_generator', {}).get('tokenizer') or model
     if tokenizer.type == 'beit_mm.DiscreteVAE':
         tokenizer.update(hidden=4, blocks_per_group=1)
-    if 'target_generator' in model:
+    if model.get('target_generator', {}).get('type') == 'beit_mm.DVAETargetGenerator':
         path = tmp_path / 'tokenizer.pth'
         torch.save(MODELS.build({**tokenizer, 'with_decoder': False}).state_dict(), path)
         model.target_generator.checkpoint = str(path)

@@ -171,8 +171,9 @@ def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
                 _check_mask(key, transform, grid, backbone)
             elif _type_name(transform) == 'TwoViewRandomResizedCrop':
                 _check_views(key, transform, grid, backbone, generator)
+    _check_width(backbone, head)
     if _type_name(generator) == 'DVAETargetGenerator':
-        _check_tokenizer(cfg, backbone, generator, head)
+        _check_tokenizer(cfg, generator, head)
 
 
 def _pipeline(cfg: Config, loader: str) -> list[Mapping]:
@@ -211,18 +212,27 @@ def _check_views(
     size, wanted = _pair(transform.get('size', 224)), _pair(backbone.get('img_size', 224))
     if size != wanted:
         raise ConfigError(f'{key}.size is {size}; it must be model.backbone.img_size, {wanted}')
-    stride = 2 ** (generator.get('tokenizer', {}).get('num_groups', 4) - 1)
+    stride = _stride(generator)
     second = _pair(transform.get('second_size', 112))
-    wanted = grid[0] * stride, grid[1] * stride
-    if _type_name(generator) == 'DVAETargetGenerator' and second != wanted:
+    if stride and second != (grid[0] * stride, grid[1] * stride):
         raise ConfigError(
-            f'{key}.second_size is {second}; it must be {wanted}: the mask has {grid[0]} x '
-            f'{grid[1]} places, and a token of the tokenizer stands for {stride} x {stride} pixels'
+            f'{key}.second_size is {second}; it must be {(grid[0] * stride, grid[1] * stride)}: '
+            f'the mask has {grid[0]} x {grid[1]} places, and a target of model.target_generator '
+            f'stands for {stride} x {stride} pixels'
         )
 
 
-def _check_tokenizer(cfg: Config, backbone: Mapping, generator: Mapping, head: Mapping) -> None:
-    vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
+def _stride(generator: Mapping) -> int | None:
+    """Pixels of the second view a place covers, or None of a generator that is not ours."""
+    name = _type_name(generator)
+    if name == 'DVAETargetGenerator':
+        return 2 ** (generator.get('tokenizer', {}).get('num_groups', 4) - 1)
+    if name in ('PixelTargetGenerator', 'MeanColorTargetGenerator'):
+        return generator.get('patch_size', 16)
+    return None
+
+
+def _check_width(backbone: Mapping, head: Mapping) -> None:
     arch = backbone.get('arch', 'base')
     width = (ARCHS.get(arch, {}) if isinstance(arch, str) else arch).get('embed_dims')
     if head.get('embed_dims') != width:
@@ -230,6 +240,10 @@ def _check_tokenizer(cfg: Config, backbone: Mapping, generator: Mapping, head: M
             f'model.head.embed_dims is {head.get("embed_dims")}; it must be the width of '
             f'model.backbone, {width}'
         )
+
+
+def _check_tokenizer(cfg: Config, generator: Mapping, head: Mapping) -> None:
+    vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
     if head.get('vocab_size') != vocab_size:
         raise ConfigError(
             f'model.head.vocab_size is {head.get("vocab_size")}; it must be '

@@ -160,8 +160,8 @@ class MaskedImageModeling(BaseModel):
             )
             if given != wanted:
                 raise ValueError(
-                    f'model.head.{name} of {type(self.head).__name__} is {given}; it must be that '
-                    f'of {type(self.target_generator).__name__}, {wanted}'
+                    f'model.head.{name} is {given} ({type(self.head).__name__}); it must be that '
+                    f'of the target generator, {wanted} ({type(self.target_generator).__name__})'
                 )
 
     def init_weights(self) -> None:
