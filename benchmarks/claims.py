@@ -183,7 +183,7 @@ def run_stage(name: str, config: str, out: Path, seed: int, options: dict) -> di
         return json.loads(result.read_text())
     options = {'randomness.seed': seed, **options}
     command = ['tools/train.py', f'configs/claims/{config}.py', '--work-dir', str(folder)]
-    if (folder / 'last_checkpoint').is_file():
+    if _can_resume(folder):
         command.append('--resume')
     command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
     print(f'{time.strftime("%H:%M:%S")} {name}', flush=True)
@@ -209,6 +209,18 @@ def run_stage(name: str, config: str, out: Path, seed: int, options: dict) -> di
     partial.write_text(json.dumps(report, indent=2) + '\n')
     partial.rename(result)
     return report
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a stage left a checkpoint; a marker that was cut off in writing is removed."""
+    marker = folder / 'last_checkpoint'
+    if not marker.is_file():
+        return False
+    checkpoint = marker.read_text().strip()
+    if checkpoint and Path(checkpoint).is_file():
+        return True
+    marker.unlink()
+    return False
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:

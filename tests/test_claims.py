@@ -152,17 +152,39 @@ def command(photos, out):
     ]  # fmt: skip
 
 
+def last_epoch(stage):
+    marker = stage / 'last_checkpoint'
+    name = marker.read_text().strip() if marker.is_file() else ''
+    return int(Path(name).stem.removeprefix('epoch_')) if name else None
+
+
+def test_a_marker_cut_off_in_writing_does_not_stop_a_stage_for_good(claims, tmp_path):
+    marker = tmp_path / 'last_checkpoint'
+    assert not claims._can_resume(tmp_path)
+    for text in ('', str(tmp_path / 'removed.pth')):
+        marker.write_text(text)
+        assert not claims._can_resume(tmp_path)
+        assert not marker.exists()
+    checkpoint = tmp_path / 'epoch_1.pth'
+    checkpoint.touch()
+    marker.write_text(str(checkpoint))
+    assert claims._can_resume(tmp_path)
+
+
 def test_it_goes_on_where_it_was_stopped_and_skips_what_is_finished(photos, tmp_path):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     out, stage = tmp_path / 'out', tmp_path / 'out/pixels/4/pretrain'
     process = subprocess.Popen(command(photos, out), env=environment, start_new_session=True)
-    while not (stage / 'last_checkpoint').is_file():
-        assert process.poll() is None, 'it ended before its first checkpoint'
+    stopped_at = None
+    while stopped_at is None:
+        assert process.poll() is None, 'it ended before it could be stopped'
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+        # Held still first: the marker is empty for a moment whenever it is written anew.
+        os.killpg(process.pid, signal.SIGSTOP)
+        stopped_at = last_epoch(stage)
+        os.killpg(process.pid, signal.SIGKILL if stopped_at else signal.SIGCONT)
     process.wait()
     assert not (stage / 'result.json').exists()
-    stopped_at = int(Path((stage / 'last_checkpoint').read_text()).stem.removeprefix('epoch_'))
     assert stopped_at < 40
 
     subprocess.run(command(photos, out), env=environment, check=True, stdout=subprocess.DEVNULL)

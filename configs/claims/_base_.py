@@ -39,7 +39,8 @@ crop_scale = (0.3, 1.0)
 
 default_hooks = dict(
     logger=dict(interval=50),
-    checkpoint=dict(interval=1, max_keep_ckpts=1),
+    # The last but one too: a run that is stopped while it writes goes on from there.
+    checkpoint=dict(interval=1, max_keep_ckpts=2),
 )
 log_processor = dict(window_size=50)
 env_cfg = dict(cudnn_benchmark=False)
