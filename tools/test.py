@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
@@ -21,10 +22,26 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help='write what is predicted for every image to a .pkl file',
     )
+    parser.add_argument(
+        '--tta', action='store_true', help="average over the config's tta_pipeline, by tta_model"
+    )
     args = parser.parse_args()
     if args.predictions and not args.predictions.endswith(('.pkl', '.pickle')):
         parser.error(f'--predictions {args.predictions} must end in .pkl or .pickle')
     return args
+
+
+def average_over_views(cfg: Config) -> None:
+    """Test every photo at several sizes and flipped, and average what is predicted.
+
+    Raises:
+        ConfigError: If the config does not say how.
+    """
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            raise ConfigError(f'--tta takes {key}, which the config lacks')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
 def main() -> None:
@@ -39,6 +56,8 @@ def main() -> None:
         )
         cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.predictions)]
     try:
+        if args.tta:
+            average_over_views(cfg)
         if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
         runner = build_runner(cfg, mode='test')

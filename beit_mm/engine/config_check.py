@@ -121,6 +121,8 @@ def _check_data(name: str, dataset: Mapping) -> None:
     folder = dataset.get('data_root') or ''
     key = f'{name}.dataset.data_root'
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    if isinstance(prefix, Mapping) and 'seg_map_path' in prefix:
+        return _check_annotations(name, dataset)
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
         key += '/data_prefix' if dataset.get('data_prefix') else '/split'
@@ -134,6 +136,45 @@ def _check_data(name: str, dataset: Mapping) -> None:
     if annotations and '://' not in str(path) and not path.is_file():
         raise ConfigError(f'{name}.dataset.ann_file is {str(path)!r}, and there is no such file')
     return None
+
+
+def _check_annotations(name: str, dataset: Mapping) -> None:
+    """Every photo of a segmentation data set has an annotation."""
+    suffixes = dict(
+        img_path=dataset.get('img_suffix', '.jpg'),
+        seg_map_path=dataset.get('seg_map_suffix', '.png'),
+    )
+    found = {}
+    for kind, suffix in suffixes.items():
+        folder = Path(dataset.get('data_root') or '', dataset['data_prefix'].get(kind) or '')
+        if '://' in str(folder) or dataset.get('ann_file'):
+            return
+        if not folder.is_dir():
+            raise ConfigError(
+                f'{name}.dataset.data_prefix.{kind} is {str(folder)!r}, and there is no such '
+                f'folder; set --cfg-options {name}.dataset.data_root=...'
+            )
+        found[kind] = (
+            folder,
+            {
+                str(path.relative_to(folder)).removesuffix(suffix)
+                for path in folder.rglob(f'*{suffix}')
+            },
+        )
+    (folder, photos), (annotations_folder, annotations) = found.values()
+    if not photos:
+        raise ConfigError(
+            f'{name}.dataset.data_prefix.img_path is {str(folder)!r}, which holds no '
+            f'*{suffixes["img_path"]}; img_suffix of the dataset says how photos are named'
+        )
+    missing = sorted(photos - annotations)
+    if missing:
+        path = annotations_folder / f'{missing[0]}{suffixes["seg_map_path"]}'
+        more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+        raise ConfigError(
+            f'{name}.dataset: {folder / missing[0]}{suffixes["img_path"]} has no annotation; '
+            f'{path}{more} must be there, or the photo must not'
+        )
 
 
 def _check_pretrained(cfg: Config) -> None:

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import gc
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -91,12 +92,25 @@ def _join_cpu_group(cfg: Config) -> None:
         )
     os.environ.setdefault('MASTER_PORT', '29500')
     torch.distributed.init_process_group('gloo')
+    _unsync_norms(cfg.model)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def _unsync_norms(part: Mapping | list) -> None:
+    """Make SyncBN, which is for GPUs only, batch norm of each process's own images.
+
+    The Runner does so itself where there is one process.
+    """
+    for value in part.values() if isinstance(part, Mapping) else part:
+        if isinstance(value, (Mapping, list, tuple)):
+            _unsync_norms(value)
+    if isinstance(part, Mapping) and part.get('type') == 'SyncBN':
+        part['type'] = 'BN'
 
 
 def _leave_group() -> None:
