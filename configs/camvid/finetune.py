@@ -15,8 +15,8 @@ size = _base_.image_size
 patch_size = _base_.patch_size
 # Width and height of half a picture.
 scale = (240, 180)
-max_iters = 160
-warmup_iters = 16
+max_iters = 400
+warmup_iters = 40
 classes = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian',
     'bicyclist',
@@ -56,7 +56,7 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
     ),
     train_cfg=dict(),
-    test_cfg=dict(mode='slide', crop_size=(size, size), stride=(size // 2, size // 2)),
+    test_cfg=dict(mode='slide', crop_size=(size, size), stride=(96, 112)),
 )
 
 load_annotation = [
