@@ -15,8 +15,8 @@ size = _base_.image_size
 patch_size = _base_.patch_size
 # Width and height of half a picture.
 scale = (240, 180)
-max_iters = 400
-warmup_iters = 40
+max_iters = 1600
+warmup_iters = 160
 classes = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian',
     'bicyclist',
@@ -70,7 +70,7 @@ dataset = dict(
     reduce_zero_label=True,
 )
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=4,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
@@ -132,7 +132,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='beit_mm.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(layer_decay_rate=0.75),
+    paramwise_cfg=dict(layer_decay_rate=0.85),
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
 )
 param_scheduler = [
