@@ -13,6 +13,7 @@ from ..checkpoints import CheckpointError, load_state_dict
 from ..registry import MODELS
 from ..relative_index import relative_position_index
 from .attention import Attention
+from .linear import Linear
 from .pretrained import fit_model, fit_state_dict, resize_absolute_positions
 from .relative_position import (
     KeptInEval,
@@ -73,9 +74,9 @@ class Mlp(nn.Module):
 
     def __init__(self, embed_dims: int, feedforward_channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(embed_dims, feedforward_channels)
+        self.fc1 = Linear(embed_dims, feedforward_channels)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(feedforward_channels, embed_dims)
+        self.fc2 = Linear(feedforward_channels, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .beit import trunc_normal_
+from .linear import Linear
 
 
 def _at_places(hidden: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,7 @@ class MIMHead(BaseModule):
     def __init__(self, embed_dims: int, vocab_size: int) -> None:
         super().__init__()
         self.vocab_size = vocab_size
-        self.classifier = nn.Linear(embed_dims, vocab_size)
+        self.classifier = Linear(embed_dims, vocab_size)
         trunc_normal_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from beit_mm.models.attention import Attention, fused_attention, plain_attention
+from beit_mm.models.attention import (
+    Attention,
+    fused_attention,
+    in_place_attention,
+    kernel_attention,
+    plain_attention,
+)
 from beit_mm.models.relative_position import relative_positions
 
 GRID = (2, 3)
@@ -34,8 +40,16 @@ def random_attention(grid=None, seed=0):
     return attention
 
 
-@pytest.mark.parametrize('attend', [plain_attention, fused_attention])
-@pytest.mark.parametrize('with_bias', [False, True])
+@pytest.mark.parametrize(
+    ('attend', 'with_bias'),
+    [
+        (plain_attention, False),
+        (plain_attention, True),
+        (kernel_attention, False),
+        (kernel_attention, True),
+        (in_place_attention, True),
+    ],
+)
 def test_attention_is_the_formula_written_out_place_by_place(attend, with_bias):
     inputs = [t.detach() for t in random_qkv(torch.float64, with_bias)]
     q, k, v = inputs[:3]
@@ -55,10 +69,19 @@ def test_attention_is_the_formula_written_out_place_by_place(attend, with_bias):
 
 
 @pytest.mark.parametrize(('dtype', 'atol'), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
-@pytest.mark.parametrize('with_bias', [False, True])
-def test_fused_equals_plain_in_outputs_and_gradients(dtype, atol, with_bias):
+@pytest.mark.parametrize(
+    ('fast', 'with_bias'),
+    [
+        (fused_attention, False),
+        (fused_attention, True),
+        # On a GPU fused_attention is this one, gradients of the bias too.
+        (kernel_attention, True),
+        (in_place_attention, True),
+    ],
+)
+def test_fused_equals_plain_in_outputs_and_gradients(dtype, atol, fast, with_bias):
     results = []
-    for attend in (fused_attention, plain_attention):
+    for attend in (fast, plain_attention):
         inputs = random_qkv(dtype, with_bias)
         output = attend(*inputs)
         assert output.dtype == dtype
@@ -89,6 +112,26 @@ def test_fused_takes_a_float32_bias_with_half_precision_queries(monkeypatch):
     expected = plain_attention(*(t.float() for t in half), bias.bfloat16().float())
     # bfloat16 keeps 8 bits: 1/256 of the largest values, which are below 3.
     torch.testing.assert_close(output.float(), expected, rtol=0, atol=3 / 256)
+
+
+@pytest.mark.parametrize('requires_grad', [False, True])
+@pytest.mark.parametrize('autocast', [False, True])
+def test_half_precision_differs_from_the_formula_by_rounding_alone(requires_grad, autocast):
+    q, k, v, bias = (t.detach() for t in random_qkv(torch.float32, True))
+    half = [t.bfloat16() for t in (q, k, v)]
+    bias = bias.bfloat16().float().requires_grad_(requires_grad)
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
+        output = fused_attention(*half, bias)
+    assert output.dtype == torch.bfloat16
+    expected = plain_attention(*(t.float() for t in half), bias.detach())
+    # Scores below 8 and weights below 1 are kept to 8 bits, like values below 3.
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=6 / 256)
+    if requires_grad:
+        (gradient,) = torch.autograd.grad(output.float().square().sum(), bias)
+        (exact,) = torch.autograd.grad(
+            plain_attention(*(t.float() for t in half), bias).square().sum(), bias
+        )
+        assert (gradient - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize('kind', ['no bias', 'own table', 'shared bias'])

@@ -1,0 +1,74 @@
+"""Linear layers by the faster of PyTorch's two CPU libraries."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Multiply-adds from which oneDNN's start-up pays, on torch 2.1 and later alike.
+MIN_PRODUCTS = 2**25
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
+
+
+HAS_ONEDNN = _has_onednn()
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., K) x (N, K) -> (..., N) by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """F.linear whose three products, forward and backward, are oneDNN's."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        grad_x = _product(grad, weight.t().contiguous()) if need_x else None
+        grad_weight = _product(rows.t(), x.flatten(0, -2).t()) if need_weight else None
+        return grad_x, grad_weight, rows.sum(0) if need_bias else None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``, which is its plain twin, at up to twice the speed on some processors.
+
+    PyTorch gives float32 products to MKL, which on processors other than Intel's does without
+    their widest instructions; its other library, oneDNN, uses them. Only large float32 products
+    on the CPU go another way here.
+
+    Args:
+        x: (..., K).
+        weight: (N, K).
+        bias: (N,), or None.
+
+    Returns:
+        (..., N).
+    """
+    if (
+        HAS_ONEDNN
+        and x.device.type == 'cpu'
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * len(weight) >= MIN_PRODUCTS
+        and not torch.is_autocast_cpu_enabled()
+    ):
+        return _OneDNNLinear.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        return linear(x, self.weight, self.bias)
