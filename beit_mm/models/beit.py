@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -13,6 +12,8 @@ from ..checkpoints import CheckpointError, load_state_dict
 from ..registry import MODELS
 from ..relative_index import relative_position_index
 from .attention import Attention
+from .compiling import compiled
+from .drop_path import DropPath, Survivors, add_branch
 from .linear import Linear
 from .pretrained import fit_model, fit_state_dict, resize_absolute_positions
 from .relative_position import (
@@ -93,6 +94,8 @@ class Block(nn.Module):
         drop_path: Probability of leaving a branch out, an image at a time, in training.
         layer_scale_init_value: Initial LayerScale; 0 leaves LayerScale out.
         grid: Patch grid of this block's own relative position table, or None for no table.
+        skip_dropped: Whether to leave out the work for dropped images, see :class:`DropPath`.
+        compile: Whether to compile the block.
     """
 
     def __init__(
@@ -103,13 +106,16 @@ class Block(nn.Module):
         drop_path: float,
         layer_scale_init_value: float,
         grid: tuple[int, int] | None,
+        skip_dropped: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
+        self.compile_branches = compile
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.attn = Attention(embed_dims, num_heads, grid)
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.mlp = Mlp(embed_dims, feedforward_channels)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, skip_dropped)
         if layer_scale_init_value > 0:
             self.gamma_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
             self.gamma_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
@@ -120,8 +126,29 @@ class Block(nn.Module):
         self, x: Tensor, positions: RelativePositions | None, shared_bias: Tensor | None
     ) -> Tensor:
         """(B, N, C) -> (B, N, C); for the other arguments see :class:`Attention`."""
-        x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x), positions, shared_bias))
-        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+        # Drawn outside of what is compiled, which is then the same for every block.
+        survivors = self.drop_path(x), self.drop_path(x)
+        branches = compiled(Block.add_branches) if self.compile_branches else Block.add_branches
+        return branches(self, x, positions, shared_bias, *survivors)
+
+    def add_branches(
+        self,
+        x: Tensor,
+        positions: RelativePositions | None,
+        shared_bias: Tensor | None,
+        attn_survivors: Survivors | None,
+        mlp_survivors: Survivors | None,
+    ) -> Tensor:
+        """:meth:`forward` for images that stochastic depth has chosen."""
+
+        def attend(x: Tensor) -> Tensor:
+            return self.attn(self.norm1(x), positions, shared_bias)
+
+        def feed_forward(x: Tensor) -> Tensor:
+            return self.mlp(self.norm2(x))
+
+        x = add_branch(x, attend, self.gamma_1, attn_survivors)
+        return add_branch(x, feed_forward, self.gamma_2, mlp_survivors)
 
 
 @MODELS.register_module()
@@ -158,6 +185,9 @@ class BEiT(BaseModule):
             token); k > 0 also the first k blocks and a shared bias table; ``num_layers`` also the
             norms after the last block.
         with_cp: Whether to recompute each block in the backward pass to save memory.
+        skip_dropped: Whether stochastic depth leaves out the work for the images that it drops,
+            a fixed number of each batch, see :class:`DropPath`.
+        compile_blocks: Whether to compile the blocks by ``torch.compile``, once for all of them.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the paper's own,
             which is the default.
@@ -183,6 +213,8 @@ class BEiT(BaseModule):
         with_mask_token: bool = False,
         frozen_stages: int = -1,
         with_cp: bool = False,
+        skip_dropped: bool = False,
+        compile_blocks: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -227,6 +259,8 @@ class BEiT(BaseModule):
                 drop_path=drop_path_rate * index / max(1, self.num_layers - 1),
                 layer_scale_init_value=layer_scale_init_value,
                 grid=self.grid if use_rel_pos_bias else None,
+                skip_dropped=skip_dropped,
+                compile=compile_blocks,
             )
             for index in range(self.num_layers)
         )

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .relative_position import is_compiling
+
 # Multiply-adds from which oneDNN's start-up pays, on torch 2.1 and later alike.
 MIN_PRODUCTS = 2**25
 
@@ -14,6 +16,12 @@ def _has_onednn() -> bool:
 
 
 HAS_ONEDNN = _has_onednn()
+
+
+def _autocast_on_cpu() -> bool:
+    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4 renamed the question
+        return torch.is_autocast_enabled('cpu')
+    return torch.is_autocast_cpu_enabled()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -60,7 +68,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * len(weight) >= MIN_PRODUCTS
-        and not torch.is_autocast_cpu_enabled()
+        and not _autocast_on_cpu()
+        and not is_compiling()  # the compiler takes oneDNN's product for inference alone
     ):
         return _OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -72,3 +81,14 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         return linear(x, self.weight, self.bias)
+
+
+class PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution of channels-last images, which is a linear layer, by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, out_channels, h, w), in the memory format of the input."""
+        if x.device.type == 'cpu' and x.is_contiguous(memory_format=torch.channels_last):
+            x = linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+            return x.permute(0, 3, 1, 2)
+        return super().forward(x)

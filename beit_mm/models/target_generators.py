@@ -5,12 +5,33 @@ of the (h, w) grid. Those of classes have ``vocab_size``, those of values ``num_
 must have the same one. ``stride`` is what a place covers of the second view, in pixels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..checkpoints import load_tokenizer_state_dict
 from ..registry import MODELS
+from .compiling import compiled
+
+# Of all but the last layer; None for that of the weights.
+PRECISIONS = dict(float32=None, tf32=None, float16=torch.float16, bfloat16=torch.bfloat16)
+
+
+@contextmanager
+def tf32(device: str, allowed: bool) -> Iterator[None]:
+    """Whether convolutions of float32 may use TF32, for a while; on CUDA, where they can."""
+    if device != 'cuda':
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _turn_parameters_into_buffers(module: nn.Module) -> None:
@@ -30,9 +51,9 @@ def _turn_parameters_into_buffers(module: nn.Module) -> None:
 class DVAETargetGenerator(BaseModule):
     """Visual tokens of a frozen :class:`DiscreteVAE` (paper 2.1.2).
 
-    The tokenizer runs in float32 whatever the precision around it: in half precision the most
-    likely token of an image changes here and there. It stays in eval mode, and its weights are
-    buffers, so that no optimizer updates or decays them.
+    The tokenizer runs in a precision of its own whatever the precision around it: in half
+    precision the most likely token of an image changes here and there. It stays in eval mode, and
+    its weights are buffers, so that no optimizer updates or decays them.
 
     Args:
         tokenizer: Config of the :class:`DiscreteVAE`, or the module itself; its decoder is not
@@ -40,14 +61,30 @@ class DVAETargetGenerator(BaseModule):
         checkpoint: Its weights: a checkpoint that this project trained, or the encoder of DALL-E
             as MMPretrain publishes it; a path or a URL. None leaves the weights as they are, for
             a tokenizer that is given as a module or comes with a checkpoint of the whole model.
+        precision: 'float32' is exact; 'tf32' leaves the convolutions of an NVIDIA GPU 10 bits of
+            mantissa, which other devices do not know; 'float16' has as many, 'bfloat16' 7. The
+            last layer has at least TF32's.
+        compile: Whether to compile the tokenizer by ``torch.compile``.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it is of a tokenizer of another size.
+        ValueError: If it is of a tokenizer of another size, or there is no such precision.
     """
 
-    def __init__(self, tokenizer: dict | nn.Module, checkpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: dict | nn.Module,
+        checkpoint: str | None = None,
+        precision: str = 'float32',
+        compile: bool = False,
+    ) -> None:
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f'model.target_generator.precision {precision!r} is none of {", ".join(PRECISIONS)}'
+            )
+        self.precision = precision
+        self.compile_tokenizer = compile
         if isinstance(tokenizer, nn.Module):
             self.tokenizer = tokenizer
         else:
@@ -57,6 +94,8 @@ class DVAETargetGenerator(BaseModule):
         if checkpoint is not None:
             self._load(checkpoint)
         _turn_parameters_into_buffers(self.tokenizer)
+        # The format of the images, see DiscreteVAE.tokenize; values and shapes stay as they are.
+        self.tokenizer.to(memory_format=torch.channels_last)
         self.tokenizer.eval()
 
     def _load(self, checkpoint: str) -> None:
@@ -101,8 +140,12 @@ class DVAETargetGenerator(BaseModule):
         Returns:
             (B, H / stride, W / stride) int64 in [0, vocab_size).
         """
-        with torch.autocast(images.device.type, enabled=False):
-            return self.tokenizer.tokenize(images.float())
+        tokenize = type(self.tokenizer).tokenize
+        if self.compile_tokenizer:
+            tokenize = compiled(tokenize)
+        device = images.device.type
+        with torch.autocast(device, enabled=False), tf32(device, self.precision != 'float32'):
+            return tokenize(self.tokenizer, images.float(), PRECISIONS[self.precision])
 
 
 def _patches(images: Tensor, stride: int) -> Tensor:
