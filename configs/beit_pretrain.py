@@ -38,8 +38,10 @@ model = dict(
         # OpenAI's DALL-E encoder, as MMPretrain publishes it; downloaded once.
         checkpoint='https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt/'
         'dalle_encoder.pth',
+        # What PyTorch's convolutions on an NVIDIA GPU do unless told otherwise.
+        precision='tf32',
     ),
-    head=dict(type='beit_mm.MIMHead', embed_dims=768, vocab_size=8192),
+    head=dict(type='beit_mm.MIMHead', embed_dims=768, vocab_size=8192, num_masked=75),
     data_preprocessor=dict(
         type='TwoNormDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -104,7 +106,9 @@ test_cfg = dict()
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='beit_mm.FusedAdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+    ),
     clip_grad=dict(max_norm=3.0),
     # No decay of biases, norms and LayerScale, which are the flat parameters, of [S] and positions.
     paramwise_cfg=dict(

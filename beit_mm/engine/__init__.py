@@ -7,11 +7,13 @@ from .launch import add_common_arguments, build_runner, load_config, refuse_fore
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loading import PublicWeightsHook, read_safely
 from .metrics import MIMAccuracy, MIMError, TokenizerMetric
+from .optimizers import FusedAdamW
 
 __all__ = [
     'BFloat16OptimWrapper',
     'ConfigError',
     'DVAEAnnealingHook',
+    'FusedAdamW',
     'GlobalBatchSizeHook',
     'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',

@@ -10,10 +10,17 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
 from .beit import trunc_normal_
 from .linear import Linear
+
+# Of a place that is not masked.
+NO_TARGET = -1
+# Places whose logits are held at a time, and computed again in the backward pass; 128 MiB in
+# float32 for a vocabulary of 8192. A batch of so few places keeps them.
+PLACES_AT_ONCE = 4096
 
 
 def _at_places(hidden: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,11 +38,15 @@ class MIMHead(BaseModule):
     Args:
         embed_dims: Width of the backbone's output.
         vocab_size: Number of visual tokens.
+        num_masked: Most masked places of an image, where the masks are made so; then the host
+            need not wait for a GPU to count them, and shapes are the same in every step. None
+            counts them.
     """
 
-    def __init__(self, embed_dims: int, vocab_size: int) -> None:
+    def __init__(self, embed_dims: int, vocab_size: int, num_masked: int | None = None) -> None:
         super().__init__()
         self.vocab_size = vocab_size
+        self.num_masked = num_masked
         self.classifier = Linear(embed_dims, vocab_size)
         trunc_normal_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
@@ -61,11 +72,38 @@ class MIMHead(BaseModule):
         Raises:
             ValueError: If no place of the batch is masked.
         """
-        hidden, targets = _at_places(hidden, tokens, mask)
+        hidden, targets = self._masked_places(hidden, tokens.flatten(1), mask.flatten(1))
+        if not len(targets):
+            raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
+        pieces = list(zip(hidden.split(PLACES_AT_ONCE), targets.split(PLACES_AT_ONCE), strict=True))
+        if len(pieces) == 1:
+            sums = [self._sums(*pieces[0])]
+        else:
+            sums = [checkpoint(self._sums, *piece, use_reentrant=False) for piece in pieces]
+        losses, hits = zip(*sums, strict=True)
+        count = (targets != NO_TARGET).sum()
+        return dict(loss=sum(losses) / count, mim_acc=sum(hits) / count * 100)
+
+    def _masked_places(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (M, C) and tokens (M,) of the masked places of (B, N, C), (B, N) twice."""
+        if self.num_masked is None:
+            return hidden[mask], tokens[mask]
+        # On a GPU the check is made there, later, without a wait.
+        torch.ops.aten._assert_async.msg(
+            (mask.sum(dim=1) <= self.num_masked).all(),
+            f'an image has more masked places than model.head.num_masked, {self.num_masked}',
+        )
+        order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        places = order[:, : self.num_masked]
+        targets = tokens.where(mask, tokens.new_tensor(NO_TARGET)).gather(1, places)
+        rows = places + torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
+        return hidden.flatten(0, 1).index_select(0, rows.flatten()), targets.flatten()
+
+    def _sums(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of some places, and how many were predicted."""
         logits = self(hidden)
-        loss = F.cross_entropy(logits.float(), targets)
-        accuracy = (logits.detach().argmax(dim=-1) == targets).float().mean() * 100
-        return dict(loss=loss, mim_acc=accuracy)
+        loss = F.cross_entropy(logits.float(), targets, ignore_index=NO_TARGET, reduction='sum')
+        return loss, (logits.detach().argmax(dim=-1) == targets).sum()
 
     @torch.no_grad()
     def predict(self, hidden: Tensor) -> Tensor:

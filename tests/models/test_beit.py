@@ -1,9 +1,11 @@
 """The backbone: against MMPretrain's two, its initialisation, freezing, masks and loading."""
 
+import copy
 import inspect
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,6 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import digit_version
 from mmpretrain.models import BEiTPretrainViT, BEiTViT
 from torch import nn
 
@@ -1064,3 +1067,127 @@ def test_the_package_works_where_other_openmmlab_packages_are_missing(missing):
         *missing,
     )
     assert output.split()[-1] == 'works'
+
+
+# --- faster forms of the blocks -----------------------------------------------------------------
+
+
+def outputs_and_gradients(model, images, mask):
+    torch.manual_seed(3)
+    output = model(images, mask)[0]
+    model.zero_grad()
+    (
+        output * torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+    ).sum().backward()
+    return [output.detach(), *(p.grad for p in model.parameters())]
+
+
+class Compiler:
+    """torch.compile without its code generator, which takes a minute; refuses broken graphs."""
+
+    def __init__(self, backend='aot_eager'):
+        self.backend, self.graphs, self.methods = backend, 0, {}
+
+    def __call__(self, method):
+        if method not in self.methods:
+            self.methods[method] = torch.compile(method, backend=self._count, fullgraph=True)
+        return self.methods[method]
+
+    def _count(self, graph, inputs):
+        self.graphs += 1
+        return torch._dynamo.lookup_backend(self.backend)(graph, inputs)
+
+
+PRE_TRAINING = dict(
+    out_type='raw', with_mask_token=True, use_rel_pos_bias=False, use_shared_rel_pos_bias=True
+)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(PRE_TRAINING, drop_path_rate=0.5),
+        dict(with_mask_token=True, out_type='featmap'),
+        dict(PRE_TRAINING, drop_path_rate=0.5, skip_dropped=True),
+        dict(PRE_TRAINING, with_cp=True),
+    ],
+    ids=['shared table', 'table a block', 'skip', 'recompute'],
+)
+def test_compiled_blocks_compute_the_same(monkeypatch, settings):
+    torch._dynamo.reset()
+    compiler = Compiler()
+    monkeypatch.setattr(beit, 'compiled', compiler)
+    plain, fast = small_beit(**settings), small_beit(**settings, compile_blocks=True)
+    images, mask = images_and_mask(batch=8)
+    for model in (plain, fast):
+        model.train()
+    for size in (images.shape[-2:], (40, 72)):
+        images = torch.randn(8, 3, *size, generator=torch.Generator().manual_seed(4))
+        mask = torch.rand(8, size[0] // 8, size[1] // 8) < 0.4
+        results = [outputs_and_gradients(model, images, mask) for model in (plain, fast)]
+        for expected, ours in zip(*results, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    assert list(compiler.methods) == [Block.add_branches]
+    assert compiler.graphs > 0
+
+
+def test_one_compilation_serves_all_blocks(monkeypatch):
+    if digit_version(torch.__version__) < digit_version('2.5'):
+        pytest.skip('before 2.5 torch.compile compiles each module by itself')
+    torch._dynamo.reset()
+    compiler = Compiler('eager')
+    monkeypatch.setattr(beit, 'compiled', compiler)
+    arch = {**ARCH, 'num_layers': 6}
+    model = BEiT(**{**small_settings(**PRE_TRAINING, drop_path_rate=0.5), 'arch': arch})
+    for block in model.blocks:
+        block.compile_branches = True
+    model.train()(*images_and_mask(batch=8))
+    # The first block drops nothing; the others are alike.
+    assert compiler.graphs == 2
+
+
+def test_a_compiled_model_is_copied_and_saved_as_any_other(tmp_path):
+    model = small_beit(compile_blocks=True)
+    plain = small_beit()
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    copied = copy.deepcopy(model)
+    torch.save(model, tmp_path / 'model.pth')
+    assert copied.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_the_compilers_own_code_computes_the_same():
+    if shutil.which('g++') is None:
+        pytest.skip('torch.compile needs a C++ compiler on the CPU')
+    torch._dynamo.reset()
+    settings = {**small_settings(**PRE_TRAINING), 'arch': {**ARCH, 'num_layers': 1}}
+    plain = randomize(BEiT(**settings)).eval()
+    fast = BEiT(**settings, compile_blocks=True).eval()
+    fast.load_state_dict(plain.state_dict())
+    images, mask = images_and_mask()
+    with torch.no_grad():
+        expected, ours = plain(images, mask)[0], fast(images, mask)[0]
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_skipping_dropped_images_computes_fewer_of_them():
+    model = small_beit(**PRE_TRAINING, drop_path_rate=0.5, skip_dropped=True).train()
+    sizes = []
+    for block in model.blocks:
+        block.mlp.register_forward_hook(lambda m, inputs, output: sizes.append(len(inputs[0])))
+    rates = [block.drop_path.drop_prob for block in model.blocks]
+    outputs_and_gradients(model, *images_and_mask(batch=8))
+    assert sizes == [round(8 * (1 - rate)) for rate in rates]
+    assert sizes[-1] == 4
+
+
+def test_skipping_leaves_the_mean_output_as_it_is():
+    # One branch that is linear in its output: its mean over draws is the branch itself.
+    torch.manual_seed(0)
+    block = randomize(Block(48, 4, 96, 0.5, 0.1, None, skip_dropped=True)).train()
+    with torch.no_grad():
+        block.gamma_2.zero_()
+        x = torch.randn(8, 5, 48)
+        mean = torch.stack([block(x, None, None) for _ in range(1000)]).mean(0) - x
+        branch = block.eval()(x, None, None) - x
+    # Each draw weighs an image's branch 0 or 2: the standard error is 1 / sqrt(1000).
+    assert ((mean - branch).flatten(1).norm(dim=1) < 0.16 * branch.flatten(1).norm(dim=1)).all()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.models.selfsup.cae import DALLEEncoder
 from torch import distributions
 
-from beit_mm.models import DiscreteVAE
+from beit_mm.models import DiscreteVAE, discrete_vae, linear
 from beit_mm.models.discrete_vae import (
     MIN_LOG_SCALE,
     codebook_perplexity,
@@ -432,3 +432,92 @@ def test_without_a_decoder_it_tokenizes_and_refuses_to_decode():
     ):
         with pytest.raises(ValueError, match='with_decoder=False'):
             call()
+
+
+# --- the fast way to the tokens -----------------------------------------------------------------
+
+
+def wide_tokenizer():
+    """Wide enough that its 1x1 convolutions take the fast linear layer's way on the CPU."""
+    torch.manual_seed(0)
+    model = DiscreteVAE(vocab_size=1024, hidden=64, with_decoder=False)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith('bias'):
+                parameter.normal_(std=0.2)
+        logits = model.encode(all_kinds_of_images())
+        model.encoder.output.conv.bias.sub_(logits.mean((0, 2, 3)))
+    return model.eval()
+
+
+def all_kinds_of_images(size=(64, 96)):
+    """Noise, flat ones, a ramp, a chessboard, photo-like blobs, and the ends of the range."""
+    generator = torch.Generator().manual_seed(1)
+    height, width = size
+    noise = torch.rand(2, 3, height, width, generator=generator)
+    blobs = F.interpolate(noise[:, :, :8, :8], size=size, mode='bicubic')
+    ramp = torch.linspace(0, 1, width).expand(1, 3, height, width)
+    board = ((torch.arange(height)[:, None] // 5 + torch.arange(width) // 5) % 2).float()
+    flat = [torch.full((1, 3, height, width), value) for value in (0.0, 0.5, 1.0)]
+    return torch.cat([noise, blobs.clamp(0, 1), ramp, board.expand(1, 3, -1, -1), *flat])
+
+
+def assert_most_likely(ids, logits):
+    """Equal to the plain twin's, unless two logits are so close that rounding decides."""
+    chosen = logits.gather(1, ids[:, None])[:, 0]
+    best = logits.amax(1)
+    assert ids.shape == best.shape
+    scale = logits.abs().max()
+    torch.testing.assert_close(chosen, best, rtol=0, atol=(1e-5 * max(scale, 1)).item())
+    assert (ids == logits.argmax(1)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize('weights', [torch.contiguous_format, torch.channels_last])
+def test_tokens_are_those_of_the_plain_twin(monkeypatch, weights):
+    model, images = wide_tokenizer().to(memory_format=weights), all_kinds_of_images()
+    products = []
+    product = linear._product
+    monkeypatch.setattr(
+        linear, '_product', lambda *args: products.append(args[1].shape) or product(*args)
+    )
+    ids = model.tokenize(images)
+    assert len(ids.unique()) > 100
+    # The last layer, and those that are as wide.
+    assert ((1024, 512) in products) == linear.HAS_ONEDNN
+    with torch.no_grad():
+        assert_most_likely(ids, model.encode(images))
+    for image, expected in zip(images, ids, strict=True):
+        assert (model.tokenize(image[None])[0] == expected).float().mean() > 0.99
+
+
+@pytest.mark.parametrize('places', [1, 7, 24, 1000])
+def test_logits_of_some_places_at_a_time_give_the_same_tokens(monkeypatch, places):
+    model, images = small_tokenizer(), random_images()
+    with torch.no_grad():
+        logits = model.encode(images)
+    seen = []
+    model.encoder.output.register_forward_hook(lambda m, i, output: seen.append(output.numel()))
+    monkeypatch.setattr(discrete_vae, 'PLACES_AT_ONCE', places)
+    assert_most_likely(model.tokenize(images), logits)
+    assert max(seen) <= places * model.vocab_size
+    assert sum(seen) == logits.numel()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_all_layers_but_the_last(dtype):
+    model, images = wide_tokenizer(), all_kinds_of_images()
+    seen = {}
+    for name in ('input', 'group_2.block_1.res_path.conv_2', 'group_4', 'output'):
+        model.encoder.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: output.dtype})
+        )
+    ids = model.tokenize(images, dtype)
+    assert seen.pop('output') == torch.float32
+    assert set(seen.values()) == {dtype}
+    with torch.no_grad():
+        logits = model.encode(images)
+    chosen, best = logits.gather(1, ids[:, None])[:, 0], logits.amax(1)
+    # A token that differs is one nearly as likely: by some roundings of the logits' spread.
+    spread = logits.std(dim=1)
+    assert ((best - chosen) / spread).max() < 20 * torch.finfo(dtype).eps
+    assert (ids == logits.argmax(1)).float().mean() > (0.9 if dtype == torch.float16 else 0.6)

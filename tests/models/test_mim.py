@@ -10,8 +10,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from beit_mm.models import MaskedImageModeling, MIMHead, PixelHead
+from beit_mm.engine import FusedAdamW
+from beit_mm.models import MaskedImageModeling, MIMHead, PixelHead, mim
 
 VOCAB = 32
 
@@ -123,6 +125,116 @@ def test_accuracy_is_the_percentage_of_masked_places_predicted():
     # Masked: 0=0, 1=1, 2!=3, 3=3, 0!=1.
     assert head.loss(hidden, tokens, mask)['mim_acc'].item() == pytest.approx(60)
     assert head.loss(hidden, tokens, ~mask)['mim_acc'].item() == pytest.approx(200 / 3)
+
+
+def losses_and_gradients(head, hidden, tokens, mask):
+    hidden = hidden.clone().requires_grad_()
+    head.zero_grad()
+    losses = head.loss(hidden, tokens, mask)
+    losses['loss'].backward()
+    gradients = [p.grad.clone() for p in head.parameters()]
+    return [losses['loss'].detach(), losses['mim_acc'], hidden.grad, *gradients]
+
+
+def head_and_places(counts, num_masked=None):
+    """Images of 24 places with so many masked places each."""
+    head = random_head()
+    head.num_masked = num_masked
+    generator = torch.Generator().manual_seed(1)
+    chances = torch.rand(len(counts), 24, generator=generator)
+    ranks = chances.argsort(dim=1).argsort(dim=1)
+    mask = (ranks < torch.tensor(counts)[:, None]).view(-1, 4, 6)
+    hidden = torch.randn(len(counts), 24, 5, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(7, (len(counts), 4, 6), generator=generator)
+    return head, hidden, tokens, mask
+
+
+@pytest.mark.parametrize('counts', [(9, 9, 9), (9, 4, 0), (1, 0, 0)])
+def test_a_known_number_of_masked_places_changes_nothing(counts):
+    plain = losses_and_gradients(*head_and_places(counts))
+    static = losses_and_gradients(*head_and_places(counts, num_masked=9))
+    for ours, expected in zip(static, plain, strict=True):
+        # The head computes the loss in float32.
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6, check_dtype=False)
+
+
+def test_more_masked_places_than_stated_are_refused():
+    with pytest.raises(RuntimeError, match=r'more masked places than model\.head\.num_masked, 8'):
+        losses_and_gradients(*head_and_places((9, 8, 8), num_masked=8))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Size of the largest result with the vocabulary's width."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width, self.rows = width, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [result] if isinstance(result, torch.Tensor) else []
+        rows = [len(t) for t in tensors if t.ndim == 2 and t.shape[1] == self.width]
+        self.rows = max(self.rows, *rows, 0)
+        return result
+
+
+@pytest.mark.parametrize('num_masked', [None, 9])
+def test_logits_are_held_for_some_places_at_a_time(monkeypatch, num_masked):
+    case = head_and_places((9, 4, 8), num_masked)
+    with LargestTensor(7) as whole:
+        plain = losses_and_gradients(*case)
+    monkeypatch.setattr(mim, 'PLACES_AT_ONCE', 5)
+    with LargestTensor(7) as pieces:
+        in_pieces = losses_and_gradients(*case)
+    assert whole.rows == (27 if num_masked else 21)
+    assert pieces.rows == 5
+    for ours, expected in zip(in_pieces, plain, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+class Waits(TorchDispatchMode):
+    """Operations after which a host would have to wait for its GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal'):
+            self.seen.append(name)
+        if name in ('index', 'index_put', 'index_put_', '_index_put_impl_'):
+            # A mask as an index is turned into the numbers of its true places, which are counted.
+            kinds = [index.dtype for index in args[1] if index is not None]
+            if torch.bool in kinds:
+                self.seen.append(f'{name} by a mask')
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('skip_dropped', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_a_training_step_never_waits_for_the_device(dtype, skip_dropped):
+    backbone = dict(drop_path_rate=0.4, skip_dropped=skip_dropped)
+    model = small_model(head=dict(num_masked=24), backbone=backbone).train()
+    optimizer = FusedAdamW(model.parameters())
+    views, masks = batch()
+
+    def step():
+        with torch.autocast('cpu', dtype=dtype, enabled=dtype != torch.float32):
+            loss = model(views, samples_of(masks), mode='loss')['loss']
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 3.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with Waits() as waits:
+        step()
+    assert waits.seen == []
+    # Counting the masked places does wait; so the look-out works.
+    model.head.num_masked = None
+    with Waits() as waits:
+        step()
+    assert waits.seen
 
 
 def test_places_that_are_not_masked_have_no_say():

@@ -12,7 +12,9 @@ from beit_mm.models import (
     DVAETargetGenerator,
     MeanColorTargetGenerator,
     PixelTargetGenerator,
+    target_generators,
 )
+from beit_mm.models.target_generators import tf32
 
 SIZE = dict(vocab_size=64, hidden=8, decoder_input=8)
 
@@ -252,3 +254,62 @@ def test_mean_colours_run_from_black_to_white():
     assert generator(images).flatten().tolist() == [0, 511]
     assert generator.vocab_size == 512
     assert list(generator.parameters()) == []
+
+
+# --- precision and compilation ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('precision', 'dtype'),
+    [('tf32', None), ('float16', torch.float16), ('bfloat16', torch.bfloat16)],
+)
+def test_a_chosen_precision_is_that_of_the_tokenizer(precision, dtype):
+    generator = DVAETargetGenerator(random_tokenizer(vocab_size=2048), precision=precision)
+    images = random_images(size=(64, 64))
+    exact = generator.tokenizer.tokenize(images)
+    seen = []
+    generator.tokenizer.encoder.group_2.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
+    ids = generator(images)
+    # A CPU knows no TF32.
+    assert seen == [dtype or torch.float32]
+    assert ids.equal(generator.tokenizer.tokenize(images, dtype))
+    assert (ids == exact).float().mean() > 0.6
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert generator(images).equal(ids)
+
+
+def test_an_unknown_precision_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match=r"precision 'half' is none of float32, tf32, float16"):
+        DVAETargetGenerator(random_tokenizer(), precision='half')
+
+
+@pytest.mark.parametrize('before', [False, True])
+def test_tf32_is_allowed_inside_alone_and_on_cuda_alone(monkeypatch, before):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', before)
+    for allowed in (False, True):
+        with tf32('cuda', allowed):
+            assert torch.backends.cudnn.allow_tf32 == allowed
+        assert torch.backends.cudnn.allow_tf32 == before
+        with tf32('cpu', allowed):
+            assert torch.backends.cudnn.allow_tf32 == before
+        with pytest.raises(KeyError), tf32('cuda', allowed):
+            raise KeyError
+        assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_compiled_tokens_are_the_same(monkeypatch):
+    compilations = []
+
+    def compiled(method):
+        compilations.append(method)
+        # Everything of the compiler but its code generator, which takes a minute.
+        return torch.compile(method, backend='aot_eager')
+
+    monkeypatch.setattr(target_generators, 'compiled', compiled)
+    generator = DVAETargetGenerator(random_tokenizer(), compile=True)
+    for size in ((32, 48), (64, 32)):
+        images = random_images(size=size)
+        assert generator(images).equal(random_tokenizer().tokenize(images))
+    assert compilations == [DiscreteVAE.tokenize] * 2
