@@ -85,21 +85,28 @@ class GivenTokens(nn.Module):
 
 
 class Batch:
-    """Random images in both views and one blockwise mask each; the same for both models."""
+    """Random images in both views and one blockwise mask each.
 
-    def __init__(self, size: int, device: torch.device, masked: int = 75) -> None:
+    Args:
+        size: Images.
+        device: Where they are.
+        pixels: Height and width; the tokenizer's view has half of it, a mask a sixteenth.
+    """
+
+    def __init__(self, size: int, device: torch.device, pixels: int = 224) -> None:
         generator = torch.Generator().manual_seed(0)
         self.size = size
-        images = torch.randn(size, 3, 224, 224, generator=generator)
-        small = torch.rand(size, 3, 112, 112, generator=generator)
+        images = torch.randn(size, 3, pixels, pixels, generator=generator)
+        small = torch.rand(size, 3, pixels // 2, pixels // 2, generator=generator)
         self.images, self.tokenizer_images = images.to(device), small.to(device)
+        side = pixels // 16
+        self.masked = 75 * side**2 // 14**2
         self.samples = []
         for seed in range(size):
-            mask = torch.from_numpy(
-                blockwise_mask((14, 14), masked, rng=np.random.default_rng(seed))
-            )
+            rng = np.random.default_rng(seed)
+            mask = blockwise_mask((side, side), self.masked, rng=rng)
             sample = DataSample()
-            sample.mask = mask.to(device)
+            sample.mask = torch.from_numpy(mask).to(device)
             self.samples.append(sample)
 
 
