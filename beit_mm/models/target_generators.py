@@ -7,9 +7,12 @@ must have the same one. ``stride`` is what a place covers of the second view, in
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 from ..checkpoints import load_tokenizer_state_dict
@@ -18,6 +21,25 @@ from .compiling import compiled
 
 # Of all but the last layer; None for that of the weights.
 PRECISIONS = dict(float32=None, tf32=None, float16=torch.float16, bfloat16=torch.bfloat16)
+
+
+@cache
+def half_dtype(precision: str, device: str) -> torch.dtype | None:
+    """The half precision that a precision asks for on a device, None for float32's."""
+    dtype = PRECISIONS[precision]
+    if dtype == torch.float16 and device == 'cpu' and not cpu_knows_float16():
+        print_log(
+            f'PyTorch {torch.__version__} has no float16 autocast for the CPU: the tokenizer runs '
+            'in float32',
+            logger='current',
+        )
+        return None
+    return dtype
+
+
+def cpu_knows_float16() -> bool:
+    """Whether this PyTorch's autocast takes float16 on the CPU."""
+    return digit_version(torch.__version__) >= digit_version('2.4')
 
 
 @contextmanager
@@ -144,8 +166,9 @@ class DVAETargetGenerator(BaseModule):
         if self.compile_tokenizer:
             tokenize = compiled(tokenize)
         device = images.device.type
+        dtype = half_dtype(self.precision, device)
         with torch.autocast(device, enabled=False), tf32(device, self.precision != 'float32'):
-            return tokenize(self.tokenizer, images.float(), PRECISIONS[self.precision])
+            return tokenize(self.tokenizer, images.float(), dtype)
 
 
 def _patches(images: Tensor, stride: int) -> Tensor:

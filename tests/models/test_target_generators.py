@@ -14,7 +14,7 @@ from beit_mm.models import (
     PixelTargetGenerator,
     target_generators,
 )
-from beit_mm.models.target_generators import tf32
+from beit_mm.models.target_generators import cpu_knows_float16, tf32
 
 SIZE = dict(vocab_size=64, hidden=8, decoder_input=8)
 
@@ -264,6 +264,8 @@ def test_mean_colours_run_from_black_to_white():
     [('tf32', None), ('float16', torch.float16), ('bfloat16', torch.bfloat16)],
 )
 def test_a_chosen_precision_is_that_of_the_tokenizer(precision, dtype):
+    if dtype == torch.float16 and not cpu_knows_float16():
+        pytest.skip('this PyTorch has no float16 autocast for the CPU')
     generator = DVAETargetGenerator(random_tokenizer(vocab_size=2048), precision=precision)
     images = random_images(size=(64, 64))
     exact = generator.tokenizer.tokenize(images)
@@ -278,6 +280,21 @@ def test_a_chosen_precision_is_that_of_the_tokenizer(precision, dtype):
     assert (ids == exact).float().mean() > 0.6
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert generator(images).equal(ids)
+
+
+def test_float16_falls_back_to_float32_with_one_line_where_the_cpu_lacks_it(monkeypatch):
+    lines = []
+    monkeypatch.setattr(target_generators, 'cpu_knows_float16', lambda: False)
+    monkeypatch.setattr(target_generators, 'print_log', lambda line, logger: lines.append(line))
+    target_generators.half_dtype.cache_clear()
+    generator = DVAETargetGenerator(random_tokenizer(), precision='float16')
+    for _ in range(2):
+        assert generator(random_images()).equal(random_tokenizer().tokenize(random_images()))
+    assert len(lines) == 1
+    assert torch.__version__ in lines[0]
+    # A GPU's float16 does not depend on it.
+    assert target_generators.half_dtype('float16', 'cuda') == torch.float16
+    target_generators.half_dtype.cache_clear()
 
 
 def test_an_unknown_precision_is_refused_with_those_that_are():
