@@ -7,4 +7,4 @@ Expected: 82.59 % ImageNet top-1 after fine-tuning, 40.93 ADE20K mIoU (paper, ta
 
 _base_ = ['./full.py']
 
-model = dict(predict_all=True)
+model = dict(predict_all=True, head=dict(num_masked=196))
