@@ -11,7 +11,7 @@ import torch
 DISTRIBUTIONS = (
     *('numpy', 'torchvision', 'pillow', 'opencv-python', 'opencv-python-headless'),
     *('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'),
-    *('mmengine', 'mmcv', 'mmpretrain'),
+    *('mmengine', 'mmcv', 'mmpretrain', 'simplejpeg'),
 )
 
 
