@@ -16,9 +16,11 @@ OPENMMLAB = [
     'opencv-python<5',
 ]
 QUICKSTART = ['scikit-learn']
+# Decodes no more of a photo than a crop needs; without it photos are decoded whole.
+FAST = ['simplejpeg']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
-TEST = ['pytest', 'hypothesis', 'ruff', *PEERS, *QUICKSTART]
+TEST = ['pytest', 'hypothesis', 'ruff', *PEERS, *QUICKSTART, *FAST]
 
 setup(
     name='beit-mm',
@@ -38,5 +40,7 @@ setup(
         'filelock',
         'safetensors',
     ],
-    extras_require=dict(onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, test=TEST),
+    extras_require=dict(
+        onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, fast=FAST, test=TEST
+    ),
 )

@@ -32,6 +32,16 @@ from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+# The same views step by step, as each of these transforms makes them for the whole photo.
+STEP_BY_STEP = [
+    dict(type='LoadImageFromFile'),
+    dict(type='NumpyToPIL', to_rgb=True),
+    dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type='torchvision/RandomHorizontalFlip', p=0.5),
+    dict(type='beit_mm.TwoViewRandomResizedCrop', size=224, second_size=112),
+    dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75),
+    dict(type='PackInputs'),
+]
 PEER_CONFIG = 'mmpretrain::beit/beit_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
 
 
@@ -136,6 +146,7 @@ def main() -> None:
         if not paths:
             sys.exit(f'{folder} has no JPEG files')
         pipelines = {'mmpretrain': get_config(PEER_CONFIG).train_dataloader.dataset.pipeline}
+        pipelines['step by step'] = STEP_BY_STEP
         for path in args.config:
             cfg = Config.fromfile(path)
             import_modules_from_strings(**cfg.custom_imports)

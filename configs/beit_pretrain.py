@@ -65,11 +65,17 @@ train_dataloader = dict(
         data_prefix='train',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='NumpyToPIL', to_rgb=True),
-            dict(type='torchvision/ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
-            dict(type='torchvision/RandomHorizontalFlip', p=0.5),
-            dict(type='beit_mm.TwoViewRandomResizedCrop', size=224, second_size=112),
+            # LoadImageFromFile, ColorJitter, RandomHorizontalFlip and TwoViewRandomResizedCrop in one.
+            dict(
+                type='beit_mm.LoadTwoViews',
+                size=224,
+                second_size=112,
+                scale=(0.08, 1.0),
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.4,
+                flip_prob=0.5,
+            ),
             dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75),
             dict(type='PackInputs'),
         ],

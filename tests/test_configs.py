@@ -151,17 +151,14 @@ def test_pretraining_builds_the_papers_pipeline_and_networks():
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         steps = [TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline]
         preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    # MMPretrain wraps torchvision's transforms; the transform itself is the wrapper's `t`.
-    steps = [getattr(step, 't', step) for step in steps]
     by_name = {type(step).__name__: step for step in steps}
-    views = by_name['TwoViewRandomResizedCrop']
+    views = by_name['LoadTwoViews']
     assert views.sizes == ((224, 224), (112, 112))
     assert (views.scale, views.ratio) == ((0.08, 1.0), (3 / 4, 4 / 3))
     assert views.interpolations == ('bicubic', 'lanczos')
-    jitter = by_name['ColorJitter']
-    assert jitter.brightness == jitter.contrast == jitter.saturation == (0.6, 1.4)
-    assert jitter.hue is None
-    assert by_name['RandomHorizontalFlip'].p == 0.5
+    assert views.jitter == [('brightness', 0.4), ('contrast', 0.4), ('saturation', 0.4)]
+    assert views.flip_prob == 0.5
+    assert views.num_views is None, 'every view is fresh'
     masks = [by_name['BlockwiseMaskGenerator'].transform({})['mask'] for _ in range(5)]
     assert [(mask.shape, mask.sum()) for mask in masks] == [((14, 14), 75)] * 5
     np.testing.assert_allclose(preprocessor.mean.flatten() / 255, (0.485, 0.456, 0.406), atol=1e-6)

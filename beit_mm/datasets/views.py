@@ -19,7 +19,7 @@ RESAMPLING = {
 }
 
 
-def _size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+def check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of a size that may be given as one number."""
     height, width = (size, size) if isinstance(size, int) else size
     if not all(isinstance(edge, Integral) and edge >= 1 for edge in (height, width)):
@@ -27,7 +27,7 @@ def _size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _range(name: str, limits: Sequence[float], bound: float) -> tuple[float, float]:
+def check_range(name: str, limits: Sequence[float], bound: float) -> tuple[float, float]:
     smallest, largest = limits
     if not 0 < smallest <= largest <= bound:
         raise ValueError(
@@ -77,9 +77,9 @@ class TwoViewRandomResizedCrop(BaseTransform):
         interpolation: str = 'bicubic',
         second_interpolation: str = 'lanczos',
     ) -> None:
-        self.sizes = _size('size', size), _size('second_size', second_size)
-        self.scale = _range('scale', scale, bound=1)
-        self.ratio = _range('ratio', ratio, bound=sys.float_info.max)
+        self.sizes = check_size('size', size), check_size('second_size', second_size)
+        self.scale = check_range('scale', scale, bound=1)
+        self.ratio = check_range('ratio', ratio, bound=sys.float_info.max)
         for name in (interpolation, second_interpolation):
             if name not in RESAMPLING:
                 raise ValueError(f'interpolation {name!r} is none of {", ".join(RESAMPLING)}')

@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
 MASK_GENERATORS = ('BlockwiseMaskGenerator', 'RandomMaskGenerator')
+VIEWS = ('LoadTwoViews', 'TwoViewRandomResizedCrop')
 
 
 class ConfigError(ValueError):
@@ -210,7 +211,7 @@ def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
             key = f'{name}.dataset.pipeline[{index}]'
             if _type_name(transform) in MASK_GENERATORS:
                 _check_mask(key, transform, grid, backbone)
-            elif _type_name(transform) == 'TwoViewRandomResizedCrop':
+            elif _type_name(transform) in VIEWS:
                 _check_views(key, transform, grid, backbone, generator)
     _check_width(backbone, head)
     if _type_name(generator) == 'DVAETargetGenerator':
