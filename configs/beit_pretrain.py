@@ -65,7 +65,7 @@ train_dataloader = dict(
         data_prefix='train',
         with_label=False,
         pipeline=[
-            # LoadImageFromFile, ColorJitter, RandomHorizontalFlip and TwoViewRandomResizedCrop in one.
+            # In one step: load, ColorJitter, RandomHorizontalFlip, TwoViewRandomResizedCrop.
             dict(
                 type='beit_mm.LoadTwoViews',
                 size=224,
