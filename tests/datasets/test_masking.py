@@ -455,20 +455,18 @@ def test_borders_are_distributed_as_released(samples):
     assert same_distribution(borders, expected) > LEVEL
 
 
-class DrawRecorder:
-    """Wraps ``_draw_block`` to tell the first block of a mask.
+class FirstBlockRecorder:
+    """Wraps ``_Blocks.draw`` to tell the first block of a mask: what it hides of a bare grid."""
 
-    As long as nothing is hidden every draw may use the whole budget, and none may after: the
-    first block is the last draw that might. (So not under ``max_block``.)
-    """
+    def __init__(self):
+        self.draw = masking._Blocks.draw
 
-    def __init__(self, budget):
-        self.draw_block, self.budget = masking._draw_block, budget
-
-    def __call__(self, rng, smallest, largest, log_ratio):
-        block = self.draw_block(rng, smallest, largest, log_ratio)
-        if largest == self.budget:
-            self.first = block
+    def __call__(self, blocks, largest, visible, number):
+        block = self.draw(blocks, largest, visible, number)
+        if visible == (1 << blocks.patches) - 1:
+            height, width = blocks.grid_size
+            bits = np.array([block >> k & 1 for k in range(height * width)], bool)
+            self.first = bounding_box(bits.reshape(height, width))[2:] if block else None
         return block
 
 
@@ -479,8 +477,8 @@ def first_blocks(request):
     rng = np.random.default_rng(4)
     first = []
     with pytest.MonkeyPatch.context() as patch:
-        recorder = DrawRecorder(arguments['num_masked'])
-        patch.setattr(masking, '_draw_block', recorder)
+        recorder = FirstBlockRecorder()
+        patch.setattr(masking._Blocks, 'draw', lambda *arguments: recorder(*arguments))
         for _ in range(10_000):
             mask = blockwise_mask(**arguments, exact=False, rng=rng)
             if mask.any():
