@@ -77,7 +77,9 @@ def main() -> None:
         print(f'{name:34} {result["microseconds"]:9.1f} {result["ratio"]:6.2f}')
     if args.out:
         report = dict(
-            command=' '.join(['python', *sys.argv]), machine=machine.describe(), results=results
+            command=' '.join(['python', *sys.argv]),
+            machine=machine.describe('cpu'),
+            results=results,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=2) + '\n')

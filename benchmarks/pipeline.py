@@ -31,6 +31,8 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
+from beit_mm.datasets.photo import simplejpeg
+
 ROOT = Path(__file__).parent.parent
 # The same views step by step, as each of these transforms makes them for the whole photo.
 STEP_BY_STEP = [
@@ -161,7 +163,8 @@ def main() -> None:
             images=len(paths),
             mean_kilobytes=None if args.folder is None else
             sum(os.path.getsize(path) for path in paths) / len(paths) / 1000,
-            machine=machine.describe(),
+            machine=machine.describe('cpu'),
+            simplejpeg=simplejpeg and simplejpeg.__version__,
             results=results,
         )  # fmt: skip
         args.out.parent.mkdir(parents=True, exist_ok=True)

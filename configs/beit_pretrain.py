@@ -16,6 +16,8 @@ _base_ = ['./_base_/default_runtime.py']
 global_batch_size = 2048
 max_epochs = 800
 warmup_epochs = 10
+# Folder that tools/cache_tokens.py has written: tokens are read from it and never computed.
+token_cache = None
 
 model = dict(
     type='beit_mm.MaskedImageModeling',
@@ -43,7 +45,7 @@ model = dict(
     ),
     head=dict(type='beit_mm.MIMHead', embed_dims=768, vocab_size=8192, num_masked=75),
     data_preprocessor=dict(
-        type='TwoNormDataPreprocessor',
+        type='beit_mm.TwoViewDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         second_mean=[0.0, 0.0, 0.0],

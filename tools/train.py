@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from beit_mm.checkpoints import CheckpointError
+from beit_mm.datasets import CacheError
 from beit_mm.engine import (
     ConfigError,
     add_common_arguments,
@@ -40,7 +41,7 @@ def main() -> None:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
         runner.train()
-    except (CheckpointError, ConfigError, FileNotFoundError) as error:
+    except (CacheError, CheckpointError, ConfigError, FileNotFoundError) as error:
         sys.exit(f'{args.config}: {error}')
 
 

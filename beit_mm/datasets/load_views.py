@@ -4,7 +4,7 @@ import functools
 import math
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..registry import TRANSFORMS
 from .photo import Box, decode_crop, decode_whole, read_jpeg_header, reduction
+from .token_cache import TokenCache
 from .views import RESAMPLING, check_range, check_size
 
 # Weights of R, G, B in a pixel's luminance (ITU-R BT.601), which Pillow's grey images are made by.
@@ -168,7 +169,7 @@ class LoadTwoViews(BaseTransform):
     - Crops of at least four times the larger view along each axis are reduced, by a power of two,
       while they are decoded, and so moved to the nearest pixel of that size.
 
-    Sets ``img`` to the views, (3, h, w) uint8 tensors, RGB; ``ori_shape`` to the photo's
+    Sets ``img`` to a list of the views, (3, h, w) uint8 tensors, RGB; ``ori_shape`` to the photo's
     (height, width); ``img_shape`` to the first view's; ``flip``. Reads ``img_path``.
 
     Args:
@@ -183,8 +184,11 @@ class LoadTwoViews(BaseTransform):
         num_views: Number of views a photo has. View k of photo i (``sample_idx``) is the same
             whenever it is drawn, and sets ``view_idx`` to k. None for a fresh view every time.
         seed: Which views these are.
+        token_cache: Folder of a token cache, see :class:`TokenCache`, which ``num_views`` and
+            ``seed`` are taken from. The second view is then its tokens, (h, w) int64.
 
     Raises:
+        CacheError: If the cache holds tokens of views of other settings.
         ValueError: If a setting is none, or a file is no image.
     """
 
@@ -202,6 +206,7 @@ class LoadTwoViews(BaseTransform):
         flip_prob: float = 0.5,
         num_views: int | None = None,
         seed: int = 0,
+        token_cache: str | None = None,
     ) -> None:
         self.sizes = check_size('size', size), check_size('second_size', second_size)
         self.scale = check_range('scale', scale, bound=1)
@@ -218,6 +223,26 @@ class LoadTwoViews(BaseTransform):
             raise ValueError(f'num_views is {num_views}; it must be None or at least 1')
         self.jitter = [(name, share) for name, share in shares.items() if share]
         self.flip_prob, self.num_views, self.seed = flip_prob, num_views, seed
+        self.cache = None
+        if token_cache is not None:
+            self.cache = TokenCache(token_cache)
+            self.num_views, self.seed = self.cache.num_views, self.cache.manifest['views']['seed']
+            self.cache.check(dict(views=self.settings))
+
+    @property
+    def settings(self) -> dict:
+        """All that the pixels of the second view depend on, beside the photo."""
+        return dict(
+            size=self.sizes[0],
+            second_size=self.sizes[1],
+            scale=self.scale,
+            ratio=self.ratio,
+            second_interpolation=self.interpolations[1],
+            jitter=self.jitter,
+            flip_prob=self.flip_prob,
+            num_views=self.num_views,
+            seed=self.seed,
+        )
 
     def transform(self, results: dict) -> dict:
         """Load two views of one random crop."""
@@ -229,9 +254,14 @@ class LoadTwoViews(BaseTransform):
             rng = self.view_rng(results['sample_idx'], results['view_idx'])
         path = results['img_path']
         try:
-            views, photo_size, view = self.load(read_file(path), rng)
+            views, photo_size, view = self.load(
+                read_file(path), rng, (0,) if self.cache else (0, 1)
+            )
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
+        if self.cache:
+            tokens = self.cache.read(results['sample_idx'], results['view_idx'])
+            views.append(torch.from_numpy(tokens))
         results.update(img=views, ori_shape=photo_size, img_shape=self.sizes[0], flip=view.flip)
         return results
 
@@ -250,15 +280,18 @@ class LoadTwoViews(BaseTransform):
         jitter = [(rng.random(), name, uniform(rng, 1 - x, 1 + x)) for name, x in self.jitter]
         return View(box, flip, tuple((name, factor) for _, name, factor in sorted(jitter)))
 
-    def load(self, data: bytes, rng: random.Random) -> tuple[list[Tensor], tuple[int, int], View]:
+    def load(
+        self, data: bytes, rng: random.Random, which: Sequence[int] = (0, 1)
+    ) -> tuple[list[Tensor], tuple[int, int], View]:
         """Two views of a photo, which depend on the file and the generator alone.
 
         Args:
             data: The file.
             rng: Source of randomness.
+            which: The first view, 0, the second, 1, or both.
 
         Returns:
-            The views, (3, h, w) uint8; the photo's (height, width); what was drawn.
+            These views, (3, h, w) uint8; the photo's (height, width); what was drawn.
 
         Raises:
             ValueError: If the file is no image.
@@ -269,10 +302,7 @@ class LoadTwoViews(BaseTransform):
         crop = cut(view.box, reduction(view.box, min_size))
         crop = cv2.flip(crop, 1) if view.flip else np.ascontiguousarray(crop)
         crop = change_colors(crop, view.jitter)
-        views = [
-            resample(crop, size, interpolation)
-            for size, interpolation in zip(self.sizes, self.interpolations, strict=True)
-        ]
+        views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in which]
         return views, size, view
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loading import PublicWeightsHook, read_safely
 from .metrics import MIMAccuracy, MIMError, TokenizerMetric
 from .optimizers import FusedAdamW
+from .token_cache import TokenCacheHook, use_token_cache, write_token_cache
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -19,6 +20,7 @@ __all__ = [
     'MIMAccuracy',
     'MIMError',
     'PublicWeightsHook',
+    'TokenCacheHook',
     'TokenizerMetric',
     'add_common_arguments',
     'build_runner',
@@ -27,4 +29,6 @@ __all__ = [
     'read_safely',
     'refuse_foreign_work_dir',
     'use_mixed_precision',
+    'use_token_cache',
+    'write_token_cache',
 ]

@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .config_check import ConfigError, check_config
+from .token_cache import use_token_cache
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
 RANK_VARIABLES = {
@@ -61,6 +62,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         mode: 'train' or 'test'.
 
     Raises:
+        CacheError: If its token cache does not fit; see :func:`use_token_cache`.
         ConfigError: If the config cannot work, see :func:`check_config`, or the weights that it
             starts from are not there.
     """
@@ -68,6 +70,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     start = cfg.get('load_from') or ''
     if start and '://' not in start and not Path(start).is_file():
         raise ConfigError(f'load_from is {start!r}, and there is no such file')
+    if mode == 'train':
+        use_token_cache(cfg)
     if cfg.get('randomness', {}).get('deterministic'):
         # cuBLAS refuses to work deterministically without a workspace of a fixed size.
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -2,9 +2,11 @@
 
 from ..registry import MODELS
 from .beit import BEiT
+from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
 from .mim import MaskedImageModeling, MIMHead, PixelHead
 from .target_generators import (
+    CachedTargetGenerator,
     DVAETargetGenerator,
     MeanColorTargetGenerator,
     PixelTargetGenerator,
@@ -12,6 +14,7 @@ from .target_generators import (
 
 __all__ = [
     'BEiT',
+    'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
     'MIMHead',
@@ -20,6 +23,7 @@ __all__ = [
     'PixelHead',
     'PixelTargetGenerator',
     'SETRPUPHead',
+    'TwoViewDataPreprocessor',
 ]
 
 

@@ -251,3 +251,45 @@ class MeanColorTargetGenerator(BaseModule):
         means = _patches(images, self.stride).float().mean(dim=(3, 4))
         red, green, blue = (means * self.LEVELS).long().clamp(0, self.LEVELS - 1).unbind(-1)
         return (red * self.LEVELS + green) * self.LEVELS + blue
+
+
+@MODELS.register_module()
+class CachedTargetGenerator(BaseModule):
+    """Hands on visual tokens that the data set has read from a cache in place of the second view.
+
+    Args:
+        vocab_size: Number of visual tokens.
+        generator: Config of what computes the tokens of images, for validation on images that are
+            not in the cache; None where there is none, to save its memory.
+    """
+
+    stride = 1
+
+    def __init__(self, vocab_size: int, generator: dict | None = None) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.generator = None if generator is None else MODELS.build(generator)
+
+    def init_weights(self) -> None:
+        """Nothing to do: the generator has loaded its weights."""
+
+    def forward(self, second: Tensor) -> Tensor:
+        """Visual tokens.
+
+        Args:
+            second: (B, h, w) int64 tokens; or (B, 3, H, W) images as the generator takes them.
+
+        Returns:
+            (B, h, w) int64 in [0, vocab_size).
+
+        Raises:
+            ValueError: If it is images and there is no generator.
+        """
+        if second.dtype == torch.int64:
+            return second
+        if self.generator is None:
+            raise ValueError(
+                'the second view is images, not tokens of a cache: set token_cache of LoadTwoViews '
+                'in the pipeline, or model.target_generator.generator'
+            )
+        return self.generator(second)
