@@ -31,6 +31,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
+from beit_mm.datasets import LoadTwoViews, TokenCache
 from beit_mm.datasets.photo import simplejpeg
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +78,24 @@ def make_photos(folder: Path, number: int) -> None:
 
 def build(pipeline: list) -> list:
     return [(str(step['type']).rpartition('/')[2], TRANSFORMS.build(step)) for step in pipeline]
+
+
+def with_cached_tokens(pipeline: list, folder: Path, photos: int) -> list:
+    """The same pipeline reading its tokens from a cache, made up, of these photos."""
+    step = next(step for step in pipeline if step['type'] == 'beit_mm.LoadTwoViews')
+    views = LoadTwoViews(**{k: v for k, v in step.items() if k != 'type'}, num_views=16)
+    cache = TokenCache.create(
+        folder,
+        dict(
+            dataset=dict(photos=photos),
+            views=views.settings,
+            tokenizer=dict(vocab_size=8192),
+            grid=(14, 14),
+            photos_per_shard=photos,
+        ),
+    )
+    cache.write(0, np.random.default_rng(0).integers(0, 8192, (photos, 16, 14, 14)))
+    return [{**s, 'token_cache': str(folder)} if s is step else s for s in pipeline]
 
 
 def run(steps: list, paths: list[str]) -> tuple[float, dict[str, float]]:
@@ -152,7 +171,12 @@ def main() -> None:
         for path in args.config:
             cfg = Config.fromfile(path)
             import_modules_from_strings(**cfg.custom_imports)
-            pipelines[Path(path).stem] = cfg.train_dataloader.dataset.pipeline
+            pipeline = [dict(step) for step in cfg.train_dataloader.dataset.pipeline]
+            pipelines[Path(path).stem] = pipeline
+            if any(step['type'] == 'beit_mm.LoadTwoViews' for step in pipeline):
+                folder = Path(made_up, f'cache_{Path(path).stem}')
+                cached = with_cached_tokens(pipeline, folder, len(paths))
+                pipelines[f'{Path(path).stem}, cached tokens'] = cached
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             pipelines = {name: build(steps) for name, steps in pipelines.items()}
         results = measure(pipelines, paths, args.rounds)

@@ -182,11 +182,17 @@ def write_token_cache(
             batch_size=max(1, loader.get('batch_size', 1) // num_views),
             sampler=photos,
             num_workers=loader.get('num_workers', 0),
+            worker_init_fn=_leave_cores_to_others,
         )
         tokens = torch.cat([compute(batch) for batch in batches])
         cache.write(shard, tokens.numpy())
         print_log(f'{folder}: shard {shard + 1} of {cache.num_shards} written', 'current')
     return cache
+
+
+def _leave_cores_to_others(_: int) -> None:
+    """One thread a loader worker; torch sees to its own."""
+    cv2.setNumThreads(0)
 
 
 class _Compute:
