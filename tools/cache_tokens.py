@@ -10,9 +10,7 @@ Stopped and started again, it goes on with what is missing.
 import argparse
 import sys
 
-from beit_mm.checkpoints import CheckpointError
-from beit_mm.datasets import CacheError
-from beit_mm.engine import ConfigError, add_common_arguments, load_config, write_token_cache
+from beit_mm.engine import add_common_arguments, load_config, write_token_cache
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +33,7 @@ def main() -> None:
     try:
         cache = write_token_cache(cfg, args.out, args.views, args.seed, args.photos_per_shard)
         left = cache.missing()
-    except (CacheError, CheckpointError, ConfigError, FileNotFoundError) as error:
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{args.config}: {error}')
     state = f'{len(left)} files are left to other processes' if left else 'complete'
     print(f'{args.out}: {cache.num_views} views of {cache.num_photos} photos; {state}')

@@ -17,6 +17,7 @@ import numpy as np
 MANIFEST = 'manifest.json'
 # Of the files' layout and of how views are drawn and made: of anything that changes tokens.
 FORMAT = 1
+MOST_TOKENS = 2**16
 # What a manifest must bind, beside how the tokens are stored. Versions of libraries are told too,
 # but may differ: they change pixels by a grey level at most.
 BOUND = ('dataset', 'views', 'tokenizer')
@@ -94,7 +95,15 @@ class TokenCache:
 
         Raises:
             CacheError: If the folder holds a cache of something else.
+            ValueError: If a file cannot hold what the manifest says.
         """
+        if manifest['photos_per_shard'] < 1:
+            raise ValueError(f'photos_per_shard is {manifest["photos_per_shard"]}; it must be >= 1')
+        if manifest['tokenizer']['vocab_size'] > MOST_TOKENS:
+            raise ValueError(
+                f'vocab_size is {manifest["tokenizer"]["vocab_size"]}; 16 bits tell '
+                f'{MOST_TOKENS} tokens apart'
+            )
         path = Path(folder, MANIFEST)
         manifest = json.loads(json.dumps(dict(format=FORMAT, **manifest)))
         if not path.is_file():

@@ -148,44 +148,35 @@ def write_token_cache(
     Raises:
         CacheError: If the folder holds a cache of something else.
         ConfigError: If the config is none to cache tokens for.
+        ValueError: If a number is none, or a file is no image.
     """
     rank, world = (int(os.environ.get(name, d)) for name, d in (('RANK', 0), ('WORLD_SIZE', 1)))
     import_modules_from_strings(**cfg.get('custom_imports', dict(imports=['beit_mm'])))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         transform = TRANSFORMS.build({**_views(cfg), 'num_views': num_views, 'seed': seed})
         paths = photo_paths(DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}))
-        generator = _build_generator(cfg)
-        preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    tokenizer = describe_tokenizer(cfg, generator)
-    cuda = torch.cuda.is_available()
-    device = torch.device(f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if cuda else 'cpu')
-    compute = _Compute(generator.to(device), preprocessor.to(device))
-    height, width = transform.sizes[1]
+        compute = _Compute(_build_generator(cfg), MODELS.build(cfg.model.data_preprocessor))
     cache = TokenCache.create(
         folder,
         dict(
             dataset=describe_photos(paths),
             views=transform.settings,
-            tokenizer=tokenizer,
-            grid=[height // generator.stride, width // generator.stride],
+            tokenizer=describe_tokenizer(cfg, compute.generator),
+            grid=[edge // compute.generator.stride for edge in transform.sizes[1]],
             photos_per_shard=photos_per_shard,
             versions=describe_versions(),
         ),
     )
-    loader = cfg.train_dataloader
     # By number, whatever the others have finished meanwhile.
     for shard in (k for k in cache.missing() if k % world == rank):
-        photos = cache.photos_of(shard)
-        views = SeededViews(paths, transform)
         batches = DataLoader(
-            views,
-            batch_size=max(1, loader.get('batch_size', 1) // num_views),
-            sampler=photos,
-            num_workers=loader.get('num_workers', 0),
+            SeededViews(paths, transform),
+            batch_size=max(1, cfg.train_dataloader.get('batch_size', 1) // num_views),
+            sampler=cache.photos_of(shard),
+            num_workers=cfg.train_dataloader.get('num_workers', 0),
             worker_init_fn=_leave_cores_to_others,
         )
-        tokens = torch.cat([compute(batch) for batch in batches])
-        cache.write(shard, tokens.numpy())
+        cache.write(shard, torch.cat([compute(batch) for batch in batches]).numpy())
         print_log(f'{folder}: shard {shard + 1} of {cache.num_shards} written', 'current')
     return cache
 
@@ -199,7 +190,10 @@ class _Compute:
     """Tokens of a batch of views, as training computes them."""
 
     def __init__(self, generator: nn.Module, preprocessor: nn.Module) -> None:
-        self.generator, self.preprocessor = generator, preprocessor
+        device = 'cpu'
+        if torch.cuda.is_available():
+            device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
+        self.generator, self.preprocessor = generator.to(device), preprocessor.to(device)
 
     @torch.no_grad()
     def __call__(self, views: Tensor) -> Tensor:

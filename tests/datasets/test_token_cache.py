@@ -106,6 +106,17 @@ def test_versions_are_told_but_may_differ_once_the_tokens_are_there(folder):
         TokenCache.create(folder, make_manifest(versions=dict(torch='3')))
 
 
+@pytest.mark.parametrize(
+    ('changes', 'name'),
+    [(dict(photos_per_shard=0), 'photos_per_shard'),
+     (dict(tokenizer=dict(vocab_size=2**16 + 1)), 'vocab_size')],
+)  # fmt: skip
+def test_what_no_file_can_hold_is_refused_before_one_is_written(tmp_path, changes, name):
+    with pytest.raises(ValueError, match=name):
+        TokenCache.create(tmp_path / 'cache', make_manifest(**changes))
+    assert not (tmp_path / 'cache').exists()
+
+
 def test_differences_of_nested_descriptions():
     same = dict(a=1, b=dict(c=[1, 2]))
     assert differences(same, dict(same)) == []

@@ -63,8 +63,13 @@ def test_mask_grid_must_be_the_patch_grid(cfg):
     assert 'img_size / patch_size' in message
 
 
-def test_second_view_must_give_one_token_a_patch(cfg):
+views = pytest.mark.parametrize('views', ['TwoViewRandomResizedCrop', 'LoadTwoViews'])
+
+
+@views
+def test_second_view_must_give_one_token_a_patch(cfg, views):
     index, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
+    step.type = f'beit_mm.{views}'
     step.second_size = 24
     message = refusal(cfg)
     assert f'pipeline[{index}].second_size is (24, 24)' in message
@@ -79,8 +84,10 @@ def test_second_view_must_give_a_patch_of_pixels_a_place(cfg, name):
     assert f'pipeline[{index}].second_size is (16, 16); it must be (32, 32)' in refusal(cfg)
 
 
-def test_first_view_must_be_the_backbones_size(cfg):
+@views
+def test_first_view_must_be_the_backbones_size(cfg, views):
     _, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
+    step.type = f'beit_mm.{views}'
     step.size = 64
     assert 'size is (64, 64); it must be model.backbone.img_size, (32, 32)' in refusal(cfg)
 
