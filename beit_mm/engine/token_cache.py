@@ -32,7 +32,9 @@ def describe_tokenizer(cfg: Config, generator: nn.Module) -> dict:
     digest = hashlib.sha256()
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}\n'.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes()
+        )
     settings = cfg.model.target_generator.to_dict()
     # Where the weights come from is not what they are; to compile is not to compute otherwise.
     left_out = ('type', 'checkpoint', 'compile')
