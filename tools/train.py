@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import (
@@ -11,6 +12,7 @@ from beit_mm.engine import (
     load_config,
     refuse_foreign_work_dir,
 )
+from beit_mm.engine.signals import restarted
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,9 +35,11 @@ def main() -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume:
+    if args.resume or restarted():
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        # A job that is run again has the same arguments, and newer checkpoints than they name.
+        again = restarted() and Path(cfg.work_dir, 'last_checkpoint').is_file()
+        cfg.load_from = None if again or args.resume in (None, 'auto') else args.resume
     try:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')

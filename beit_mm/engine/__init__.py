@@ -1,6 +1,8 @@
 """Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
 
+from .checkpointing import WholeCheckpointHook
 from .config_check import ConfigError, check_config
+from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
 from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
 from .loading import PublicWeightsHook
@@ -9,13 +11,17 @@ from .metrics import MIMAccuracy, TokenizerMetric
 __all__ = [
     'ConfigError',
     'DVAEAnnealingHook',
+    'ExactEpochBasedTrainLoop',
+    'ExactIterBasedTrainLoop',
     'GlobalBatchSizeHook',
     'MIMAccuracy',
     'PublicWeightsHook',
     'TokenizerMetric',
+    'WholeCheckpointHook',
     'add_common_arguments',
     'build_runner',
     'check_config',
     'load_config',
     'refuse_foreign_work_dir',
+    'resume_exactly',
 ]

@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .config_check import ConfigError, check_config
+from .exact_resume import resume_exactly
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
 RANK_VARIABLES = {
@@ -67,6 +68,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
+    if mode == 'train':
+        resume_exactly(cfg)
     atexit.register(_leave_group)
     hooks = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]

@@ -1,0 +1,52 @@
+"""Stop signals, heard by any process and agreed on by all."""
+
+import os
+import signal
+
+import torch
+from mmengine.dist import all_reduce
+
+# Slurm sends SIGUSR1 some time before the limit (--signal=USR1@120), and SIGTERM as torchrun and
+# container managers do when a machine is taken away.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# The exit code that asks a scheduler to run the job again. No shell, Python or signal uses it.
+REQUEUE = 85
+
+
+class StopSignals:
+    """Remembers that a stop signal came, instead of ending the process."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.previous = {}
+
+    def listen(self) -> None:
+        """Begin; in the process that trains, not in the loader workers that it starts."""
+        owner = os.getpid()
+
+        def remember(number: int, _frame) -> None:
+            if os.getpid() == owner:
+                self.received = number
+
+        self.previous = {number: signal.signal(number, remember) for number in STOP_SIGNALS}
+
+    def ignore_no_longer(self) -> None:
+        """Let the signals do what they did before."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def agreed(self) -> int:
+        """The signal that any process has received, or 0; every process must ask.
+
+        One whole number goes round. Its value is needed at once, which on a GPU waits for the
+        step; where gradients are clipped the host has waited for their norm already.
+        """
+        number = torch.tensor(self.received)
+        all_reduce(number, 'max')
+        return int(number)
+
+
+def restarted() -> bool:
+    """Whether torchrun or Slurm has started this job before."""
+    counts = (os.environ.get(f'{name}_RESTART_COUNT', '0') for name in ('TORCHELASTIC', 'SLURM'))
+    return any(int(count) > 0 for count in counts)
