@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -82,7 +83,7 @@ def newest_whole(work_dir: Path, folder: Path) -> Path | None:
         try:
             read_checkpoint(path)
         except (CheckpointError, FileNotFoundError) as error:
-            print_log(f'Passed over: {error}', logger='current', level='WARNING')
+            print_log(f'Passed over: {error}', logger='current', level=logging.WARNING)
         else:
             return path
     if candidates:
