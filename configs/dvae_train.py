@@ -37,12 +37,12 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
+        type='beit_mm.PhotoFolder',
         data_root=data_root,
         data_prefix='train',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='beit_mm.LoadPhoto', as_array=True),
             dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bicubic'),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
             dict(type='PackInputs'),
@@ -62,7 +62,7 @@ val_dataloader = dict(
         data_prefix='val',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='beit_mm.LoadPhoto', as_array=True),
             dict(
                 type='ResizeEdge',
                 scale=256,

@@ -7,6 +7,7 @@ from pathlib import Path
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import (
     ConfigError,
+    RunStopped,
     add_common_arguments,
     build_runner,
     load_config,
@@ -44,7 +45,7 @@ def main() -> None:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
         runner.train()
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, RunStopped) as error:
         sys.exit(f'{args.config}: {error}')
 
 

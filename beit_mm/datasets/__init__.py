@@ -1,15 +1,21 @@
 """Masks and views: what pre-training's input pipeline needs beyond MMPretrain's."""
 
+from .broken_images import ReplacingDataset
+from .decoding import BrokenImage, LoadPhoto, decode_image
 from .masking import BlockwiseMaskGenerator, RandomMaskGenerator, blockwise_mask, random_mask
 from .places import PlacedSampler, SeededDataset
 from .views import TwoViewRandomResizedCrop
 
 __all__ = [
     'BlockwiseMaskGenerator',
+    'BrokenImage',
+    'LoadPhoto',
     'PlacedSampler',
     'RandomMaskGenerator',
+    'ReplacingDataset',
     'SeededDataset',
     'TwoViewRandomResizedCrop',
     'blockwise_mask',
+    'decode_image',
     'random_mask',
 ]

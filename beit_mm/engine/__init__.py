@@ -1,5 +1,6 @@
 """Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
 
+from .broken_images import BrokenImagesHook, RunStopped
 from .checkpointing import WholeCheckpointHook
 from .config_check import ConfigError, check_config
 from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
@@ -9,6 +10,7 @@ from .loading import PublicWeightsHook
 from .metrics import MIMAccuracy, TokenizerMetric
 
 __all__ = [
+    'BrokenImagesHook',
     'ConfigError',
     'DVAEAnnealingHook',
     'ExactEpochBasedTrainLoop',
@@ -16,6 +18,7 @@ __all__ = [
     'GlobalBatchSizeHook',
     'MIMAccuracy',
     'PublicWeightsHook',
+    'RunStopped',
     'TokenizerMetric',
     'WholeCheckpointHook',
     'add_common_arguments',

@@ -1,5 +1,7 @@
 """Training loops that go on, after a stop at any iteration, as if there had been none.
 
+Where a photo is broken another takes its place (:class:`beit_mm.datasets.ReplacingDataset`).
+
 mmengine's loops resume by epochs, or by drawing and dropping what was seen, and leave the random
 generators where a new process has them. These keep no generator's state either. They make it a
 function of where the run is: the generators are seeded from the seed and a sample's place for the
@@ -56,7 +58,9 @@ class _ExactLoop:
                 f'train_dataloader is a {type(dataloader).__name__}; exact resuming takes a '
                 'config, a dict, to build it from'
             )
-        super().__init__(runner, placed_dataloader(dataloader), *args, **kwargs)
+        replacing = dict(type='beit_mm.ReplacingDataset', dataset=dataloader['dataset'])
+        placed = placed_dataloader(dict(dataloader, dataset=replacing))
+        super().__init__(runner, placed, *args, **kwargs)
 
     @property
     def sampler(self) -> PlacedSampler:

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from .config_check import ConfigError, check_config
 from .exact_resume import resume_exactly
+from .signals import end_with_launcher
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
 RANK_VARIABLES = {
@@ -68,6 +69,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
+    end_with_launcher()
     if mode == 'train':
         resume_exactly(cfg)
     atexit.register(_leave_group)

@@ -1,7 +1,9 @@
 """Stop signals, heard by any process and agreed on by all."""
 
+import ctypes
 import os
 import signal
+import sys
 
 import torch
 from mmengine.dist import all_reduce
@@ -11,6 +13,8 @@ from mmengine.dist import all_reduce
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # The exit code that asks a scheduler to run the job again. No shell, Python or signal uses it.
 REQUEUE = 85
+# Of <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
 
 class StopSignals:
@@ -44,6 +48,15 @@ class StopSignals:
         number = torch.tensor(self.received)
         all_reduce(number, 'max')
         return int(number)
+
+
+def end_with_launcher() -> None:
+    """Have Linux send SIGTERM to this process when torchrun, which started it, is killed.
+
+    A rank without torchrun would train on and write where the job that is run again writes.
+    """
+    if 'TORCHELASTIC_RUN_ID' in os.environ and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def restarted() -> bool:

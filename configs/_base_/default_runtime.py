@@ -13,6 +13,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='beit_mm.WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    broken_images=dict(type='beit_mm.BrokenImagesHook', max_share=0.01),
 )
 env_cfg = dict(
     cudnn_benchmark=True,
