@@ -5,8 +5,8 @@
 The quickstart's pre-training, on pictures of noise, saves every second iteration, so that saving
 is a good part of its time. Each of its lives is ended by SIGKILL at a random moment: while it
 starts, trains or saves: all of its processes, or torchrun or one rank alone, whose death must end
-the job. Then it is resumed. The last life trains to the end, and its weights, optimizer, schedules and log are held
-against those of a run that was never killed.
+the job. Then it is resumed. The last life trains to the end, and its weights, optimizer, schedules
+and log are held against those of a run that was never killed.
 """
 
 import argparse
@@ -97,6 +97,14 @@ def family(job: int) -> list[tuple[int, int, str]]:
     return [(pid, *processes[pid]) for pid in members if pid in processes]
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie, which nobody may have asked for its exit code."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def last_checkpoint(work_dir: Path) -> str:
     path = work_dir / 'last_checkpoint'
     return path.read_text() if path.is_file() else ''
@@ -127,11 +135,11 @@ def one_life(folder: Path, iterations: int, rng: random.Random) -> dict | None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     job.wait(timeout=120)
-    while any(Path(f'/proc/{pid}').exists() for pid in ranks):
+    while any(map(runs, ranks)):
         time.sleep(0.01)
     ended = time.monotonic() - killed
     # Loader workers notice within seconds that their process is gone.
-    while any(Path(f'/proc/{pid}').exists() for pid, *_ in members):
+    while any(runs(pid) for pid, *_ in members):
         time.sleep(0.1)
     return dict(
         target=target,

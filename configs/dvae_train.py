@@ -92,6 +92,7 @@ param_scheduler = dict(
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
 log_processor = dict(by_epoch=False)
 custom_hooks = [
+    dict(type='beit_mm.CodebookHook'),
     dict(type='beit_mm.DVAEAnnealingHook'),
     dict(type='beit_mm.GlobalBatchSizeHook', global_batch_size=512),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
+from mmengine.structures import BaseDataElement
 from torch.utils.data import Sampler
 
 from ..registry import DATA_SAMPLERS, DATASETS
@@ -97,6 +98,8 @@ class PlacedSampler(Sampler):
 class SeededDataset:
     """Another dataset, each of whose samples is made with generators seeded by its place.
 
+    ``data_samples`` then hold ``place``: what to give :class:`Place` to make the same sample.
+
     Args:
         dataset: Config of a dataset, or anything with ``[index]`` and ``len``.
     """
@@ -105,9 +108,14 @@ class SeededDataset:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
 
     def __getitem__(self, index: int):
-        if isinstance(index, Place):
-            seed_generators(*index.numbers)
-        return self.dataset[int(index)]
+        if not isinstance(index, Place):
+            return self.dataset[index]
+        seed_generators(*index.numbers)
+        sample = self.dataset[int(index)]
+        note = sample.get('data_samples') if isinstance(sample, dict) else None
+        if isinstance(note, BaseDataElement):
+            note.set_metainfo(dict(place=(int(index), index.numbers)))
+        return sample
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -4,19 +4,22 @@ from .broken_images import BrokenImagesHook, RunStopped
 from .checkpointing import WholeCheckpointHook
 from .config_check import ConfigError, check_config
 from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
-from .hooks import DVAEAnnealingHook, GlobalBatchSizeHook
+from .hooks import CodebookHook, DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
 from .loading import PublicWeightsHook
 from .metrics import MIMAccuracy, TokenizerMetric
+from .non_finite import NonFiniteHook
 
 __all__ = [
     'BrokenImagesHook',
+    'CodebookHook',
     'ConfigError',
     'DVAEAnnealingHook',
     'ExactEpochBasedTrainLoop',
     'ExactIterBasedTrainLoop',
     'GlobalBatchSizeHook',
     'MIMAccuracy',
+    'NonFiniteHook',
     'PublicWeightsHook',
     'RunStopped',
     'TokenizerMetric',

@@ -14,6 +14,7 @@ default_hooks = dict(
     checkpoint=dict(type='beit_mm.WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     broken_images=dict(type='beit_mm.BrokenImagesHook', max_share=0.01),
+    non_finite=dict(type='beit_mm.NonFiniteHook', max_in_a_row=10),
 )
 env_cfg = dict(
     cudnn_benchmark=True,
