@@ -2,6 +2,7 @@
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -22,3 +23,6 @@ DATA_SAMPLERS = Registry(
     'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='beit_mm', locations=['beit_mm.datasets']
 )
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='beit_mm', locations=['beit_mm.engine'])
+FUNCTIONS = Registry(
+    'function', parent=MMENGINE_FUNCTIONS, scope='beit_mm', locations=['beit_mm.engine']
+)

@@ -41,9 +41,12 @@ def exact_train_cfg(train_cfg: Mapping) -> dict:
 
 
 def placed_dataloader(dataloader: Mapping) -> dict:
-    """The same data loader, whose samples depend on the seed and their place alone."""
+    """The same data loader, whose samples depend on the seed and their place alone.
+
+    mmengine's seeding of the workers has nothing left to do.
+    """
     return dict(
-        dataloader,
+        dict(worker_init_fn=dict(type='beit_mm.outlive_group_signals')) | dataloader,
         sampler=dict(type='beit_mm.PlacedSampler', sampler=dataloader['sampler']),
         dataset=dict(type='beit_mm.SeededDataset', dataset=dataloader['dataset']),
     )
