@@ -33,7 +33,11 @@ def seed_generators(*numbers: int) -> None:
     words = np.random.SeedSequence(numbers).generate_state(6)
     random.seed(words[:2].tobytes())
     np.random.seed(words[2:4])
-    torch.manual_seed(int(words[4:].view(np.uint64)[0] >> np.uint64(1)))
+    seed = int(words[4:].view(np.uint64)[0] >> np.uint64(1))
+    # torch.manual_seed takes a millisecond where CUDA is not in use: more than an image may.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 class Place(int):

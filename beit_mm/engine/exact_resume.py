@@ -101,10 +101,10 @@ class _ExactLoop:
 
     def _validate_if_due(self) -> None:
         hub = self.runner.message_hub
-        done = hub.runtime_info.get('validated_at') == self._iter
+        done = hub.runtime_info.get('iter_of_last_validation') == self._iter
         if self.runner.val_loop is not None and self._validation_is_due() and not done:
             # First, as a checkpoint of the best model is saved at the end of validation.
-            hub.update_info('validated_at', self._iter)
+            hub.update_info('iter_of_last_validation', self._iter)
             seed_generators(VALIDATION, self.seed, self.runner.rank, self._iter)
             self.runner.val_loop.run()
 
