@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import (
@@ -10,10 +9,10 @@ from beit_mm.engine import (
     RunStopped,
     add_common_arguments,
     build_runner,
+    choose_start,
     load_config,
     refuse_foreign_work_dir,
 )
-from beit_mm.engine.signals import restarted
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,11 +35,7 @@ def main() -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume or restarted():
-        cfg.resume = True
-        # A job that is run again has the same arguments, and newer checkpoints than they name.
-        again = restarted() and Path(cfg.work_dir, 'last_checkpoint').is_file()
-        cfg.load_from = None if again or args.resume in (None, 'auto') else args.resume
+    choose_start(cfg, args.resume)
     try:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')

@@ -1,7 +1,7 @@
 """Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
 
 from .broken_images import BrokenImagesHook, RunStopped
-from .checkpointing import WholeCheckpointHook
+from .checkpointing import WholeCheckpointHook, choose_start
 from .config_check import ConfigError, check_config
 from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
 from .hooks import CodebookHook, DVAEAnnealingHook, GlobalBatchSizeHook
@@ -27,6 +27,7 @@ __all__ = [
     'add_common_arguments',
     'build_runner',
     'check_config',
+    'choose_start',
     'load_config',
     'refuse_foreign_work_dir',
     'resume_exactly',

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -17,7 +18,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..registry import HOOKS
-from .signals import REQUEUE, StopSignals
+from .signals import REQUEUE, StopSignals, restarted
 
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 
@@ -114,6 +115,25 @@ def on_main_process(task: Callable[[], object]) -> object:
     return outcome[0]
 
 
+def choose_start(cfg: Config, resume: str | None) -> None:
+    """Set ``resume`` and ``load_from`` of a config by what the user and the launcher ask for.
+
+    A job that torchrun or Slurm starts again has its first arguments, and newer checkpoints than
+    they name. Where there is nothing to go on from, the config's ``load_from`` stays.
+
+    Args:
+        cfg: A whole config.
+        resume: A checkpoint, 'auto' for the newest one of the work directory, or None.
+    """
+    saved = Path(cfg.work_dir, 'last_checkpoint').is_file()
+    if saved and (resume == 'auto' or restarted()):
+        cfg.resume, cfg.load_from = True, None
+    elif resume == 'auto':
+        print(f'{cfg.work_dir} holds no checkpoint yet: training begins at the start')
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+
+
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's hook, whose files are whole or not there, and which saves when told to stop.
@@ -191,7 +211,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _clear_away(self, runner: Runner) -> None:
         for folder in {Path(self.out_dir), Path(runner.work_dir)}:
-            for path in folder.glob('.*.partial'):
+            for path in [*folder.glob('.*.pth.partial'), *folder.glob('.last_checkpoint.partial')]:
                 path.unlink()
                 runner.logger.info(f'Removed {path}, which a run had not finished writing')
 
@@ -232,18 +252,15 @@ class WholeCheckpointHook(CheckpointHook):
         before = self.last_ckpt, kept
         # What is to be removed stays on the list until it is, should the run be killed before.
         self._note(runner, str(path), [*kept, name])
+        settings = dict(
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            last=Path(runner.work_dir, 'last_checkpoint'),
+            **self.args,
+        )
         try:
-            on_main_process(
-                lambda: self._save_whole(
-                    runner,
-                    path,
-                    save_optimizer=self.save_optimizer,
-                    save_param_scheduler=self.save_param_scheduler,
-                    meta=meta,
-                    **self.args,
-                )
-            )
-            on_main_process(lambda: _write_text(Path(runner.work_dir, 'last_checkpoint'), path))
+            on_main_process(lambda: self._save_whole(runner, path, **settings))
         except CheckpointError:
             self._note(runner, *before)
             raise
@@ -255,13 +272,20 @@ class WholeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', last)
         runner.message_hub.update_info('kept_ckpts', kept)
 
-    def _save_whole(self, runner: Runner, path: Path, **settings) -> None:
-        """Write, check and rename a checkpoint; on failure remove what was written."""
+    def _save_whole(self, runner: Runner, path: Path, last: Path | None = None, **settings) -> None:
+        """Write, check and rename a checkpoint, then name it in ``last``.
+
+        On failure what was written is removed.
+        """
         partial = partial_path(path)
         try:
             runner.save_checkpoint(str(path.parent), partial.name, **settings)
             check_saved(partial)
             put_in_place(path)
+            if last is not None:
+                partial = partial_path(last)
+                partial.write_text(str(path))
+                put_in_place(last)
         except (OSError, CheckpointError) as error:
             partial.unlink(missing_ok=True)
             raise CheckpointError(
@@ -321,11 +345,6 @@ class WholeCheckpointHook(CheckpointHook):
         if former and former != str(path) and is_main_process():
             Path(former).unlink(missing_ok=True)
         return True
-
-
-def _write_text(path: Path, text: object) -> None:
-    partial_path(path).write_text(str(text))
-    put_in_place(path)
 
 
 def _images_per_iteration(runner: Runner) -> int:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from noisy_run import LOOPS, KillAt, Killed, assert_same_end, train
 
 from beit_mm.checkpoints import CheckpointError, read_checkpoint
-from beit_mm.engine.checkpointing import check_saved, newest_whole
+from beit_mm.engine.checkpointing import check_saved, choose_start, newest_whole
 from beit_mm.engine.signals import REQUEUE, restarted
 
 EVERY = dict(by_epoch=False, interval=1, max_keep_ckpts=2)
@@ -246,3 +247,29 @@ def test_a_restart_is_known_by_the_launchers_variable(monkeypatch, name):
     assert not restarted()
     monkeypatch.setenv(name, '2')
     assert restarted()
+
+
+@pytest.mark.parametrize('again', [False, True])
+@pytest.mark.parametrize('saved', [False, True])
+@pytest.mark.parametrize('resume', [None, 'auto', 'given.pth'])
+def test_where_a_run_begins(tmp_path, monkeypatch, resume, saved, again):
+    """The newest of the run itself, the one that was named, or the config's initial weights."""
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(int(again)))
+    if saved:
+        (tmp_path / 'last_checkpoint').write_text('iter_1.pth')
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='initial.pth', resume=False))
+    choose_start(cfg, resume)
+    if saved and (again or resume == 'auto'):
+        expected = True, None
+    elif resume == 'given.pth':
+        expected = True, 'given.pth'
+    else:
+        expected = False, 'initial.pth'
+    assert (cfg.resume, cfg.load_from) == expected
+
+
+def test_what_others_have_hidden_in_the_folder_stays(stopped):
+    for name in ('.notes.partial', '.iter_9.pth.partial', '.last_checkpoint.partial'):
+        (stopped / name).touch()
+    train(stopped, epochs(), resume=True, **EVERY)
+    assert names(stopped, '.*') == ['.notes.partial']
