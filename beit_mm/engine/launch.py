@@ -43,6 +43,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the common arguments; the options come last and win."""
+    end_with_launcher()
     for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
         os.environ[variable] = os.environ[source]
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -69,7 +70,6 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
-    end_with_launcher()
     if mode == 'train':
         resume_exactly(cfg)
     atexit.register(_leave_group)
