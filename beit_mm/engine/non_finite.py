@@ -76,7 +76,8 @@ class NonFiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Keep what a report would need; after a step that was left out write it."""
-        loss = float(outputs['loss'].detach())
+        # The loss stays where it is: to read it here would wait for the device.
+        loss = outputs['loss'].detach()
         self.batches.append(dict(iteration=runner.iter, loss=loss, photos=_photos(data_batch)))
         if not runner.optim_wrapper.should_update():
             return
@@ -84,6 +85,7 @@ class NonFiniteHook(Hook):
         if self.norm is not None and _is_finite(self.norm):
             self.in_a_row = 0
             return
+        batches = [{**batch, 'loss': float(batch['loss'])} for batch in batches]
         self.in_a_row += 1
         hub = runner.message_hub
         hub.update_info('skipped_steps', hub.runtime_info.get('skipped_steps', 0) + 1)
@@ -91,7 +93,7 @@ class NonFiniteHook(Hook):
         total = hub.get_info('skipped_steps')
         norm = 'found not finite by the loss scaler' if self.norm is None else self.norm
         runner.logger.warning(
-            f'Step after iteration {runner.iter + 1} left out: loss {loss:.4g}, norm of the '
+            f'Step after iteration {runner.iter + 1} left out: loss {float(loss):.4g}, norm of the '
             f'gradient {norm} ({total} left out so far, {self.in_a_row} in a row); see {path}'
         )
         if self.in_a_row == self.max_in_a_row:
