@@ -35,6 +35,7 @@ setup(
         'numpy',
         'pillow',
         'matplotlib',
+        'filelock',
         'safetensors',
     ],
     extras_require=dict(onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, test=TEST),

@@ -7,6 +7,8 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -25,4 +27,16 @@ DATA_SAMPLERS = Registry(
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='beit_mm', locations=['beit_mm.engine'])
 FUNCTIONS = Registry(
     'function', parent=MMENGINE_FUNCTIONS, scope='beit_mm', locations=['beit_mm.engine']
+)
+OPTIM_WRAPPERS = Registry(
+    'optim wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='beit_mm',
+    locations=['beit_mm.engine'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optim wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='beit_mm',
+    locations=['beit_mm.engine'],
 )

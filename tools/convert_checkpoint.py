@@ -39,13 +39,18 @@ def main() -> None:
         converted = convert_state_dict(weights, to=args.to)
     except (CheckpointError, FileNotFoundError) as error:
         sys.exit(str(error) if str(args.source) in str(error) else f'{args.source}: {error}')
+    if not args.target.parent.is_dir():
+        sys.exit(f'{args.target}: there is no folder {args.target.parent}')
     # Copies: parts of a matrix that was cut up would be saved with all of it.
     converted = {name: tensor.clone().contiguous() for name, tensor in converted.items()}
+    # Beside the target first: whoever stops the program finds the old file or the new one.
+    unfinished = args.target.with_name(f'.{args.target.name}.unfinished')
     if args.target.suffix == '.safetensors':
-        safetensors.torch.save_file(converted, args.target, metadata={'format': 'pt'})
+        safetensors.torch.save_file(converted, unfinished, metadata={'format': 'pt'})
     else:
         wrapper = WRAPPERS.get(args.to)
-        torch.save({wrapper: converted} if wrapper else converted, args.target)
+        torch.save({wrapper: converted} if wrapper else converted, unfinished)
+    unfinished.replace(args.target)
     print(
         f'{args.source} ({layout}, {len(weights)} tensors) -> '
         f'{args.target} ({args.to}, {len(converted)} tensors)'

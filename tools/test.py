@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
@@ -16,19 +17,52 @@ def parse_args() -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE', help='write the metrics to a .json or .pkl file')
-    return parser.parse_args()
+    parser.add_argument(
+        '--predictions',
+        metavar='FILE',
+        help='write what is predicted for every image to a .pkl file',
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help="average over the config's tta_pipeline, by tta_model"
+    )
+    args = parser.parse_args()
+    if args.predictions and not args.predictions.endswith(('.pkl', '.pickle')):
+        parser.error(f'--predictions {args.predictions} must end in .pkl or .pickle')
+    return args
+
+
+def average_over_views(cfg: Config) -> None:
+    """Test every photo at several sizes and flipped, and average what is predicted.
+
+    Raises:
+        ConfigError: If the config does not say how.
+    """
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            raise ConfigError(f'--tta takes {key}, which the config lacks')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
+    # The config that a resumed run has dumped says True.
+    cfg.resume = False
+    if args.predictions:
+        metrics = (
+            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        )
+        cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.predictions)]
     try:
+        if args.tta:
+            average_over_views(cfg)
         if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
         runner = build_runner(cfg, mode='test')
         metrics = runner.test()
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, FileNotFoundError) as error:
         sys.exit(f'{args.config}: {error}')
     if args.out and is_main_process():
         dump(metrics, args.out)

@@ -12,6 +12,7 @@ from beit_mm.engine import (
     choose_start,
     load_config,
     refuse_foreign_work_dir,
+    use_mixed_precision,
 )
 
 
@@ -33,14 +34,13 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg)
     choose_start(cfg, args.resume)
     try:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
         runner.train()
-    except (CheckpointError, ConfigError, RunStopped) as error:
+    except (CheckpointError, ConfigError, FileNotFoundError, RunStopped) as error:
         sys.exit(f'{args.config}: {error}')
 
 

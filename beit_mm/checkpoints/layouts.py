@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,26 +19,26 @@ from .reading import CheckpointError
 
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
 
-# Which column of the table below a layout reads, and what a whole model puts before the names of
-# its backbone. 'huggingface' are the names in files on the hub, which transformers reads in every
-# version; 'huggingface5' those of transformers 5 in memory.
+# Which column of the tables below a layout reads. 'huggingface' are the names in files on the hub,
+# which transformers reads in every version; 'huggingface5' those of transformers 5 in memory.
 COLUMNS = dict(
     beit_mm=0, unilm=1, timm=1, huggingface=2, huggingface5=3, mmpretrain=4, mmseg=4
 )  # fmt: skip
-# What MMSegmentation, whose names are MMPretrain's otherwise, has no place for.
-NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
+# What a whole model puts before the names of its backbone.
 PREFIXES = dict(
     beit_mm='backbone.', unilm='', timm='', huggingface='beit.', huggingface5='beit.',
     mmpretrain='backbone.', mmseg='backbone.',
 )  # fmt: skip
+PREFIX = PREFIXES['beit_mm']
+# What MMSegmentation, whose names are MMPretrain's otherwise, has no place for, in our names.
+NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
 
 # Beside each table these keep the index that spells it out.
 WITH_INDEX = ('unilm', 'mmpretrain', 'mmseg')
 INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
 
 # {n} is the number of a block, * is weight or bias. A triple stands for the thirds of one matrix.
-# beit_mm, unilm and timm, huggingface, huggingface5, mmpretrain and mmseg; None for what a layout
-# has no place for.
+# The columns: beit_mm; unilm and timm; huggingface; huggingface5; mmpretrain and mmseg.
 BACKBONE = (
     ('cls_token', 'cls_token', 'embeddings.cls_token', 'embeddings.cls_token', 'cls_token'),
     ('mask_token', 'mask_token', 'embeddings.mask_token', 'embeddings.mask_token', 'mask_token'),
@@ -118,6 +118,8 @@ class Converted(NamedTuple):
 def find_layout(names: Iterable[str]) -> str | None:
     """One of ``LAYOUTS``, or None if these are not the names of a BEiT's weights."""
     names = list(names)
+    if not all(isinstance(name, str) for name in names):
+        return None
 
     def has(pattern: str) -> bool:
         return any(re.fullmatch(pattern, name) for name in names)
@@ -130,11 +132,11 @@ def find_layout(names: Iterable[str]) -> str | None:
     if layout != 'unilm':
         return layout
     # unilm, timm and this project name the blocks alike and differ in what is around them.
+    if has(f'.*{TABLE}'):
+        return 'unilm' if has(f'.*{INDEX}') else 'timm'
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
-    if has(f'.*{INDEX}'):
-        return 'unilm'
-    return 'timm' if has(rf'.*{TABLE}|(head|lm_head)\..*') else 'beit_mm'
+    return 'timm' if has(r'(head|lm_head)\..*') else 'beit_mm'
 
 
 def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
@@ -159,7 +161,7 @@ def _known_layout(state_dict: Mapping[str, Tensor]) -> str:
     if layout is None:
         raise CheckpointError(
             f'these are not the weights of a BEiT in a known layout ({", ".join(LAYOUTS)}); they '
-            f'begin with {", ".join(list(state_dict)[:3])}'
+            f'begin with {", ".join(map(str, list(state_dict)[:3]))}'
         )
     return layout
 
@@ -182,14 +184,18 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, T
         table is copied to every block.
 
     Raises:
-        CheckpointError: If the layout is not known, two weights of the source stand for one, or
-            an index does not fit its table, or is to be written for a table whose grid is
-            neither known nor square.
+        CheckpointError: If the layout is not known; if the other one has no place for weights of
+            blocks or positions; if two weights of the source stand for one; if an index does not
+            fit its table, or is to be written for a table whose grid is neither known nor square.
         ValueError: If ``to`` is none of the layouts.
     """
     if to not in LAYOUTS:
         raise ValueError(f'to={to!r} is none of {", ".join(LAYOUTS)}')
     converted, left_out = translate(state_dict, _known_layout(state_dict), to)
+    if lost := of_the_function(left_out):
+        raise CheckpointError(
+            f'{to} has no place for {summarize(lost)}, and without them it is another model'
+        )
     if left_out:
         print_log(f'{to} has no place for {summarize(left_out)}', logger='current')
     return converted
@@ -204,8 +210,29 @@ def translate(state_dict: Mapping[str, Tensor], source: str, target: str) -> Con
     return Converted(written, left_out + no_place)
 
 
-def _alternatives(name: str | tuple | None) -> tuple[str, ...]:
-    return name if isinstance(name, tuple) else () if name is None else (name,)
+class _Rule(NamedTuple):
+    """A row of the tables, for one layout.
+
+    Attributes:
+        ours: The name here.
+        theirs: The name there, or the names of the parts that one matrix is cut into.
+        of_backbone: Whether a whole model puts its prefix before it.
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+    of_backbone: bool
+
+
+def _rules(layout: str) -> list[_Rule]:
+    rules = []
+    for table, of_backbone in ((BACKBONE, True), (HEADS, False)):
+        for row in table:
+            theirs = row[COLUMNS[layout]]
+            if not (layout == 'mmseg' and row[0] in NOT_IN_MMSEG):
+                theirs = theirs if isinstance(theirs, tuple) else (theirs,)
+                rules.append(_Rule(row[0], theirs, of_backbone))
+    return rules
 
 
 def _pattern(name: str) -> re.Pattern:
@@ -218,55 +245,108 @@ def _fill(name: str, match: re.Match) -> str:
     return name.replace('{n}', fields.get('n', '')).replace('*', fields.get('leaf', ''))
 
 
-def _read(state_dict: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights under this project's names, and the names that are not in the table."""
-    column, prefix = COLUMNS[layout], PREFIXES[layout]
-    rows = [(row, True) for row in BACKBONE] + [(row, False) for row in HEADS]
-    rules = [
-        (_pattern(name), row[0], part, len(_alternatives(row[column])), of_backbone)
-        for row, of_backbone in rows
-        for part, name in enumerate(_alternatives(row[column]))
-    ]
-    whole = any(
-        (prefix and name.startswith(prefix))
-        or any(pattern.fullmatch(name) for pattern, *_, of_backbone in rules if not of_backbone)
-        for name in state_dict
+def _find(
+    patterns: list[tuple[re.Pattern, _Rule, int]], name: str, stem: str
+) -> tuple[_Rule, int, re.Match] | None:
+    """The rule for a name, which without its prefix is ``stem``, and which part of it it is."""
+    for pattern, rule, part in patterns:
+        match = pattern.fullmatch(stem if rule.of_backbone else name)
+        if match:
+            return rule, part, match
+    return None
+
+
+def is_whole(names: Iterable[str], layout: str) -> bool:
+    """Whether these are a whole model's names: one with a head, or a prefix on its backbone."""
+    heads = [_pattern(name) for rule in _rules(layout) if not rule.of_backbone
+             for name in rule.theirs]  # fmt: skip
+    prefix = _prefix(names, layout)
+    return any(
+        (prefix and name.startswith(prefix)) or any(head.fullmatch(name) for head in heads)
+        for name in names
     )
 
-    found, sources, left_out, grids = {}, {}, [], {}
+
+def _prefix(names: Iterable[str], layout: str) -> str:
+    """What stands before the names of the backbone, if anything does."""
+    # The authors' segmentation models are OpenMMLab's around their own backbone.
+    if layout in ('unilm', 'timm') and any(name.startswith(PREFIX) for name in names):
+        return PREFIX
+    return PREFIXES[layout]
+
+
+def of_the_function(names: Iterable[str]) -> list[str]:
+    """Those of names, in any layout, without which a backbone would be another function.
+
+    Blocks and positions are; mask tokens, last norms and heads are not.
+    """
+    prefixes = '|'.join(sorted({re.escape(p) for p in PREFIXES.values() if p}))
+    parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
+    pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
+    return [name for name in names if pattern.match(name)]
+
+
+def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
+    """Weights under this project's names."""
+    prefix = _prefix(state_dict, layout)
+    own_prefix = PREFIX * is_whole(state_dict, layout)
+    patterns = [
+        (_pattern(theirs), rule, part)
+        for rule in _rules(layout)
+        for part, theirs in enumerate(rule.theirs)
+    ]
+    # Our name -> part -> their name; our name -> number of parts.
+    sources, parts = {}, {}
+    grids, left_out = {}, []
     for name, tensor in state_dict.items():
         stem = name.removeprefix(prefix)
         if stem.endswith(INDEX):
             grids[name] = grid_of_index(tensor)
             continue
-        if layout in OPENMMLAB and name.startswith(SHARED_PARTS):
-            found[name] = {0: tensor}, 1
-            continue
+        part = 0
         if layout == 'beit_mm' and stem == 'patch_grid':
-            found[f'{prefix * whole}patch_grid'] = {0: tensor}, 1
-            continue
-        for pattern, own, part, parts, of_backbone in rules:
-            match = pattern.fullmatch(stem if of_backbone else name)
-            if match:
-                own = f'{PREFIXES["beit_mm"] * (whole and of_backbone)}{_fill(own, match)}'
-                pieces, _ = found.setdefault(own, ({}, parts))
-                if part in pieces:
-                    raise CheckpointError(f'{sources[own, part]} and {name} both stand for {own}')
-                pieces[part] = tensor
-                sources[own, part] = name
-                break
+            own = f'{own_prefix}patch_grid'
+        elif prefix == PREFIX and name.startswith(SHARED_PARTS):
+            own = name
+        elif found := _find(patterns, name, stem):
+            rule, part, match = found
+            own = f'{own_prefix * rule.of_backbone}{_fill(rule.ours, match)}'
+            parts[own] = len(rule.theirs)
         else:
             left_out.append(name)
+            continue
+        named = sources.setdefault(own, {})
+        if part in named:
+            raise CheckpointError(f'{named[part]} and {name} both stand for {own}')
+        named[part] = name
 
-    weights = {}
-    for own, (pieces, parts) in found.items():
-        if len(pieces) != parts:
-            raise CheckpointError(f'of the {parts} parts of {own} the weights have {len(pieces)}')
-        weights[own] = (
-            torch.cat([pieces[part] for part in range(parts)]) if parts > 1 else pieces[0]
-        )
-    _add_grid(weights, grids, PREFIXES['beit_mm'] * whole)
-    return weights, left_out
+    weights = {
+        own: _join(own, parts.get(own, 1), {part: state_dict[n] for part, n in named.items()})
+        for own, named in sources.items()
+    }
+    _add_grid(weights, grids, own_prefix)
+    return Converted(weights, left_out)
+
+
+def _join(name: str, parts: int, pieces: Mapping[int, Tensor]) -> Tensor:
+    """One matrix from its parts, which begin at 0."""
+    if len(pieces) != parts:
+        raise CheckpointError(f'of the {parts} parts of {name} the weights have {len(pieces)}')
+    if parts == 1:
+        return pieces[0]
+    if len({piece.shape for piece in pieces.values()}) > 1 or not pieces[0].ndim:
+        shapes = ', '.join(str(tuple(pieces[part].shape)) for part in range(parts))
+        raise CheckpointError(f'the parts of {name} do not fit together: {shapes}')
+    return torch.cat([pieces[part] for part in range(parts)])
+
+
+def _cut(name: str, tensor: Tensor, parts: int) -> Sequence[Tensor]:
+    """The opposite of :func:`_join`."""
+    if parts == 1:
+        return [tensor]
+    if not tensor.ndim or len(tensor) % parts:
+        raise CheckpointError(f'{name}, {tuple(tensor.shape)}, cannot be cut into {parts} parts')
+    return tensor.chunk(parts)
 
 
 def _add_grid(weights: dict[str, Tensor], grids: dict[str, tuple | None], prefix: str) -> None:
@@ -276,31 +356,32 @@ def _add_grid(weights: dict[str, Tensor], grids: dict[str, tuple | None], prefix
             raise CheckpointError(f'{name} is not the index that BEiT has')
     if len(set(grids.values())) > 1:
         raise CheckpointError(f'{" and ".join(grids)} are for different patch grids')
-    for grid in grids.values():
-        for name, table in weights.items():
-            if name.endswith('rel_pos_bias.table') and len(table) != num_relative_positions(grid):
-                raise CheckpointError(
-                    f'{name} has {len(table)} rows, but its index is for {grid[0]} x {grid[1]} '
-                    'patches'
-                )
+    for grid in set(grids.values()):
+        for name in weights:
+            if name.endswith('rel_pos_bias.table'):
+                _check_rows(name, weights[name], grid)
         weights.setdefault(f'{prefix}patch_grid', torch.tensor(grid))
 
 
-def _write(ours: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights of this project under another layout's names, and the names without a place."""
+def _check_rows(name: str, table: Tensor, grid: tuple[int, int]) -> None:
+    if table.ndim != 2 or len(table) != num_relative_positions(grid):
+        raise CheckpointError(
+            f'{name} has the shape {tuple(table.shape)}, but a table for {grid[0]} x {grid[1]} '
+            f'patches has {num_relative_positions(grid)} rows'
+        )
+
+
+def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
+    """Weights of this project under another layout's names."""
     if layout == 'beit_mm':
-        return dict(ours), []
-    column = COLUMNS[layout]
-    own_prefix = PREFIXES['beit_mm']
-    whole = any(name.startswith((own_prefix, 'head.')) for name in ours)
-    prefix = PREFIXES[layout] * whole
-    rules = [(_pattern(row[0]), row[column], True) for row in BACKBONE]
-    rules += [(_pattern(row[0]), row[column], False) for row in HEADS]
+        return Converted(dict(ours), [])
+    whole = is_whole(ours, 'beit_mm')
+    own_prefix, prefix = PREFIX * whole, PREFIXES[layout] * whole
     if layout == 'mmseg':
-        rules = [rule for rule in rules if rule[0] not in map(_pattern, NOT_IN_MMSEG)]
-        ours = share_table(ours, own_prefix * whole)
+        ours = share_table(ours, own_prefix)
     # Hugging Face's pre-training model keeps the last norm beside the head.
     norm_at_head = layout.startswith('huggingface') and 'head.classifier.weight' in ours
+    patterns = [(_pattern(rule.ours), rule, 0) for rule in _rules(layout)]
 
     written, left_out = {}, []
     for name, tensor in ours.items():
@@ -310,21 +391,46 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], 
         if layout in OPENMMLAB and name.startswith(SHARED_PARTS):
             written[name] = tensor
             continue
-        for pattern, theirs, of_backbone in rules:
-            match = pattern.fullmatch(stem if of_backbone else name)
-            if match:
-                names = [_fill(each, match) for each in _alternatives(theirs)]
-                if of_backbone and not (norm_at_head and stem.startswith('norm.')):
-                    names = [f'{prefix}{each}' for each in names]
-                pieces = tensor.chunk(len(names)) if len(names) > 1 else [tensor]
-                written.update(zip(names, pieces, strict=True))
-                if stem.endswith('rel_pos_bias.table') and layout in WITH_INDEX:
-                    index_name = f'{names[0].removesuffix(TABLE)}{INDEX}'
-                    written[index_name] = _index_of(ours, name, own_prefix)
-                break
-        else:
+        found = _find(patterns, name, stem)
+        if found is None:
             left_out.append(name)
-    return written, left_out
+            continue
+        rule, _, match = found
+        prefixed = rule.of_backbone and not (norm_at_head and stem.startswith('norm.'))
+        names = [f'{prefix * prefixed}{_fill(theirs, match)}' for theirs in rule.theirs]
+        written.update(zip(names, _cut(name, tensor, len(names)), strict=True))
+        if stem.endswith('rel_pos_bias.table') and layout in WITH_INDEX:
+            index = _index_of(name, tensor, read_patch_grid(ours, own_prefix))
+            written[f'{names[0].removesuffix(TABLE)}{INDEX}'] = index
+    return Converted(written, left_out)
+
+
+def read_patch_grid(ours: Mapping[str, Tensor], prefix: str = '') -> tuple[int, int] | None:
+    """The patch grid (h, w) that weights under this project's names say they are for, or None.
+
+    Raises:
+        CheckpointError: If it is no pair of positive whole numbers.
+    """
+    known = ours.get(f'{prefix}patch_grid')
+    if known is None:
+        return None
+    if known.shape != (2,) or known.dtype != torch.int64 or known.min() < 1:
+        raise CheckpointError(
+            f'{prefix}patch_grid is {known.tolist()} of {known.dtype}; it must be the height and '
+            'width of the patch grid, int64'
+        )
+    return tuple(known.tolist())
+
+
+def _index_of(name: str, table: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    grid = grid or square_grid(table.shape[:1].numel())
+    if grid is None:
+        raise CheckpointError(
+            f'{name} has {table.shape[:1].numel()} rows: its patch grid is not square, and the '
+            'weights do not say what it is (patch_grid, int64 (h, w))'
+        )
+    _check_rows(name, table, grid)
+    return relative_position_index(grid)
 
 
 def share_table(ours: Mapping[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
@@ -338,20 +444,13 @@ def share_table(ours: Mapping[str, Tensor], prefix: str = '') -> dict[str, Tenso
     table = shared.pop(f'{prefix}rel_pos_bias.table', None)
     blocks = {m[0] for name in ours if (m := re.match(rf'{re.escape(prefix)}blocks\.\d+\.', name))}
     if table is not None:
-        for block in blocks:
-            shared.setdefault(f'{block}attn.rel_pos_bias.table', table.clone())
+        for name in (f'{block}attn.rel_pos_bias.table' for block in blocks):
+            # With both, a block adds both (transformers).
+            own = shared.get(name, torch.zeros_like(table))
+            if own.shape != table.shape:
+                raise CheckpointError(f'{name} and the shared table are of different sizes')
+            shared[name] = own + table
     return shared
-
-
-def _index_of(ours: Mapping[str, Tensor], table: str, prefix: str) -> Tensor:
-    known = ours.get(f'{prefix}patch_grid', ours.get('patch_grid'))
-    grid = square_grid(len(ours[table])) if known is None else tuple(known.tolist())
-    if grid is None:
-        raise CheckpointError(
-            f'{table} has {len(ours[table])} rows: its patch grid is not square, and the weights '
-            'do not say what it is (patch_grid, int64 (h, w))'
-        )
-    return relative_position_index(grid)
 
 
 def summarize(names: Iterable[str]) -> str:

@@ -9,16 +9,20 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import safetensors.torch
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 # Keys under which training frameworks keep the weights: mmengine, the authors' code, others; and
 # their averages over training.
 WRAPPERS = ('state_dict', 'model', 'module')
 EMA_WRAPPERS = ('ema_state_dict', 'model_ema', 'state_dict_ema')
+# Beside averaged weights: how many were averaged, in torch's AveragedModel and mmengine's.
+COUNTERS = ('n_averaged', 'steps')
 # A pickle may hold a container that holds itself.
 MAX_WRAPPERS = 8
 ZIP_MAGIC = b'PK\x03\x04'
@@ -225,16 +229,24 @@ def _check_sums(path: Path) -> None:
 
 def _fetch(path: str) -> Path:
     if not path.startswith(('http://', 'https://')):
+        if '://' in path:
+            raise CheckpointError(
+                f'{path}: only files and http(s) URLs are read; download it, or mount its storage'
+            )
         return Path(path).expanduser()
     # Many a checkpoint is called latest.pth: the digest keeps those of two places apart.
-    name = f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{path.rsplit("/", 1)[-1]}'
+    name = f'{hashlib.sha256(path.encode()).hexdigest()[:8]}-{Path(urlsplit(path).path).name}'
     cached = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    if not cached.is_file():
+    if cached.is_file():
+        return cached
+    try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(path, str(cached))
-        except OSError as error:
-            raise FileNotFoundError(f'{path} could not be downloaded: {error}') from error
+        # One process of a machine downloads, the others wait for it.
+        with FileLock(f'{cached}.lock'):
+            if not cached.is_file():
+                torch.hub.download_url_to_file(path, str(cached))
+    except OSError as error:
+        raise FileNotFoundError(f'{path} could not be downloaded: {error}') from error
     return cached
 
 
@@ -255,18 +267,27 @@ def load_state_dict(path: str | Path, ema: bool = False) -> dict[str, Tensor]:
         CheckpointError: If the file cannot be read, asks for code to be run, or holds no tensors,
             or no averaged ones where ``ema`` asks for them.
     """
-    content = read_checkpoint(path)
+    return take_tensors(read_checkpoint(path), ema, source=str(path))
+
+
+def take_tensors(content: object, ema: bool = False, source: str = '') -> dict[str, Tensor]:
+    """Tensors by name of what :func:`read_checkpoint` gave; see :func:`load_state_dict`.
+
+    Args:
+        content: What the file ``source`` holds.
+        ema: As there.
+        source: For messages.
+    """
     try:
-        return take_tensors(content, ema)
+        return _named_tensors(_unwrap(content, ema))
     except CheckpointError as error:
-        raise CheckpointError(f'{path} {error}') from None
+        raise CheckpointError(f'{source} {error}') from None
     except Exception as error:
         # Modules without their parts, containers that hold themselves.
-        raise CheckpointError(f'{path} is damaged or no checkpoint: {error}') from error
+        raise CheckpointError(f'{source} is damaged or no checkpoint: {error}') from error
 
 
-def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
-    """Tensors by name of what :func:`read_checkpoint` gave; see :func:`load_state_dict`."""
+def _unwrap(content: object, ema: bool) -> object:
     if ema:
         wrapper = next((key for key in EMA_WRAPPERS if _holds(content, key)), None)
         if wrapper is None:
@@ -279,17 +300,27 @@ def take_tensors(content: object, ema: bool = False) -> dict[str, Tensor]:
         if wrapper is None:
             break
         content = content[wrapper]
+    return content
+
+
+def _named_tensors(content: object) -> dict[str, Tensor]:
     if isinstance(content, _Module):
         content = dict(content.tensors())
     if not isinstance(content, Mapping):
         raise CheckpointError(f'holds a {type(content).__name__}, not tensors by name')
     tensors = {
-        str(name).removeprefix('module.'): value
+        name: value
         for name, value in content.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) and name not in COUNTERS
     }
     if not tensors:
         raise CheckpointError('holds no tensors')
+    nameless = next((name for name in tensors if not isinstance(name, str)), None)
+    if nameless is not None:
+        raise CheckpointError(f'holds a tensor under {nameless!r}, which is no name')
+    # DDP, and torch's and mmengine's averages, put it before every name.
+    if all(name.startswith('module.') for name in tensors):
+        tensors = {name.removeprefix('module.'): value for name, value in tensors.items()}
     return tensors
 
 

@@ -1,5 +1,6 @@
-"""Masks and views: what pre-training's input pipeline needs beyond MMPretrain's."""
+"""What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
+from .annotations import CheckAnnotation
 from .broken_images import ReplacingDataset
 from .decoding import BrokenImage, LoadPhoto, decode_image
 from .masking import BlockwiseMaskGenerator, RandomMaskGenerator, blockwise_mask, random_mask
@@ -9,6 +10,7 @@ from .views import TwoViewRandomResizedCrop
 __all__ = [
     'BlockwiseMaskGenerator',
     'BrokenImage',
+    'CheckAnnotation',
     'LoadPhoto',
     'PlacedSampler',
     'RandomMaskGenerator',

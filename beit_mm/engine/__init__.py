@@ -1,16 +1,19 @@
-"""Training machinery that mmengine lacks: hooks, metrics, configuration checks, launching."""
+"""Training machinery that mmengine lacks: hooks, metrics, learning rates, checks, launching."""
 
+from .amp import BFloat16OptimWrapper, use_mixed_precision
 from .broken_images import BrokenImagesHook, RunStopped
 from .checkpointing import WholeCheckpointHook, choose_start
 from .config_check import ConfigError, check_config
 from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
 from .hooks import CodebookHook, DVAEAnnealingHook, GlobalBatchSizeHook
 from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
-from .loading import PublicWeightsHook
-from .metrics import MIMAccuracy, TokenizerMetric
+from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loading import PublicWeightsHook, read_safely
+from .metrics import MIMAccuracy, MIMError, TokenizerMetric
 from .non_finite import NonFiniteHook
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'BrokenImagesHook',
     'CodebookHook',
     'ConfigError',
@@ -18,7 +21,9 @@ __all__ = [
     'ExactEpochBasedTrainLoop',
     'ExactIterBasedTrainLoop',
     'GlobalBatchSizeHook',
+    'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
+    'MIMError',
     'NonFiniteHook',
     'PublicWeightsHook',
     'RunStopped',
@@ -29,6 +34,8 @@ __all__ = [
     'check_config',
     'choose_start',
     'load_config',
+    'read_safely',
     'refuse_foreign_work_dir',
     'resume_exactly',
+    'use_mixed_precision',
 ]

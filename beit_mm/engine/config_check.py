@@ -48,6 +48,7 @@ def check_config(cfg: Config, mode: str) -> None:
             raise ConfigError('test_dataloader is missing; testing takes one, and test_evaluator')
     if mode == 'train':
         _check_pretrained(cfg)
+        _check_classes(cfg)
     if _type_name(cfg.model) == 'MaskedImageModeling':
         _check_pretraining(cfg, loaders)
 
@@ -119,10 +120,12 @@ def _check_data(name: str, dataset: Mapping) -> None:
         return _check_data(f'{name}.dataset', dataset['dataset'])
     folder = dataset.get('data_root') or ''
     key = f'{name}.dataset.data_root'
-    prefix = dataset.get('data_prefix') or ''
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    if isinstance(prefix, Mapping) and 'seg_map_path' in prefix:
+        return _check_annotations(name, dataset)
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
-        key = f'{name}.dataset.data_root/data_prefix'
+        key += '/data_prefix' if dataset.get('data_prefix') else '/split'
     if folder and '://' not in folder and not Path(folder).is_dir():
         raise ConfigError(
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
@@ -135,6 +138,45 @@ def _check_data(name: str, dataset: Mapping) -> None:
     return None
 
 
+def _check_annotations(name: str, dataset: Mapping) -> None:
+    """Every photo of a segmentation data set has an annotation."""
+    suffixes = dict(
+        img_path=dataset.get('img_suffix', '.jpg'),
+        seg_map_path=dataset.get('seg_map_suffix', '.png'),
+    )
+    found = {}
+    for kind, suffix in suffixes.items():
+        folder = Path(dataset.get('data_root') or '', dataset['data_prefix'].get(kind) or '')
+        if '://' in str(folder) or dataset.get('ann_file'):
+            return
+        if not folder.is_dir():
+            raise ConfigError(
+                f'{name}.dataset.data_prefix.{kind} is {str(folder)!r}, and there is no such '
+                f'folder; set --cfg-options {name}.dataset.data_root=...'
+            )
+        found[kind] = (
+            folder,
+            {
+                str(path.relative_to(folder)).removesuffix(suffix)
+                for path in folder.rglob(f'*{suffix}')
+            },
+        )
+    (folder, photos), (annotations_folder, annotations) = found.values()
+    if not photos:
+        raise ConfigError(
+            f'{name}.dataset.data_prefix.img_path is {str(folder)!r}, which holds no '
+            f'*{suffixes["img_path"]}; img_suffix of the dataset says how photos are named'
+        )
+    missing = sorted(photos - annotations)
+    if missing:
+        path = annotations_folder / f'{missing[0]}{suffixes["seg_map_path"]}'
+        more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+        raise ConfigError(
+            f'{name}.dataset: {folder / missing[0]}{suffixes["img_path"]} has no annotation; '
+            f'{path}{more} must be there, or the photo must not'
+        )
+
+
 def _check_pretrained(cfg: Config) -> None:
     """The checkpoints that parts of the model start from are there."""
     for key, component in _walk(cfg.model.to_dict(), 'model'):
@@ -143,6 +185,19 @@ def _check_pretrained(cfg: Config) -> None:
         checkpoint = component.get('checkpoint') or ''
         if '://' not in checkpoint and not Path(checkpoint).is_file():
             raise ConfigError(f'{key}.checkpoint is {checkpoint!r}, and there is no such file')
+
+
+def _check_classes(cfg: Config) -> None:
+    """Mixup and CutMix make labels as long as the classifier's answer."""
+    if not (cfg.model.get('train_cfg') or {}).get('augments'):
+        return
+    wanted = cfg.model.get('head', {}).get('num_classes')
+    given = (cfg.model.get('data_preprocessor') or {}).get('num_classes')
+    if given != wanted:
+        raise ConfigError(
+            f'model.data_preprocessor.num_classes is {given}; it must be model.head.num_classes, '
+            f'{wanted}, which Mixup and CutMix make labels for'
+        )
 
 
 def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -157,8 +212,9 @@ def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
                 _check_mask(key, transform, grid, backbone)
             elif _type_name(transform) == 'TwoViewRandomResizedCrop':
                 _check_views(key, transform, grid, backbone, generator)
+    _check_width(backbone, head)
     if _type_name(generator) == 'DVAETargetGenerator':
-        _check_tokenizer(cfg, backbone, generator, head)
+        _check_tokenizer(cfg, generator, head)
 
 
 def _pipeline(cfg: Config, loader: str) -> list[Mapping]:
@@ -197,18 +253,27 @@ def _check_views(
     size, wanted = _pair(transform.get('size', 224)), _pair(backbone.get('img_size', 224))
     if size != wanted:
         raise ConfigError(f'{key}.size is {size}; it must be model.backbone.img_size, {wanted}')
-    stride = 2 ** (generator.get('tokenizer', {}).get('num_groups', 4) - 1)
+    stride = _stride(generator)
     second = _pair(transform.get('second_size', 112))
-    wanted = grid[0] * stride, grid[1] * stride
-    if _type_name(generator) == 'DVAETargetGenerator' and second != wanted:
+    if stride and second != (grid[0] * stride, grid[1] * stride):
         raise ConfigError(
-            f'{key}.second_size is {second}; it must be {wanted}: the mask has {grid[0]} x '
-            f'{grid[1]} places, and a token of the tokenizer stands for {stride} x {stride} pixels'
+            f'{key}.second_size is {second}; it must be {(grid[0] * stride, grid[1] * stride)}: '
+            f'the mask has {grid[0]} x {grid[1]} places, and a target of model.target_generator '
+            f'stands for {stride} x {stride} pixels'
         )
 
 
-def _check_tokenizer(cfg: Config, backbone: Mapping, generator: Mapping, head: Mapping) -> None:
-    vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
+def _stride(generator: Mapping) -> int | None:
+    """Pixels of the second view a place covers, or None of a generator that is not ours."""
+    name = _type_name(generator)
+    if name == 'DVAETargetGenerator':
+        return 2 ** (generator.get('tokenizer', {}).get('num_groups', 4) - 1)
+    if name in ('PixelTargetGenerator', 'MeanColorTargetGenerator'):
+        return generator.get('patch_size', 16)
+    return None
+
+
+def _check_width(backbone: Mapping, head: Mapping) -> None:
     arch = backbone.get('arch', 'base')
     width = (ARCHS.get(arch, {}) if isinstance(arch, str) else arch).get('embed_dims')
     if head.get('embed_dims') != width:
@@ -216,6 +281,10 @@ def _check_tokenizer(cfg: Config, backbone: Mapping, generator: Mapping, head: M
             f'model.head.embed_dims is {head.get("embed_dims")}; it must be the width of '
             f'model.backbone, {width}'
         )
+
+
+def _check_tokenizer(cfg: Config, generator: Mapping, head: Mapping) -> None:
+    vocab_size = generator.get('tokenizer', {}).get('vocab_size', 8192)
     if head.get('vocab_size') != vocab_size:
         raise ConfigError(
             f'model.head.vocab_size is {head.get("vocab_size")}; it must be '

@@ -2,7 +2,9 @@
 
 import argparse
 import atexit
+import gc
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -62,9 +64,13 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         mode: 'train' or 'test'.
 
     Raises:
-        ConfigError: If the config cannot work; see :func:`check_config`.
+        ConfigError: If the config cannot work, see :func:`check_config`, or the weights that it
+            starts from are not there.
     """
     check_config(cfg, mode)
+    start = cfg.get('load_from') or ''
+    if start and '://' not in start and not Path(start).is_file():
+        raise ConfigError(f'load_from is {start!r}, and there is no such file')
     if cfg.get('randomness', {}).get('deterministic'):
         # cuBLAS refuses to work deterministically without a workspace of a fixed size.
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
@@ -91,6 +97,7 @@ def _join_cpu_group(cfg: Config) -> None:
         )
     os.environ.setdefault('MASTER_PORT', '29500')
     torch.distributed.init_process_group('gloo')
+    _unsync_norms(cfg.model)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
@@ -99,9 +106,23 @@ def _join_cpu_group(cfg: Config) -> None:
     )
 
 
+def _unsync_norms(part: Mapping | list) -> None:
+    """Make SyncBN, which is for GPUs only, batch norm of each process's own images.
+
+    The Runner does so itself where there is one process.
+    """
+    for value in part.values() if isinstance(part, Mapping) else part:
+        if isinstance(value, (Mapping, list, tuple)):
+            _unsync_norms(value)
+    if isinstance(part, Mapping) and part.get('type') == 'SyncBN':
+        part['type'] = 'BN'
+
+
 def _leave_group() -> None:
     """Close the connections between processes: gloo's threads abort a process that ends first."""
     if torch.distributed.is_initialized():
+        # DDP, in the Runner's circle of references, holds the group too.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

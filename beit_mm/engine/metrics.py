@@ -36,17 +36,35 @@ class TokenizerMetric(BaseMetric):
 
 @METRICS.register_module()
 class MIMAccuracy(BaseMetric):
-    """Per cent of the masked places whose visual token was predicted: ``mim/acc``."""
+    """Per cent of the places to predict whose class was predicted: ``mim/acc``."""
 
     default_prefix = 'mim'
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
-        """Keep each image's number of hits and of masked places."""
+        """Keep each image's number of hits and of places to predict."""
         for sample in data_samples:
-            hits = (sample['predicted'] == sample['tokens']) & sample['mask']
-            self.results.append((int(hits.sum()), int(sample['mask'].sum())))
+            hits = (sample['predicted'] == sample['targets']) & sample['places']
+            self.results.append((int(hits.sum()), int(sample['places'].sum())))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Hits over places, all images together."""
         hits, places = (sum(column) for column in zip(*results, strict=True))
         return dict(acc=100 * hits / max(1, places))
+
+
+@METRICS.register_module()
+class MIMError(BaseMetric):
+    """Mean squared error of the values predicted at the places to predict: ``mim/mse``."""
+
+    default_prefix = 'mim'
+
+    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        """Keep each image's sum of squared errors and its number of values."""
+        for sample in data_samples:
+            errors = (sample['predicted'] - sample['targets'])[sample['places']].float().square()
+            self.results.append((float(errors.sum()), errors.numel()))
+
+    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
+        """Errors over values, all images together."""
+        errors, values = (sum(column) for column in zip(*results, strict=True))
+        return dict(mse=errors / max(1, values))

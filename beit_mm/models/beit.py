@@ -9,14 +9,15 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..checkpoints import CheckpointError, load_state_dict
 from ..registry import MODELS
+from ..relative_index import relative_position_index
 from .attention import Attention
-from .pretrained import fit_state_dict, load_pretrained, resize_absolute_positions
+from .pretrained import fit_model, fit_state_dict, resize_absolute_positions
 from .relative_position import (
     KeptInEval,
     RelativePositionBias,
     RelativePositions,
-    relative_position_index,
     relative_positions,
 )
 
@@ -310,9 +311,9 @@ class BEiT(BaseModule):
         # Never through mmengine's own loader, which falls back to running the file's pickle.
         for cfg in every:
             if cfg['type'] == 'Pretrained':
-                self.load_pretrained(cfg['checkpoint'])
+                self.load_pretrained(cfg['checkpoint'], cfg.get('prefix', ''))
 
-    def load_pretrained(self, path: str) -> None:
+    def load_pretrained(self, path: str, prefix: str = '') -> None:
         """Load weights of a backbone, or the backbone of a whole model, from a file or URL.
 
         Weights of another task are allowed: what this backbone lacks (mask token, heads) is left
@@ -321,12 +322,21 @@ class BEiT(BaseModule):
         Args:
             path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads, in any
                 layout of :func:`beit_mm.checkpoints.detect_layout`.
+            prefix: Take only the weights whose names begin so, such as 'student', without it.
 
         Raises:
-            CheckpointError: If the file lacks weights of this backbone's blocks, or has them in
-                another size.
+            CheckpointError: If the file lacks weights of this backbone's blocks, has them in
+                another size, or has more.
         """
-        load_pretrained(self, path)
+        weights = load_state_dict(path)
+        if prefix:
+            prefix = f'{prefix.removesuffix(".")}.'
+            weights = {
+                n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)
+            }
+            if not weights:
+                raise CheckpointError(f'{path} holds no weights whose names begin with {prefix!r}')
+        self.load_state_dict(fit_model(self, '', weights, path), strict=False)
 
     def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""

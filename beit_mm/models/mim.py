@@ -1,4 +1,7 @@
-"""Masked image modeling: predict the visual tokens of the hidden patches (paper 2.3)."""
+"""Masked image modeling: predict the visual tokens of the hidden patches (paper 2.3).
+
+:class:`PixelHead` and ``predict_all`` are the paper's ablations (3.3).
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +13,14 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .beit import trunc_normal_
+
+
+def _at_places(hidden: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states (n, C) and targets (n, ...) of the n places to predict."""
+    targets = targets[mask]
+    if not len(targets):
+        raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
+    return hidden[mask.flatten(1)], targets
 
 
 @MODELS.register_module()
@@ -49,11 +60,8 @@ class MIMHead(BaseModule):
         Raises:
             ValueError: If no place of the batch is masked.
         """
-        mask = mask.flatten(1)
-        targets = tokens.flatten(1)[mask]
-        if not len(targets):
-            raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
-        logits = self(hidden[mask])
+        hidden, targets = _at_places(hidden, tokens, mask)
+        logits = self(hidden)
         loss = F.cross_entropy(logits.float(), targets)
         accuracy = (logits.detach().argmax(dim=-1) == targets).float().mean() * 100
         return dict(loss=loss, mim_acc=accuracy)
@@ -65,6 +73,52 @@ class MIMHead(BaseModule):
 
 
 @MODELS.register_module()
+class PixelHead(BaseModule):
+    """Linear regression of a patch's pixels, for a :class:`PixelTargetGenerator`.
+
+    Args:
+        embed_dims: Width of the backbone's output.
+        num_values: Values a patch: height * width * channels.
+    """
+
+    def __init__(self, embed_dims: int, num_values: int) -> None:
+        super().__init__()
+        self.num_values = num_values
+        self.regressor = nn.Linear(embed_dims, num_values)
+        trunc_normal_(self.regressor.weight)
+        nn.init.zeros_(self.regressor.bias)
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor initialises."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., C) -> values (..., num_values)."""
+        return self.regressor(hidden)
+
+    def loss(self, hidden: Tensor, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Mean squared error over the values of the masked places; no other is projected.
+
+        Args:
+            hidden: (B, h w, C) the backbone's output without [S].
+            values: (B, h, w, num_values).
+            mask: (B, h, w) bool, True at the places to predict.
+
+        Returns:
+            ``loss``.
+
+        Raises:
+            ValueError: If no place of the batch is masked.
+        """
+        hidden, targets = _at_places(hidden, values, mask)
+        return dict(loss=F.mse_loss(self(hidden).float(), targets))
+
+    @torch.no_grad()
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Values at every place: (B, N, C) -> (B, N, num_values)."""
+        return self(hidden)
+
+
+@MODELS.register_module()
 class MaskedImageModeling(BaseModel):
     """BEiT's pre-training task.
 
@@ -72,12 +126,15 @@ class MaskedImageModeling(BaseModel):
         backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token.
         target_generator: Config of what turns the second view into targets, such as
             :class:`DVAETargetGenerator`.
-        head: Config of a :class:`MIMHead`.
+        head: Config of a :class:`MIMHead`, or of a :class:`PixelHead` for targets that are values.
         data_preprocessor: Config of a preprocessor that yields ``inputs`` as two views: images
             for the backbone, normalised, and for the tokenizer, in [0, 1].
+        predict_all: Whether every place is predicted, not the masked ones alone; then an image
+            without masked places is something to learn from too.
 
     Raises:
-        ValueError: If head and target generator differ in the size of the vocabulary.
+        ValueError: If head and target generator differ in the size of the vocabulary, or in the
+            number of values a place.
     """
 
     def __init__(
@@ -86,16 +143,26 @@ class MaskedImageModeling(BaseModel):
         target_generator: dict,
         head: dict,
         data_preprocessor: dict | None = None,
+        predict_all: bool = False,
     ) -> None:
         super().__init__(data_preprocessor)
+        self.predict_all = predict_all
         self.backbone = MODELS.build(backbone)
         self.target_generator = MODELS.build(target_generator)
         self.head = MODELS.build(head)
-        if self.head.vocab_size != self.target_generator.vocab_size:
-            raise ValueError(
-                f'model.head.vocab_size is {self.head.vocab_size}; it must be the vocab_size of '
-                f'the tokenizer, {self.target_generator.vocab_size}'
+        self._check_head()
+
+    def _check_head(self) -> None:
+        """Both have classes or both values, and as many."""
+        for name in ('vocab_size', 'num_values'):
+            given, wanted = (
+                getattr(part, name, None) for part in (self.head, self.target_generator)
             )
+            if given != wanted:
+                raise ValueError(
+                    f'model.head.{name} is {given} ({type(self.head).__name__}); it must be that '
+                    f'of the target generator, {wanted} ({type(self.target_generator).__name__})'
+                )
 
     def init_weights(self) -> None:
         """Load what the backbone is configured to load; the parts have initialised themselves."""
@@ -115,10 +182,10 @@ class MaskedImageModeling(BaseModel):
             data_samples: B data samples with ``mask``, (h, w) bool; 'tensor' and 'predict' run
                 without a mask if there are none.
             mode: 'tensor' for the backbone's outputs, 'loss' for the training loss, 'predict' for
-                the predicted token ids.
+                the predicted targets.
 
         Returns:
-            What the backbone returns; or ``loss`` and ``mim_acc``; or (B, h, w) int64.
+            What the backbone returns; or the head's losses; or :meth:`predict`'s.
         """
         views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         mask = self._stack_masks(data_samples)
@@ -155,26 +222,30 @@ class MaskedImageModeling(BaseModel):
         Raises:
             ValueError: If the tokenizer's grid is not the mask's.
         """
-        tokens = self.target_generator(tokenizer_images)
-        if tokens.shape != mask.shape:
+        targets = self.target_generator(tokenizer_images)
+        if targets.shape[:3] != mask.shape:
             raise ValueError(
-                f'the tokenizer gives {tokens.shape[1]} x {tokens.shape[2]} tokens for its view, '
+                f'the tokenizer gives {targets.shape[1]} x {targets.shape[2]} tokens for its view, '
                 f'the mask is {mask.shape[1]} x {mask.shape[2]}: the size of the second view must '
                 f"be the mask's grid times the tokenizer's stride, {self.target_generator.stride}"
             )
         hidden = self.backbone(images, mask)[-1][:, 1:]
-        return self.head.loss(hidden, tokens, mask)
+        return self.head.loss(hidden, targets, self._places(mask))
+
+    def _places(self, mask: Tensor) -> Tensor:
+        """(B, h, w) bool, True at the places to predict."""
+        return torch.ones_like(mask) if self.predict_all else mask
 
     @torch.no_grad()
     def predict(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Most likely visual token of every patch, hidden or not.
+        """Most likely visual token, or predicted values, of every patch, hidden or not.
 
         Args:
             images: (B, 3, H, W) normalised.
             mask: (B, h, w) bool, or None to hide nothing.
 
         Returns:
-            (B, h, w) int64.
+            (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
         """
         hidden = self.backbone(images, mask)[-1][:, 1:]
         patch_h, patch_w = self.backbone.patch_size
@@ -182,15 +253,15 @@ class MaskedImageModeling(BaseModel):
         return self.head.predict(hidden).unflatten(1, grid)
 
     def val_step(self, data: dict) -> list[BaseDataElement]:
-        """Predicted and true tokens and the mask of each image, for :class:`MIMAccuracy`."""
+        """Predictions, targets and the places to predict of each image, for the metrics."""
         data = self.data_preprocessor(data, False)
         images, tokenizer_images = data['inputs']
         masks = self._stack_masks(data['data_samples'])
         predicted = self.predict(images, masks)
-        tokens = self.target_generator(tokenizer_images)
+        targets = self.target_generator(tokenizer_images)
         return [
-            BaseDataElement(predicted=p, tokens=t, mask=m)
-            for p, t, m in zip(predicted, tokens, masks, strict=True)
+            BaseDataElement(predicted=p, targets=t, places=m)
+            for p, t, m in zip(predicted, targets, self._places(masks), strict=True)
         ]
 
     test_step = val_step

@@ -12,9 +12,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoints import (
+    PREFIX,
     CheckpointError,
     find_layout,
-    load_state_dict,
+    is_whole,
+    of_the_function,
+    read_patch_grid,
     share_table,
     summarize,
     translate,
@@ -25,8 +28,8 @@ from .relative_position import relative_positions, resize_relative_table
 if TYPE_CHECKING:
     from .beit import BEiT
 
-# Where a whole model of this project holds its backbone.
-PREFIX = 'backbone.'
+# What a model may lack altogether, group by group: their initial value, zero, is what it has.
+ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
 class Fitted(NamedTuple):
@@ -83,7 +86,8 @@ def fit_state_dict(backbone: BEiT, state_dict: Mapping[str, Tensor]) -> Fitted:
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
-    source, target = _grid_of(fitted, backbone.grid), backbone.grid
+    _check_positions(backbone, fitted)
+    source, target = _source_grid(fitted, backbone.grid), backbone.grid
     resized = []
     for name, tensor in fitted.items():
         if source == target:
@@ -99,57 +103,57 @@ def fit_state_dict(backbone: BEiT, state_dict: Mapping[str, Tensor]) -> Fitted:
     return Fitted(fitted, resized)
 
 
-def _grid_of(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
+def _check_positions(backbone: BEiT, weights: Mapping[str, Tensor]) -> None:
+    """Refuse positions that cannot be resampled for a backbone."""
+    heads = backbone.blocks[0].attn.num_heads
+    for name, tensor in weights.items():
+        if name.endswith('rel_pos_bias.table'):
+            fits = tensor.ndim == 2 and tensor.shape[1] == heads
+            wanted = f'(n, {heads})'
+        elif name == 'pos_embed':
+            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, backbone.embed_dims)
+            wanted = f'(1, n, {backbone.embed_dims})'
+        else:
+            continue
+        if not fits or not tensor.is_floating_point():
+            raise CheckpointError(
+                f'{name} has the shape {tuple(tensor.shape)} and dtype {tensor.dtype}, positions '
+                f'of this backbone have {wanted} and floating numbers'
+            )
+
+
+def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
     """The patch grid that positions were made for.
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
     """
-    rows = {
-        name: t.shape[:1].numel()
-        for name, t in weights.items()
-        if name.endswith('rel_pos_bias.table')
-    }
-    sizes = dict(rows)
-    for name in (*rows, 'pos_embed'):
-        shape = tuple(weights[name].shape) if name in weights else None
-        if shape is not None and len(shape) != (2 if name in rows else 3):
-            raise CheckpointError(f'{name} has the shape {shape}, which no positions have')
-    if 'pos_embed' in weights:
-        sizes['pos_embed'] = weights['pos_embed'].shape[1]
+    tables = [name for name in weights if name.endswith('rel_pos_bias.table')]
+    positions = [name for name in ('pos_embed',) if name in weights]
+    rows = {name: len(weights[name]) for name in tables}
+    places = {name: weights[name].shape[1] for name in positions}
+    sizes = {**rows, **places}
+    known = read_patch_grid(weights)
     if not sizes:
         return own
 
-    def fits(grid: tuple[int, int]) -> bool:
-        places = 1 + grid[0] * grid[1]
-        return all(
-            size == (num_relative_positions(grid) if name in rows else places)
-            for name, size in sizes.items()
-        )
-
-    known = weights.get('patch_grid')
     if known is not None:
-        grid = tuple(known.flatten().tolist())
         # A column of patches has the same offsets as a row.
-        guesses = [own] if grid == own[::-1] and 1 in grid else [grid]
+        guesses = [own] if known == own[::-1] and 1 in known else [known]
     else:
-        side = math.isqrt(max(0, sizes.get('pos_embed', 1) - 1))
+        side = math.isqrt(max(0, places.get('pos_embed', 1) - 1))
         guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
-    for grid in guesses:
-        if grid is not None and len(grid) == 2 and fits(grid):
+    for grid in filter(None, guesses):
+        fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
+        if fit_rows and all(size == 1 + grid[0] * grid[1] for size in places.values()):
             return grid
     name, size = next(iter(sizes.items()))
     raise CheckpointError(
-        f'{name} is of size {size}: it does not fit the patch grid that the weights name'
+        f'{name} is of size {size}: it does not fit the patch grid that the weights name, '
+        f'{known[0]} x {known[1]}'
         if known is not None
         else f'{name} is of size {size}: its patch grid is not square, and the weights do not say '
         'what it is (patch_grid, int64 (h, w))'
     )
-
-
-def load_pretrained(backbone: BEiT, path: str) -> None:
-    """See :meth:`BEiT.load_pretrained`."""
-    fitted = fit_model(backbone, '', load_state_dict(path), path)
-    backbone.load_state_dict(fitted, strict=False)
 
 
 def fit_model(
@@ -165,69 +169,92 @@ def fit_model(
 
     Returns:
         Name in ``model`` -> tensor, the model's shapes throughout. Weights of a head of another
-        size are left out.
+        size are left out, and so are norms and tokens of the backbone that the model has not.
 
     Raises:
-        CheckpointError: If they lack weights of the backbone's blocks, or have them in another
-            size.
+        CheckpointError: If they are of no known layout; if the backbone lacks some of them, has
+            them in another size, or has no place for weights of blocks or positions.
     """
-    backbone = model.get_submodule(prefix.removesuffix('.'))
-    if prefix not in ('', PREFIX) and any(name.startswith(prefix) for name in weights):
+    if prefix not in ('', PREFIX) and any(f'{prefix}patch_embed.proj.weight' == n for n in weights):
         # The model's own weights, in a model that calls its backbone otherwise.
         weights = {
             f'{PREFIX}{name.removeprefix(prefix)}' if name.startswith(prefix) else name: tensor
             for name, tensor in weights.items()
         }
-    layout = find_layout(weights)
     try:
-        converted, unused = translate(weights, layout or 'beit_mm', 'beit_mm')
-        whole = any(name.startswith(PREFIX) for name in converted)
-        of_backbone = {n: t for n, t in converted.items() if n.startswith(PREFIX) or not whole}
-        fitted, resized = fit_state_dict(
-            backbone, {n.removeprefix(PREFIX): t for n, t in of_backbone.items()}
-        )
+        layout = find_layout(weights)
+        if layout is None:
+            raise CheckpointError(
+                f'no weights of a BEiT in a known layout; they begin with '
+                f'{", ".join(list(weights)[:3])}'
+            )
+        candidates, resized, unknown = _candidates(model, prefix, weights, layout)
+        own = model.state_dict()
+        _check_sizes(prefix, candidates, own)
+        loaded = {
+            name: tensor
+            for name, tensor in candidates.items()
+            if name in own and tensor.shape == own[name].shape
+        }
+        unused = unknown + [name for name in candidates if name not in loaded]
+        _check_whole(prefix, loaded, own)
+        if extra := of_the_function(name.removeprefix(prefix) for name in unused):
+            raise CheckpointError(
+                f'of another backbone than the config describes, which has no place for '
+                f'{summarize(extra)}: compare arch, use_abs_pos_emb, use_rel_pos_bias, '
+                'use_shared_rel_pos_bias and layer_scale_init_value'
+            )
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from None
-    candidates = {f'{prefix}{name}': tensor for name, tensor in fitted.items()}
-    candidates.update({n: t for n, t in converted.items() if n not in of_backbone})
-
-    own = model.state_dict()
-    loaded = {n: t for n, t in candidates.items() if n in own and own[n].shape == t.shape}
-    unused = unused + [name for name in candidates if name not in loaded]
     missing = [name for name in own if name not in loaded]
-    _check_backbone(source, prefix, loaded, candidates, own)
     print_log(
-        f'{source}: layout {layout or "unknown"}, loaded {len(loaded)} of {len(own)} tensors; '
+        f'{source}: layout {layout}, loaded {len(loaded)} of {len(own)} tensors; '
         f'resized {_describe(resized)}; missing {summarize(missing)}; unused {summarize(unused)}',
         logger='current',
     )
     return loaded
 
 
-def _check_backbone(source: str, prefix: str, loaded: dict, candidates: dict, own: dict) -> None:
-    """Refuse weights that would leave the backbone untrained, in part or as a whole."""
-    backbone = [
-        name for name in own if name.startswith((f'{prefix}blocks.', f'{prefix}patch_embed.'))
-    ]
-    other_size = [name for name in backbone if name in candidates and name not in loaded]
-    if other_size:
-        name = other_size[0]
-        raise CheckpointError(
-            f'{source} is of a backbone of another size: {name} is '
-            f'{tuple(candidates[name].shape)} there and {tuple(own[name].shape)} here'
-        )
-    # Zero, their initial value, is what a model without these has; some blocks alone cannot lack
-    # them.
-    optional = [
-        ending
-        for ending in ('q_bias', 'v_bias', 'rel_pos_bias.table')
-        if not any(name.endswith(ending) for name in loaded)
-    ]
-    needed = [*backbone, f'{prefix}cls_token']
-    lost = [n for n in needed if n not in loaded and not n.endswith(tuple(optional))]
+def _candidates(
+    model: nn.Module, prefix: str, weights: Mapping[str, Tensor], layout: str
+) -> tuple[dict[str, Tensor], list[tuple], list[str]]:
+    """Weights under the model's names, what was resampled of them, and names that have no place."""
+    backbone = model.get_submodule(prefix.removesuffix('.'))
+    converted, unknown = translate(weights, layout, 'beit_mm')
+    before = PREFIX if is_whole(converted, 'beit_mm') else ''
+    of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
+    others = {n: t for n, t in converted.items() if not n.startswith(before)}
+    fitted, resized = fit_state_dict(backbone, of_backbone)
+    return {**{f'{prefix}{n}': t for n, t in fitted.items()}, **others}, resized, unknown
+
+
+def _check_sizes(prefix: str, candidates: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse a backbone of another size, and numbers of another kind."""
+    for name in own:
+        if name not in candidates:
+            continue
+        ours, theirs = own[name], candidates[name]
+        if name.startswith(prefix) and ours.shape != theirs.shape:
+            raise CheckpointError(
+                f'of a backbone of another size: {name} is {tuple(theirs.shape)} there and '
+                f'{tuple(ours.shape)} here'
+            )
+        if ours.is_floating_point() and not theirs.is_floating_point():
+            raise CheckpointError(f'{name} is of {theirs.dtype}, not of floating numbers')
+
+
+def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse weights that would leave blocks, embeddings or positions untrained."""
+    optional = ()
+    for endings in ZERO_AT_FIRST:
+        if not any(name.endswith(endings) for name in loaded):
+            optional += endings
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    needed = tuple(f'{prefix}{part}' for part in parts)
+    lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:
         raise CheckpointError(
-            f'{source} holds no whole BEiT backbone in a known layout: it lacks '
+            'no whole BEiT backbone as the config describes it: it lacks '
             f'{summarize(lost[:3])}{"..." if len(lost) > 3 else ""}'
         )
 

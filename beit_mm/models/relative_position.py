@@ -168,7 +168,8 @@ def resize_relative_table(table: Tensor, matrices: tuple[Tensor, Tensor]) -> Ten
 class KeptInEval:
     """Results computed from one parameter, by patch grid, kept until the parameter changes.
 
-    Only without gradients: a graph serves one backward pass.
+    Only without gradients: a graph serves one backward pass. A change through ``parameter.data``
+    goes unseen, as torch counts none: call ``clear`` or ``train`` after one.
 
     Args:
         limit: Number of grids; the one that was made first goes first.

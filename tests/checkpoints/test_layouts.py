@@ -557,10 +557,51 @@ def test_weights_of_which_no_name_is_known_are_an_error(layout):
 def test_names_left_out_of_every_block_are_one_in_the_log(log):
     source = weights('timm', depth=11)
     for n in range(11):
-        source[f'blocks.{n}.attn.k_norm.weight'] = torch.ones(WIDTH)
+        source[f'probes.{n}.weight'] = torch.ones(WIDTH)
     convert_state_dict(source, to='huggingface')
     (message,) = log
-    assert 'blocks.*.attn.k_norm.weight (11)' in message
+    assert 'probes.*.weight (11)' in message
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_block_with_more_to_it_is_not_converted(layout):
+    name = dict(huggingface='encoder.layer.1.', huggingface5='layers.1.').get(
+        layout, 'layers.1.' if layout.startswith('mm') else 'blocks.1.'
+    )
+    source = {**weights(layout), f'{name}attn.k_norm.weight': torch.ones(WIDTH)}
+    target = 'timm' if layout != 'timm' else 'huggingface'
+    with pytest.raises(CheckpointError, match=r'no place for .*k_norm'):
+        convert_state_dict(source, to=target)
+
+
+def test_mmsegmentation_has_no_absolute_positions():
+    with pytest.raises(CheckpointError, match='mmseg has no place for pos_embed'):
+        convert_state_dict(weights('timm', absolute=True), to='mmseg')
+
+
+@pytest.mark.parametrize('target', [each for each in LAYOUTS if each != 'timm'])
+@pytest.mark.parametrize('source', ['unilm', 'timm'])
+def test_the_authors_segmentation_models_have_a_prefix(source, target):
+    """backbone.blocks.0..., and OpenMMLab's names around the backbone."""
+    others = {'decode_head.conv_seg.weight': torch.ones(1), 'neck.0.bias': torch.ones(2)}
+    given_ = {f'backbone.{n}': t for n, t in weights(source).items()} | others
+    assert detect_layout(given_) == source
+    if source == target:
+        return
+    expected = weights(target, prefix=True)
+    if target in OPENMMLAB:
+        expected |= others
+    assert_same(convert_state_dict(given_, to=target), as_known_to(source, expected))
+
+
+def test_a_shared_table_is_added_to_those_of_the_blocks():
+    """transformers adds both."""
+    ours = weights('beit_mm', tables='own')
+    shared = torch.randn_like(ours['blocks.0.attn.rel_pos_bias.table'])
+    converted = convert_state_dict({**ours, 'rel_pos_bias.table': shared}, to='mmseg')
+    for n in range(2):
+        expected = ours[f'blocks.{n}.attn.rel_pos_bias.table'] + shared
+        assert converted[f'layers.{n}.attn.{TABLE}'].equal(expected)
 
 
 @pytest.mark.parametrize('target', LAYOUTS)

@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from beit_mm.checkpoints import CheckpointError, load_state_dict
+from beit_mm.checkpoints import CheckpointError, load_state_dict, reading
 from beit_mm.checkpoints.reading import read_checkpoint
 
 
@@ -72,11 +72,17 @@ def test_wrappers_and_the_prefix_of_ddp_are_taken_off(tmp_path, wrappers, prefix
 
 
 def test_only_the_leading_module_is_a_prefix_of_ddp(tmp_path):
-    weights = {'module.module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
-    loaded = load_state_dict(save(weights, tmp_path / 'a.pth'))
-    assert_same_tensors(
-        loaded, {'module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
-    )
+    weights = {'module.weight': torch.ones(1), 'head.module.weight': torch.ones(2)}
+    wrapped = {f'module.{name}': tensor for name, tensor in weights.items()}
+    assert_same_tensors(load_state_dict(save(wrapped, tmp_path / 'a.pth')), weights)
+    # Not of DDP, which puts it before every name.
+    assert_same_tensors(load_state_dict(save(weights, tmp_path / 'b.pth')), weights)
+
+
+def test_a_tensor_without_a_name_is_refused(tmp_path):
+    path = save({1: torch.ones(1), '1': torch.ones(2)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth holds a tensor under 1'):
+        load_state_dict(path)
 
 
 def test_what_is_no_tensor_is_left_out(tmp_path):
@@ -579,3 +585,24 @@ def test_two_urls_whose_last_parts_agree_are_two_checkpoints(served):
         save(random_weights(seed), folder / name / 'latest.pth')
     assert_same_tensors(load_state_dict(f'{address}/base/latest.pth'), random_weights(0))
     assert_same_tensors(load_state_dict(f'{address}/large/latest.pth'), random_weights(1))
+
+
+def test_what_follows_a_question_mark_is_not_the_files_ending(served):
+    folder, address, _ = served
+    safetensors.torch.save_file(random_weights(), folder / 'model.safetensors')
+    loaded = load_state_dict(f'{address}/model.safetensors?download=true')
+    assert_same_tensors(loaded, random_weights())
+
+
+def test_what_was_downloaded_is_read_where_nothing_can_be_written(served, monkeypatch):
+    folder, address, _ = served
+    save(random_weights(), folder / 'beit.pth')
+    load_state_dict(f'{address}/beit.pth')
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(reading, 'FileLock', refuse)
+    assert_same_tensors(load_state_dict(f'{address}/beit.pth'), random_weights())
+    with pytest.raises(FileNotFoundError, match=r'other\.pth could not be downloaded'):
+        load_state_dict(f'{address}/other.pth')

@@ -71,6 +71,14 @@ def test_second_view_must_give_one_token_a_patch(cfg):
     assert 'it must be (16, 16)' in message
 
 
+@pytest.mark.parametrize('name', ['PixelTargetGenerator', 'MeanColorTargetGenerator'])
+def test_second_view_must_give_a_patch_of_pixels_a_place(cfg, name):
+    cfg.model.target_generator = dict(type=f'beit_mm.{name}', patch_size=8)
+    index, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
+    assert step.second_size == 16
+    assert f'pipeline[{index}].second_size is (16, 16); it must be (32, 32)' in refusal(cfg)
+
+
 def test_first_view_must_be_the_backbones_size(cfg):
     _, step = pipeline_step(cfg, 'TwoViewRandomResizedCrop')
     step.size = 64

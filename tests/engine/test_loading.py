@@ -14,7 +14,7 @@ from PIL import Image
 
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import build_runner
-from beit_mm.engine.loading import load_from_checked_file
+from beit_mm.engine.loading import load_from_checked_file, read_safely
 from beit_mm.models import BEiT
 
 ROOT = Path(__file__).parent.parent.parent
@@ -168,7 +168,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(images, tmp_path):
     path = tmp_path / 'resnet.pth'
     torch.save({'layer1.0.conv1.weight': torch.zeros(3)}, path)
     runner = build_runner(config(images, tmp_path / 'run', load_from=str(path)), 'train')
-    with pytest.raises(CheckpointError, match=r'resnet\.pth holds no whole BEiT backbone'):
+    with pytest.raises(CheckpointError, match=r'resnet\.pth: no weights of a BEiT'):
         runner.train()
 
 
@@ -227,3 +227,148 @@ def test_a_checkpoint_of_a_strange_form_is_refused_by_name(tmp_path, beside):
     torch.save(dict(state_dict=random_classifier_weights(), **beside), path)
     with pytest.raises(CheckpointError, match=r'strange\.pth has the form of none of mmengine'):
         load_from_checked_file(str(path))
+
+
+@pytest.mark.parametrize(
+    'path',
+    ['s3://bucket/beit.pth', 'petrel://beit.pth', 'torchvision://resnet18', 'mmcls://vit',
+     'pavi://run', 'open-mmlab://beit', 'modelzoo://beit', 'cluster:s3://bucket/beit.pth'],
+)  # fmt: skip
+def test_other_storage_is_refused_by_name(path):
+    read_safely()
+    with pytest.raises(CheckpointError, match=r'only files and http\(s\) URLs'):
+        CheckpointLoader.load_checkpoint(path)
+
+
+def test_tensors_that_are_not_there_are_an_error_that_names_the_file(tmp_path):
+    torch.save(dict(meta=dict(epoch=1), state_dict=dict(a=1)), tmp_path / 'none.pth')
+    with pytest.raises(CheckpointError, match=r'none\.pth holds no tensors'):
+        load_from_checked_file(str(tmp_path / 'none.pth'))
+
+
+# --- resuming ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def run(images, tmp_path_factory):
+    """A run of two steps."""
+    folder = tmp_path_factory.mktemp('run')
+    schemes = dict(CheckpointLoader._schemes)
+    build_runner(config(images, folder), 'train').train()
+    CheckpointLoader._schemes = schemes
+    return folder / 'iter_2.pth'
+
+
+def damaged(content, damage):
+    weights = content['state_dict']
+    if damage == 'lacks a block':
+        for name in [n for n in weights if '.blocks.1.' in n]:
+            del weights[name]
+    elif damage == 'cut':
+        weights['backbone.blocks.0.mlp.fc1.weight'] = weights['backbone.blocks.0.mlp.fc1.weight'][
+            :3
+        ]
+    elif damage == 'more':
+        weights['backbone.blocks.2.gamma_1'] = torch.ones(32)
+    else:
+        del content[damage]
+    return content
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        ('lacks a block', r'missing backbone\.blocks\..*unknown none'),
+        ('cut', r'of another size backbone\.blocks.*fc1\.weight; missing none'),
+        ('more', r'unknown backbone\.blocks.*gamma_1'),
+        ('meta', r'has no meta\.epoch, meta\.iter: .*load_from'),
+        ('message_hub', 'has no message_hub'),
+        ('optimizer', 'has no optimizer'),
+    ],
+)
+def test_resuming_from_another_thing_is_refused(images, tmp_path, run, damage, message):
+    path = tmp_path / 'other.pth'
+    torch.save(damaged(torch.load(run, weights_only=False), damage), path)
+    runner = build_runner(
+        config(images, tmp_path / 'run', load_from=str(path), resume=True), 'train'
+    )
+    with pytest.raises(CheckpointError, match=rf'other\.pth is .*{message}'):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lambda ema: ema.pop('module.head.fc.weight'), r'missing head\.fc\.weight'),
+        (lambda ema: ema.update({'module.zzz': torch.ones(1)}), 'unknown zzz'),
+        (lambda ema: ema.update({'module.head.fc.bias': torch.ones(3)}), r'size head\.fc\.bias'),
+        (lambda ema: ema.clear(), 'holds no tensors'),
+    ],
+)
+def test_weights_beside_averages_are_compared_too(images, tmp_path, damage, message):
+    hooks = dict(custom_hooks=[dict(type='EMAHook')])
+    build_runner(config(images, tmp_path / 'run', **hooks), 'train').train()
+    content = torch.load(tmp_path / 'run/iter_2.pth', weights_only=False)
+    damage(content['ema_state_dict'])
+    torch.save(content, tmp_path / 'other.pth')
+    load = dict(load_from=str(tmp_path / 'other.pth'), resume=True)
+    runner = build_runner(config(images, tmp_path / 'again', **hooks, **load), 'train')
+    with pytest.raises(CheckpointError, match=rf'other\.pth .*{message}'):
+        runner.train()
+
+
+def test_resuming_at_another_size_is_refused(images, tmp_path, run):
+    cfg = config(images, tmp_path / 'run', load_from=str(run), resume=True)
+    cfg.model.backbone.img_size = 48
+    with pytest.raises(CheckpointError, match=r'iter_2\.pth is of a run with another model.*table'):
+        build_runner(cfg, 'train').train()
+
+
+# --- models without a BEiT --------------------------------------------------------------------
+
+
+def tokenizer_config(images, work_dir, path):
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/dvae.py')
+    cfg.merge_from_dict(
+        dict(
+            launcher='none',
+            work_dir=str(work_dir),
+            experiment_name=f'loading-{work_dir.name}',
+            load_from=str(path),
+            **{
+                f'{name}_dataloader.dataset.data_root': str(images)
+                for name in ('train', 'val', 'test')
+            },
+        )
+    )
+    return cfg
+
+
+def test_a_tokenizer_is_tested_with_its_own_weights_alone(images, tmp_path):
+    torch.save(random_classifier_weights(), tmp_path / 'beit.pth')
+    runner = build_runner(tokenizer_config(images, tmp_path, tmp_path / 'beit.pth'), 'test')
+    with pytest.raises(CheckpointError, match=r'beit\.pth has nothing of this model'):
+        runner.test()
+    weights = runner.model.state_dict()
+    expected = {name: torch.full_like(tensor, 0.01) for name, tensor in weights.items()}
+    torch.save(dict(state_dict=expected), tmp_path / 'dvae.pth')
+    runner = build_runner(tokenizer_config(images, tmp_path / 'a', tmp_path / 'dvae.pth'), 'test')
+    runner.test()
+    assert_has(runner.model, expected)
+    lost = next(name for name in expected if name.startswith('decoder.'))
+    del expected[lost]
+    torch.save(dict(state_dict=expected), tmp_path / 'cut.pth')
+    runner = build_runner(tokenizer_config(images, tmp_path / 'b', tmp_path / 'cut.pth'), 'test')
+    with pytest.raises(CheckpointError, match=rf'cut\.pth lacks {lost}'):
+        runner.test()
+
+
+def test_testing_needs_buffers_too(images, tmp_path):
+    """BatchNorm's statistics are no parameters."""
+    cfg = config(images, tmp_path, load_from=str(tmp_path / 'weights.pth'))
+    cfg.model.head.update(type='StackedLinearClsHead', mid_channels=[8], norm_cfg=dict(type='BN1d'))
+    runner = build_runner(cfg, 'test')
+    weights = {n: t for n, t in runner.model.state_dict().items() if 'running_var' not in n}
+    torch.save(weights, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match=r'weights\.pth lacks head\..*running_var'):
+        runner.test()

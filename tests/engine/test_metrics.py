@@ -130,8 +130,8 @@ def test_tokenizers_own_validation_step_feeds_the_metric():
 def guessed(predicted, tokens, mask):
     return dict(
         predicted=torch.tensor(predicted),
-        tokens=torch.tensor(tokens),
-        mask=torch.tensor(mask, dtype=torch.bool),
+        targets=torch.tensor(tokens),
+        places=torch.tensor(mask, dtype=torch.bool),
     )
 
 
@@ -172,10 +172,30 @@ def test_mim_accuracy_of_nothing_masked_is_zero_not_an_error():
     assert evaluate('MIMAccuracy', [[GUESSED[3]]]) == {'mim/acc': 0}
 
 
+def test_mim_error_is_over_all_values_of_the_places_to_predict():
+    """Images with different numbers of places: the mean is over values, not over images."""
+    torch.manual_seed(0)
+    samples, squares = [], []
+    for places in ([[1, 0], [0, 0]], [[1, 1], [0, 1]], [[0, 0], [0, 0]]):
+        predicted, targets = torch.randn(2, 2, 3), torch.randn(2, 2, 3)
+        samples.append(
+            dict(predicted=predicted, targets=targets, places=torch.tensor(places).bool())
+        )
+        for y in range(2):
+            for x in range(2):
+                if places[y][x]:
+                    squares += [float(predicted[y, x, v] - targets[y, x, v]) ** 2 for v in range(3)]
+    assert len(squares) == 12
+    report = evaluate('MIMError', split(samples, 2, 1))
+    assert report == {'mim/mse': pytest.approx(sum(squares) / 12, rel=1e-5)}
+
+
 def test_both_metrics_report_side_by_side():
     evaluator = Evaluator([dict(type='beit_mm.TokenizerMetric'), dict(type='beit_mm.MIMAccuracy')])
     # A guess, with what a tokenizer reports besides; its tokens are 1, 2, 3 and 9.
-    evaluator.process([BaseDataElement(**GUESSED[0], recon_mse=0.5, vocab_size=10)])
+    evaluator.process(
+        [BaseDataElement(**GUESSED[0], tokens=GUESSED[0]['targets'], recon_mse=0.5, vocab_size=10)]
+    )
     assert evaluator.evaluate(1) == pytest.approx(
         {
             'tokenizer/recon_mse': 0.5,

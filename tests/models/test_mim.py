@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch.nn.parallel import DistributedDataParallel
 
-from beit_mm.models import MaskedImageModeling, MIMHead
+from beit_mm.models import MaskedImageModeling, MIMHead, PixelHead
 
 VOCAB = 32
 
@@ -241,8 +241,85 @@ def test_validation_reports_predicted_and_true_tokens_and_the_mask():
         assert len(samples) == 3
         for index, sample in enumerate(samples):
             assert sample.predicted.equal(predicted[index])
-            assert sample.tokens.equal(tokens[index])
-            assert sample.mask.equal(masks[index])
+            assert sample.targets.equal(tokens[index])
+            assert sample.places.equal(masks[index])
+
+
+# --- the ablations ----------------------------------------------------------------------------
+
+
+def pixel_model(**changes):
+    torch.manual_seed(0)
+    parts = dict(
+        target_generator=dict(type='beit_mm.PixelTargetGenerator', patch_size=4),
+        head=dict(type='beit_mm.PixelHead', embed_dims=48, num_values=48),
+    )
+    return MODELS.build({**config(), **parts, **changes})
+
+
+def test_pixel_loss_is_the_mean_squared_error_of_the_masked_patches():
+    model = pixel_model()
+    with torch.no_grad():
+        model.head.regressor.weight.normal_()
+        model.head.regressor.bias.normal_()
+    views, masks = batch()
+    hidden = model.backbone(views[0], masks)[0]
+    squares = []
+    for b, y, x in masks.nonzero().tolist():
+        state = hidden[b, 1 + 6 * y + x]
+        values = model.head.regressor.weight @ state + model.head.regressor.bias
+        patch = views[1][b, :, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
+        squares += [
+            (values[(row * 4 + column) * 3 + channel] - patch[channel, row, column]) ** 2
+            for row in range(4)
+            for column in range(4)
+            for channel in range(3)
+        ]
+    losses = model(views, samples_of(masks), mode='loss')
+    assert set(losses) == {'loss'}
+    torch.testing.assert_close(losses['loss'], torch.stack(squares).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_pixel_predictions_are_of_every_patch_and_reported_with_their_targets():
+    model = pixel_model()
+    views, masks = batch()
+    predicted = model(views, samples_of(masks), mode='predict')
+    hidden = model.backbone(views[0], masks)[0]
+    assert predicted.shape == (3, 4, 6, 48)
+    torch.testing.assert_close(predicted[2, 3, 1], model.head.regressor(hidden[2, 1 + 6 * 3 + 1]))
+    samples = model.val_step(dict(inputs=views, data_samples=samples_of(masks)))
+    for index, sample in enumerate(samples):
+        assert sample.predicted.equal(predicted[index])
+        patch = views[1][index, :, 8:12, 20:24]
+        assert sample.targets[2, 5].equal(patch.permute(1, 2, 0).flatten())
+        assert sample.places.equal(masks[index])
+
+
+def test_pixel_head_starts_small_and_refuses_a_batch_without_masks():
+    head = PixelHead(96, 48)
+    head.init_weights()
+    assert 0.019 < head.regressor.weight.abs().max() <= 0.02
+    assert head.regressor.bias.abs().max() == 0
+    with pytest.raises(ValueError, match='hides no patch'):
+        head.loss(torch.zeros(1, 4, 96), torch.zeros(1, 2, 2, 48), torch.zeros(1, 2, 2).bool())
+
+
+@pytest.mark.parametrize('share', [0.4, 0.0])
+def test_predict_all_counts_every_place_under_the_same_mask(share):
+    """Equal to the head's loss under a full mask, with the backbone seeing the given one."""
+    model = small_model()
+    model.predict_all = MODELS.build({**config(), 'predict_all': True}).predict_all
+    views, masks = batch()
+    masks = torch.rand(masks.shape) < share
+    losses = model(views, samples_of(masks), mode='loss')
+    tokens = model.target_generator(views[1])
+    logits = model.head.classifier(model.backbone(views[0], masks)[0][:, 1:])
+    terms = [
+        -logits[b, n].log_softmax(0)[tokens[b].flatten()[n]] for b in range(3) for n in range(24)
+    ]
+    torch.testing.assert_close(losses['loss'], torch.stack(terms).mean(), rtol=1e-5, atol=1e-5)
+    for sample in model.val_step(dict(inputs=views, data_samples=samples_of(masks))):
+        assert sample.places.all()
 
 
 # --- who is trained ---------------------------------------------------------------------------
@@ -323,8 +400,19 @@ def test_init_weights_loads_the_backbones_checkpoint_and_keeps_the_rest(tmp_path
 
 
 def test_another_vocabulary_than_the_tokenizers_is_refused_by_both_numbers():
-    with pytest.raises(ValueError, match=r'model\.head\.vocab_size is 33.* 32'):
+    with pytest.raises(ValueError, match=r'model\.head\.vocab_size is 33 .* 32 '):
         small_model(head=dict(vocab_size=33))
+
+
+def test_a_head_of_values_for_targets_of_classes_is_refused_and_the_other_way_round():
+    head = dict(type='beit_mm.PixelHead', embed_dims=48, num_values=192)
+    with pytest.raises(ValueError, match=r'vocab_size is None \(PixelHead\).* 32 \(DVAE'):
+        MODELS.build({**config(), 'head': head})
+    pixels = dict(type='beit_mm.PixelTargetGenerator', patch_size=8)
+    with pytest.raises(ValueError, match=r'vocab_size is 32 \(MIMHead\).* None \(Pixel'):
+        MODELS.build({**config(), 'target_generator': pixels})
+    with pytest.raises(ValueError, match=r'num_values is 192 .* 48 '):
+        MODELS.build({**config(), 'head': head, 'target_generator': {**pixels, 'patch_size': 4}})
 
 
 def test_a_tokenizer_view_of_another_grid_is_refused_by_both_grids():

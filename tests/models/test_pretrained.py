@@ -20,6 +20,7 @@ ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 OWN = dict(use_rel_pos_bias=True)
 SHARED = dict(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
 ABSOLUTE = dict(use_rel_pos_bias=False, use_abs_pos_emb=True)
+WITHOUT_POSITIONS = dict(use_rel_pos_bias=False)
 TABLES = [f'blocks.{index}.attn.rel_pos_bias.table' for index in range(2)]
 
 
@@ -256,7 +257,7 @@ def refused(tmp_path, weights, message):
 
 def test_a_file_of_another_network_is_refused(tmp_path):
     weights = {'layer1.0.conv1.weight': torch.zeros(3), 'norm.weight': torch.ones(16)}
-    refused(tmp_path, weights, 'no whole BEiT backbone.*lacks')
+    refused(tmp_path, weights, r'no weights of a BEiT.*layer1\.0\.conv1')
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
@@ -277,8 +278,7 @@ def test_a_backbone_of_fewer_blocks_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'theirs', 'ours'),
     [
-        (dict(arch={**ARCH, 'embed_dims': 24}), r'\(24, 3, 4, 4\)', r'\(16, 3, 4, 4\)'),
-        (dict(arch={**ARCH, 'num_heads': 4}), r'\(52, 4\)', r'\(52, 2\)'),
+        (dict(arch={**ARCH, 'embed_dims': 24}), r'\(1, 1, 24\)', r'\(1, 1, 16\)'),
         (dict(arch={**ARCH, 'feedforward_channels': 8}), r'\(8, 16\)', r'\(32, 16\)'),
         (dict(in_channels=1), r'\(16, 1, 4, 4\)', r'\(16, 3, 4, 4\)'),
     ],
@@ -366,14 +366,14 @@ def test_errors_of_a_whole_model_name_the_source():
     model = Classifier((4, 4), 3, seed=1)
     weights = Classifier((4, 4), 3).state_dict()
     narrow = Classifier((4, 4), 3, arch={**ARCH, 'embed_dims': 24}).state_dict()
-    with pytest.raises(CheckpointError, match=r'narrow\.pth.*backbone\.patch_embed'):
+    with pytest.raises(CheckpointError, match=r'narrow\.pth.*backbone\.cls_token'):
         fit_model(model, 'backbone.', narrow, 'narrow.pth')
     del weights['backbone.blocks.0.norm1.weight']
     with pytest.raises(
         CheckpointError, match=r'cut\.pth.*lacks backbone\.blocks\..*\.norm1\.weight'
     ):
         fit_model(model, 'backbone.', weights, 'cut.pth')
-    with pytest.raises(CheckpointError, match=r'head\.pth.*lacks backbone\.'):
+    with pytest.raises(CheckpointError, match=r'head\.pth: no weights of a BEiT'):
         fit_model(model, 'backbone.', {'head.fc.weight': torch.zeros(3, 16)}, 'head.pth')
 
 
@@ -408,5 +408,131 @@ def test_a_backbone_that_lacks_one_weight_is_refused(tmp_path, name):
     weights = small_beit((4, 4)).state_dict()
     del weights[name]
     path = save(tmp_path / 'partial.pth', weights)
-    with pytest.raises(CheckpointError, match=rf'partial\.pth holds no whole BEiT.*{name}'):
+    with pytest.raises(CheckpointError, match=rf'partial\.pth: no whole BEiT.*{name}'):
         small_beit((4, 4)).load_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    ('form', 'extra'),
+    [
+        (dict(arch={**ARCH, 'num_layers': 3}), r'blocks\.2\.'),
+        (dict(use_abs_pos_emb=True), 'pos_embed'),
+    ],
+)
+def test_a_backbone_with_more_to_it_is_refused(tmp_path, form, extra):
+    refused(tmp_path, small_beit((4, 4), **form).state_dict(), f'no place for .*{extra}')
+
+
+def test_tables_of_other_heads_are_refused(tmp_path):
+    weights = small_beit((4, 4), arch={**ARCH, 'num_heads': 4}).state_dict()
+    refused(tmp_path, weights, r'table has the shape \(52, 4\).*\(n, 2\)')
+
+
+def test_tables_of_blocks_have_no_place_in_a_shared_one(tmp_path):
+    path = save(tmp_path / 'own.pth', small_beit((4, 4), **OWN).state_dict())
+    with pytest.raises(CheckpointError, match=r'own\.pth: of another backbone.*attn\.rel_pos_bias'):
+        small_beit((4, 4), seed=1, **SHARED).load_pretrained(path)
+
+
+@pytest.mark.parametrize('layout', ['beit_mm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain'])
+@pytest.mark.parametrize(
+    ('theirs', 'ours'),
+    [
+        (OWN, WITHOUT_POSITIONS),
+        (SHARED, WITHOUT_POSITIONS),
+        ({}, dict(layer_scale_init_value=0)),
+    ],
+)
+def test_weights_of_another_function_are_refused(tmp_path, layout, theirs, ours):
+    weights = convert_state_dict(small_beit((4, 4), **theirs).state_dict(), layout)
+    path = save(tmp_path / 'other.pth', weights)
+    with pytest.raises(CheckpointError, match=r'other\.pth: of another backbone.*no place for'):
+        small_beit((4, 4), seed=1, **ours).load_pretrained(path)
+
+
+def test_a_plain_vit_is_refused_by_a_plain_backbone(tmp_path):
+    """Its bias on queries, keys and values has other names."""
+    form = dict(use_rel_pos_bias=False, use_abs_pos_emb=True, layer_scale_init_value=0)
+    weights = small_beit((4, 4), **form).state_dict()
+    for n in range(2):
+        bias = [weights.pop(f'blocks.{n}.attn.{part}_bias') for part in 'qv']
+        weights[f'blocks.{n}.attn.qkv.bias'] = torch.cat([bias[0], bias[0], bias[1]])
+    with pytest.raises(CheckpointError, match=r'vit\.pth: '):
+        small_beit((4, 4), **form).load_pretrained(save(tmp_path / 'vit.pth', weights))
+    del weights['patch_grid']
+    with pytest.raises(CheckpointError, match=r'vit\.pth: '):
+        small_beit((4, 4), **form).load_pretrained(save(tmp_path / 'vit.pth', weights))
+
+
+@pytest.mark.parametrize('dtype', [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize('name', ['blocks.1.mlp.fc1.weight', 'blocks.0.attn.rel_pos_bias.table'])
+def test_numbers_of_another_kind_are_refused(tmp_path, dtype, name):
+    weights = small_beit((4, 4)).state_dict()
+    weights[name] = weights[name].to(dtype)
+    refused(tmp_path, weights, f'{name} .*{dtype!s}')
+
+
+@pytest.mark.parametrize('name', ['cls_token', 'fc_norm.weight'])
+def test_a_weight_outside_the_blocks_of_another_size_is_refused(tmp_path, name):
+    weights = small_beit((4, 4)).state_dict()
+    weights[name] = weights[name][..., :8]
+    refused(tmp_path, weights, rf'another size: {name} is .*\b8,?\) there')
+
+
+@pytest.mark.parametrize(
+    'grid', [[0, 1], [4.0, 4.0], [4, 4, 1], [-4, 4], 16], ids=['zero', 'float', '3', 'minus', '0-d']
+)
+def test_a_patch_grid_that_is_none_is_refused(tmp_path, grid):
+    weights = {**small_beit((4, 4)).state_dict(), 'patch_grid': torch.tensor(grid)}
+    refused(tmp_path, weights, 'patch_grid is .*height and width')
+
+
+def test_weights_under_a_prefix_of_ones_own(tmp_path):
+    given = small_beit((4, 4))
+    weights = {f'student.{n}': t for n, t in given.state_dict().items()}
+    weights |= {f'teacher.{n}': torch.zeros_like(t) for n, t in given.state_dict().items()}
+    path = save(tmp_path / 'both.pth', weights)
+    init = dict(type='Pretrained', checkpoint=path, prefix='student')
+    model = small_beit((4, 4), seed=1, init_cfg=init)
+    model.init_weights()
+    for name, tensor in given.state_dict().items():
+        assert model.state_dict()[name].equal(tensor), name
+    with pytest.raises(CheckpointError, match=r"both\.pth holds no weights.*'mine\.'"):
+        model.load_pretrained(path, prefix='mine.')
+
+
+@pytest.mark.parametrize('lost', ['pos_embed', 'v_bias'])
+def test_positions_and_half_of_the_biases_may_not_be_missing(tmp_path, lost):
+    form = dict(use_abs_pos_emb=True)
+    weights = {
+        n: t for n, t in small_beit((4, 4), **form).state_dict().items() if not n.endswith(lost)
+    }
+    path = save(tmp_path / 'less.pth', weights)
+    with pytest.raises(CheckpointError, match=rf'less\.pth: no whole BEiT.*{lost}'):
+        small_beit((4, 4), **form).load_pretrained(path)
+
+
+@pytest.mark.parametrize('shape', [(1, 17, 0), (1, 17, 8), (2, 17, 16)])
+def test_absolute_positions_of_a_strange_shape_are_refused_by_the_files_name(tmp_path, shape):
+    weights = {**small_beit((4, 4), **ABSOLUTE).state_dict(), 'pos_embed': torch.zeros(shape)}
+    path = save(tmp_path / 'strange.pth', weights)
+    with pytest.raises(CheckpointError, match=r'strange\.pth: pos_embed has the shape'):
+        small_beit((5, 5), **ABSOLUTE).load_pretrained(path)
+
+
+def test_averages_of_torch_load(tmp_path):
+    given = small_beit((4, 4))
+    torch.save(torch.optim.swa_utils.AveragedModel(given).state_dict(), tmp_path / 'averaged.pth')
+    model = small_beit((4, 4), seed=1)
+    model.load_pretrained(str(tmp_path / 'averaged.pth'))
+    for name, tensor in given.state_dict().items():
+        assert model.state_dict()[name].equal(tensor), name
+
+
+def test_a_backbone_called_encoder_takes_hugging_faces_names():
+    given = small_beit((4, 4))
+    model = nn.ModuleDict(dict(encoder=small_beit((4, 4), seed=1)))
+    weights = convert_state_dict(given.state_dict(), 'huggingface')
+    fitted = fit_model(model, 'encoder.', weights, 'given.pth')
+    for name, tensor in given.state_dict().items():
+        assert fitted[f'encoder.{name}'].equal(tensor), name

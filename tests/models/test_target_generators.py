@@ -7,7 +7,12 @@ from mmpretrain.models.selfsup.cae import DALLEEncoder
 from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
-from beit_mm.models import DiscreteVAE, DVAETargetGenerator
+from beit_mm.models import (
+    DiscreteVAE,
+    DVAETargetGenerator,
+    MeanColorTargetGenerator,
+    PixelTargetGenerator,
+)
 
 SIZE = dict(vocab_size=64, hidden=8, decoder_input=8)
 
@@ -174,3 +179,76 @@ def test_a_checkpoint_without_a_tokenizer_is_refused_by_name(tmp_path):
     torch.save(dict(state_dict={'backbone.cls_token': torch.zeros(3)}), path)
     with pytest.raises(CheckpointError, match=r'backbone\.pth holds no image tokenizer'):
         DVAETargetGenerator(config(), checkpoint=path)
+
+
+# --- pixels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+def test_pixels_are_each_patchs_own_row_by_row(normalize):
+    generator = PixelTargetGenerator(patch_size=4, normalize=normalize)
+    images = random_images(size=(8, 12))
+    targets = generator(images)
+    assert targets.shape == (2, 2, 3, 48)
+    assert (generator.num_values, generator.stride) == (48, 4)
+    for b in range(2):
+        for y in range(2):
+            for x in range(3):
+                values = torch.tensor(
+                    [
+                        images[b, channel, 4 * y + row, 4 * x + column]
+                        for row in range(4)
+                        for column in range(4)
+                        for channel in range(3)
+                    ],
+                    dtype=torch.float64,
+                )
+                if normalize:
+                    # MAE's: the variance is the unbiased one.
+                    variance = ((values - values.mean()) ** 2).sum() / 47
+                    values = (values - values.mean()) / (variance + 1e-6) ** 0.5
+                torch.testing.assert_close(targets[b, y, x].double(), values, rtol=1e-5, atol=1e-5)
+
+
+def test_a_patch_of_one_colour_is_normalised_to_zero():
+    targets = PixelTargetGenerator(patch_size=4, normalize=True)(torch.full((1, 3, 4, 4), 0.25))
+    assert targets.abs().max() == 0
+
+
+def test_a_view_that_does_not_divide_into_patches_is_refused():
+    for generator in (PixelTargetGenerator(8), MeanColorTargetGenerator(8)):
+        with pytest.raises(ValueError, match=r'20 x 16 .* 8 x 8'):
+            generator(torch.zeros(1, 3, 20, 16))
+
+
+# --- mean colours -----------------------------------------------------------------------------
+
+
+def test_mean_colours_are_three_bits_a_channel():
+    generator = MeanColorTargetGenerator(patch_size=4)
+    torch.manual_seed(0)
+    # Patches of strong colours, so that all levels occur, with noise that their means average out.
+    colours = torch.rand(3, 3, 5, 6)
+    images = colours.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    images = (images + 0.1 * torch.randn(images.shape)).clamp(0, 1)
+    targets = generator(images)
+    assert targets.dtype == torch.int64
+    assert targets.shape == (3, 5, 6)
+    for b in range(3):
+        for y in range(5):
+            for x in range(6):
+                patch = images[b, :, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
+                bits = ''
+                for channel in patch.tolist():
+                    mean = sum(map(sum, channel)) / 16
+                    bits += format(min(7, int(mean * 8)), '03b')
+                assert targets[b, y, x] == int(bits, 2)
+    assert {b for b in targets.unique().tolist() if b >> 6 == 7}, 'the brightest level occurs'
+
+
+def test_mean_colours_run_from_black_to_white():
+    generator = MeanColorTargetGenerator(patch_size=2)
+    images = torch.stack([torch.full((3, 2, 2), value) for value in (0.0, 1.0)])
+    assert generator(images).flatten().tolist() == [0, 511]
+    assert generator.vocab_size == 512
+    assert list(generator.parameters()) == []

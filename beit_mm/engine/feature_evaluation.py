@@ -1,0 +1,75 @@
+"""How much of a frozen backbone's features is about the classes: k-NN and a linear classifier."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def extract_features(
+    backbone: nn.Module, data_preprocessor: nn.Module, batches: Iterable[dict]
+) -> tuple[list[Tensor], Tensor]:
+    """Mean patch features of every image, for each of the backbone's outputs.
+
+    Args:
+        backbone: In eval mode, with ``out_type='featmap'``.
+        data_preprocessor: On the backbone's device.
+        batches: As a data loader of labelled images yields them.
+
+    Returns:
+        One (N, C) float32 tensor for each of ``out_indices``, and the labels, (N,) int64.
+    """
+    features, labels = [], []
+    for batch in batches:
+        data = data_preprocessor(batch, False)
+        maps = backbone(data['inputs'])
+        features.append([feature.float().mean(dim=(2, 3)).cpu() for feature in maps])
+        labels += [int(sample.gt_label) for sample in data['data_samples']]
+    return [torch.cat(rows) for rows in zip(*features, strict=True)], torch.tensor(labels)
+
+
+def knn_top1(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    neighbors: int = 20,
+    temperature: float = 0.07,
+) -> float:
+    """Top-1 of a vote among the nearest training images, in per cent.
+
+    DINO's protocol (arXiv 2104.14294, F): a neighbour of cosine similarity s votes with the weight
+    exp(s / temperature).
+
+    Args:
+        train, test: (N, C) and (M, C) features.
+        train_labels, test_labels: (N,) and (M,) int64.
+        neighbors: How many vote; all if there are fewer.
+        temperature: The lower, the more the nearest ones count.
+    """
+    train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
+    num_classes = int(train_labels.max()) + 1
+    hits = 0
+    # In parts, so that the similarities of a large test set fit in memory.
+    for features, labels in zip(test.split(1000), test_labels.split(1000), strict=True):
+        similarities, nearest = (features @ train.T).topk(min(neighbors, len(train)), dim=1)
+        votes = torch.zeros(len(features), num_classes)
+        votes.scatter_add_(1, train_labels[nearest], (similarities / temperature).exp())
+        hits += int((votes.argmax(dim=1) == labels).sum())
+    return 100 * hits / len(test)
+
+
+def linear_top1(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Top-1 of scikit-learn's logistic regression on standardised features, in per cent.
+
+    Arguments as of :func:`knn_top1`.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    classifier.fit(train.numpy(), train_labels.numpy())
+    return 100 * classifier.score(test.numpy(), test_labels.numpy())

@@ -1,0 +1,66 @@
+"""What a segmentor says of photos, beside the truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+
+def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Labels as colours.
+
+    Args:
+        labels: (H, W) integers; those without a colour, such as 255 for unlabelled, become black.
+        palette: (R, G, B) of each class, 0 to 255.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[: len(palette)] = palette
+    return colours[labels]
+
+
+def draw_segmentations(
+    photos: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    path: str | Path,
+) -> None:
+    """Write a panel, a column for each photo, with photo, truth and prediction below each other.
+
+    Args:
+        photos: (H, W, 3) uint8, RGB.
+        truths: (H, W) labels.
+        predictions: (H, W) labels.
+        classes: Names, for the legend.
+        palette: (R, G, B) of each class, 0 to 255.
+        path: Where the PNG goes.
+    """
+    rows = {
+        'photo': photos,
+        'truth': [paint_labels(labels, palette) for labels in truths],
+        'prediction': [paint_labels(labels, palette) for labels in predictions],
+    }
+    height, width = photos[0].shape[:2]
+    figure = Figure(
+        figsize=(1.5 * len(photos) + 0.8, 1.5 * height / width * 3 + 0.6), layout='constrained'
+    )
+    axes = figure.subplots(len(rows), len(photos), squeeze=False)
+    for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+        row[0].set_ylabel(label)
+        for axis, picture in zip(row, pictures, strict=True):
+            axis.imshow(picture, interpolation='nearest')
+            axis.set(xticks=[], yticks=[])
+    handles = [
+        Patch(facecolor=np.divide(colour, 255), label=name)
+        for name, colour in zip(classes, palette, strict=True)
+    ]
+    handles.append(Patch(facecolor='black', label='unlabelled'))
+    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=7,
+                  frameon=False)  # fmt: skip
+    figure.savefig(path, dpi=100)

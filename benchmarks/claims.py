@@ -1,0 +1,406 @@
+"""Do the paper's claims hold on your images? Pre-train in several variants, fine-tune, compare.
+
+    python benchmarks/claims.py --data data/tiny_imagenet --out work_dirs/claims
+
+The data is a folder with train/<class>/ and val/<class>/. One tokenizer is trained and shared; then
+each variant and seed is pre-trained on all training images without labels and fine-tuned on a few
+labels a class. Every stage is a run of tools/train.py on a config of configs/claims. The same
+command goes on where it was stopped. It ends with OUT/claims.json and OUT/claims.md.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+# Variant -> its pre-training config, and its name in the paper's table of ablations.
+VARIANTS = {
+    'full': ('pretrain', 'visual tokens, blockwise masks (BEiT)'),
+    'pixels': ('pixels', 'pixels in place of tokens'),
+    'random-masks': ('random_masks', 'random masks in place of blocks'),
+    'pixels-random-masks': ('pixels_random_masks', 'pixels and random masks'),
+    'all-tokens': ('all_tokens', 'tokens of all places'),
+    'mean-color': ('mean_color', 'mean colours (ViT)'),
+    'scratch': (None, 'no pre-training'),
+}
+WITH_TOKENIZER = {'full', 'random-masks', 'all-tokens'}
+IMAGE_ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a run's figures; a folder of results belongs to one of them."""
+
+    data: str
+    classes: int
+    labels: int
+    tokenizer_epochs: int
+    pretrain_epochs: int
+    finetune_epochs: int
+    finetune_lr: float
+    batch_size: int
+    workers: int
+    width: int
+    depth: int
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', required=True, type=Path, help='folder with train/ and val/')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/claims'))
+    parser.add_argument(
+        '--variants', nargs='+', choices=VARIANTS, metavar='NAME',
+        default=['full', 'scratch', 'pixels', 'random-masks'], help=f'of {", ".join(VARIANTS)}',
+    )  # fmt: skip
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--classes', type=int, default=40, help='the first so many, by name')
+    parser.add_argument('--labels', type=int, default=50, help='a class, for fine-tuning')
+    parser.add_argument('--tokenizer-epochs', type=int, default=10)
+    parser.add_argument('--pretrain-epochs', type=int, default=100)
+    parser.add_argument('--finetune-epochs', type=int, default=100)
+    parser.add_argument('--finetune-lr', type=float, default=1e-3, help='of every variant alike')
+    parser.add_argument('--batch-size', type=int, default=32, help='of the first two stages')
+    parser.add_argument('--workers', type=int, default=0, help='processes that load images')
+    parser.add_argument('--width', type=int, default=96, help='of the network; 32 a head')
+    parser.add_argument('--depth', type=int, default=4, help='blocks of the network')
+    args = parser.parse_args()
+    if min(args.pretrain_epochs, args.finetune_epochs) < 2:
+        parser.error('--pretrain-epochs and --finetune-epochs start at 2: one is warm-up')
+    return args
+
+
+def list_images(folder: Path, classes: list[str]) -> dict[str, list[str]]:
+    """Names of the image files of each class, relative to ``folder``, in a fixed order."""
+    return {
+        name: sorted(
+            path.relative_to(folder).as_posix()
+            for path in (folder / name).rglob('*')
+            if path.suffix.lower() in IMAGE_ENDINGS
+        )
+        for name in classes
+    }
+
+
+def write_lists(settings: Settings, out: Path, seeds: list[int]) -> tuple[int, int]:
+    """Write which images each stage reads; return the numbers of images and of labels.
+
+    A seed draws its labels once, so that all variants of a seed see the same ones.
+    """
+    data = Path(settings.data)
+    classes = sorted(path.name for path in (data / 'train').iterdir() if path.is_dir())
+    if len(classes) < settings.classes:
+        sys.exit(f'--classes is {settings.classes}; {data}/train has {len(classes)}')
+    classes = classes[: settings.classes]
+    train, val = (list_images(data / split, classes) for split in ('train', 'val'))
+    for split, files in (('train', train), ('val', val)):
+        if empty := [name for name in classes if not files[name]]:
+            sys.exit(f'{data}/{split} has no images of {", ".join(empty)}')
+    images = [path for files in train.values() for path in files]
+    (out / 'images.txt').write_text('\n'.join(images) + '\n')
+    (out / 'val_images.txt').write_text(
+        '\n'.join(path for files in val.values() for path in files) + '\n'
+    )
+    _write_labelled(val, out / 'val.txt')
+    for seed in seeds:
+        rng = random.Random(seed)
+        drawn = {
+            name: sorted(rng.sample(files, min(settings.labels, len(files))))
+            for name, files in train.items()
+        }
+        _write_labelled(drawn, out / f'labels_{seed}.txt')
+    return len(images), sum(map(len, drawn.values()))
+
+
+def _write_labelled(files: dict[str, list[str]], target: Path) -> None:
+    lines = [f'{path} {label}\n' for label, name in enumerate(files) for path in files[name]]
+    target.write_text(''.join(lines))
+
+
+def network(settings: Settings) -> dict:
+    """Options that set the size of the backbone."""
+    arch = 'model.backbone.arch'
+    return {
+        f'{arch}.embed_dims': settings.width,
+        f'{arch}.num_layers': settings.depth,
+        f'{arch}.num_heads': max(1, settings.width // 32),
+        f'{arch}.feedforward_channels': 4 * settings.width,
+    }
+
+
+def schedule(epochs: int, warmup: bool = True) -> dict:
+    """Options that set the length of a stage; a tenth of it is warm-up."""
+    options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}
+    if not warmup:
+        return options | {'param_scheduler.0.end': epochs}
+    begin = max(1, epochs // 10)
+    return options | {
+        'param_scheduler.0.end': begin,
+        'param_scheduler.1.begin': begin,
+        'param_scheduler.1.end': epochs,
+    }
+
+
+def data_options(settings: Settings, train: Path, val: Path) -> dict:
+    """Options that set what a stage reads."""
+    options = {
+        'train_dataloader.num_workers': settings.workers,
+        'train_dataloader.persistent_workers': settings.workers > 0,
+    }
+    for loader, split, files in (('train', 'train', train), ('val', 'val', val)):
+        key = f'{loader}_dataloader.dataset'
+        options |= {
+            f'{key}.data_root': settings.data,
+            f'{key}.data_prefix': split,
+            f'{key}.ann_file': files.resolve(),
+        }
+    return options
+
+
+def run_stage(name: str, config: str, out: Path, seed: int, options: dict) -> dict:
+    """Run a stage, or go on with it, or return the result that it left when it was finished.
+
+    Returns:
+        ``metrics`` of the validation at the end, ``seconds``, and ``checkpoint``.
+    """
+    folder = out / name
+    result = folder / 'result.json'
+    if result.is_file():
+        return json.loads(result.read_text())
+    options = {'randomness.seed': seed, **options}
+    command = ['tools/train.py', f'configs/claims/{config}.py', '--work-dir', str(folder)]
+    if _can_resume(folder):
+        command.append('--resume')
+    command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+    print(f'{time.strftime("%H:%M:%S")} {name}', flush=True)
+    command = [str(ROOT / part) if part.endswith('.py') else part for part in command]
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.time()
+    with open(folder / 'output.txt', 'a') as output:
+        code = subprocess.run(
+            [sys.executable, *command], stdout=output, stderr=output, check=False
+        ).returncode
+    with open(folder / 'seconds.txt', 'a') as seconds:
+        seconds.write(f'{time.time() - start:.1f}\n')
+    if code:
+        tail = (folder / 'output.txt').read_text().splitlines()[-15:]
+        sys.exit('\n'.join([*tail, f'{name} stopped with exit status {code}: see {folder}']))
+    report = dict(
+        metrics=_last_metrics(folder),
+        seconds=sum(map(float, (folder / 'seconds.txt').read_text().split())),
+        checkpoint=Path((folder / 'last_checkpoint').read_text().strip()).name,
+    )
+    # In one step: a stage that is stopped while it writes has not been finished.
+    partial = result.with_suffix('.partial')
+    partial.write_text(json.dumps(report, indent=2) + '\n')
+    partial.rename(result)
+    return report
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a stage left a checkpoint; a marker that was cut off in writing is removed."""
+    marker = folder / 'last_checkpoint'
+    if not marker.is_file():
+        return False
+    checkpoint = marker.read_text().strip()
+    if checkpoint and Path(checkpoint).is_file():
+        return True
+    marker.unlink()
+    return False
+
+
+def _last_metrics(folder: Path) -> dict[str, float]:
+    """The validation metrics in the newest log: those with a prefix."""
+    log = max(folder.glob('*/vis_data/scalars.json'))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return {key: value for row in rows for key, value in row.items() if '/' in key}
+
+
+def train_tokenizer(settings: Settings, out: Path, num_images: int) -> dict:
+    """Stage 1, once for all variants and seeds."""
+    steps = settings.tokenizer_epochs * (num_images // settings.batch_size)
+    hook = 'custom_hooks.0'
+    return run_stage(
+        'tokenizer', 'dvae', out, 0,
+        {
+            **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
+            'train_dataloader.batch_size': settings.batch_size,
+            **schedule(settings.tokenizer_epochs, warmup=False),
+            f'{hook}.temperature_steps': max(1, steps * 4 // 5),
+            f'{hook}.kl_steps': max(1, steps // 20),
+        },
+    )  # fmt: skip
+
+
+def pretrain(variant: str, seed: int, settings: Settings, out: Path) -> dict:
+    """Stage 2, on all training images without labels."""
+    options = {
+        **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
+        'train_dataloader.batch_size': settings.batch_size,
+        **schedule(settings.pretrain_epochs),
+        **network(settings),
+        'model.head.embed_dims': settings.width,
+    }
+    if variant in WITH_TOKENIZER:
+        options['model.target_generator.checkpoint'] = (out / 'tokenizer.pth').resolve()
+    return run_stage(f'{variant}/{seed}/pretrain', VARIANTS[variant][0], out, seed, options)
+
+
+def finetune(variant: str, seed: int, settings: Settings, out: Path) -> dict:
+    """Stage 3, on the seed's labels; from scratch it is the same, but for the weights."""
+    options = {
+        **data_options(settings, out / f'labels_{seed}.txt', out / 'val.txt'),
+        **schedule(settings.finetune_epochs),
+        **network(settings),
+        'model.head.in_channels': settings.width,
+        'model.head.num_classes': settings.classes,
+        'model.data_preprocessor.num_classes': settings.classes,
+        'optim_wrapper.optimizer.lr': settings.finetune_lr,
+    }
+    config = 'scratch'
+    if variant != 'scratch':
+        config = 'finetune'
+        folder = out / f'{variant}/{seed}/pretrain'
+        checkpoint = json.loads((folder / 'result.json').read_text())['checkpoint']
+        options['model.backbone.init_cfg.checkpoint'] = (folder / checkpoint).resolve()
+    return run_stage(f'{variant}/{seed}/finetune', config, out, seed, options)
+
+
+def claim_folder(out: Path, settings: Settings) -> None:
+    """Keep results of other settings from being taken for these."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / 'settings.json'
+    if path.is_file() and json.loads(path.read_text()) != asdict(settings):
+        sys.exit(f'{out} holds results of other settings, {path.read_text()}choose another --out')
+    path.write_text(json.dumps(asdict(settings), indent=2) + '\n')
+
+
+def hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = [
+        line.partition(':')[2].strip()
+        for line in Path('/proc/cpuinfo').read_text().splitlines()
+        if line.startswith('model name')
+    ] if Path('/proc/cpuinfo').is_file() else [platform.processor()]  # fmt: skip
+    threads = os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())
+    return f'{threads} of {os.cpu_count()} cores, {names[0]}, no GPU'
+
+
+def versions() -> dict[str, str]:
+    every = {'python': platform.python_version()}
+    for name in ('torch', 'torchvision', 'onedl-mmengine', 'mmengine', 'onedl-mmpretrain',
+                 'mmpretrain', 'numpy'):  # fmt: skip
+        try:
+            every[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return every
+
+
+def summarize(settings: Settings, out: Path, num_images: int, num_labels: int) -> dict:
+    """All results in the folder, of earlier calls too, with mean and spread a variant."""
+    results, seconds = {}, 0.0
+    for path in sorted(out.rglob('result.json')):
+        seconds += json.loads(path.read_text())['seconds']
+    for variant in VARIANTS:
+        runs = {}
+        for path in sorted((out / variant).glob('*/finetune/result.json')):
+            report = json.loads(path.read_text())
+            before = path.parent.parent / 'pretrain/result.json'
+            metrics = json.loads(before.read_text())['metrics'] if before.is_file() else {}
+            runs[path.parent.parent.name] = {
+                'top1': round(report['metrics']['accuracy/top1'], 2),
+                **{key: round(value, 4) for key, value in metrics.items()},
+            }
+        if runs:
+            top1 = [run['top1'] for run in runs.values()]
+            results[variant] = dict(
+                mean=round(statistics.mean(top1), 2),
+                std=round(statistics.stdev(top1), 2) if len(top1) > 1 else None,
+                seeds=runs,
+            )
+    tokenizer = out / 'tokenizer/result.json'
+    return dict(
+        command='python ' + shlex.join(['benchmarks/claims.py', *sys.argv[1:]]),
+        hardware=hardware(),
+        versions=versions(),
+        seconds=round(seconds),
+        settings={**asdict(settings), 'data': Path(settings.data).name},
+        images=num_images,
+        labels=num_labels,
+        tokenizer=json.loads(tokenizer.read_text())['metrics'] if tokenizer.is_file() else None,
+        top1=results,
+    )
+
+
+def to_markdown(report: dict) -> str:
+    """The table of a report."""
+    settings = report['settings']
+    scratch = report['top1'].get('scratch')
+    lines = [
+        f'Top-1 after fine-tuning on {report["labels"]} labels of {settings["classes"]} classes '
+        f'for {settings["finetune_epochs"]} epochs; pre-trained on {report["images"]} images for '
+        f'{settings["pretrain_epochs"]}.',
+        '',
+        '| variant | | seeds | mean | std | over scratch |',
+        '| --- | --- | --- | --- | --- | --- |',
+    ]
+    for variant, row in report['top1'].items():
+        every = ', '.join(f'{run["top1"]:.1f}' for run in row['seeds'].values())
+        std = '' if row['std'] is None else f'{row["std"]:.1f}'
+        gain = f'{row["mean"] - scratch["mean"]:+.1f}' if scratch else ''
+        lines.append(
+            f'| {variant} | {VARIANTS[variant][1]} | {every} | {row["mean"]:.1f} | {std} | {gain} |'
+        )
+    lines += [
+        '',
+        f'`{report["command"]}`',
+        '',
+        f'{report["hardware"]}; {report["seconds"]} seconds of training in all; '
+        + ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    args = parse_args()
+    settings = Settings(
+        data=str(args.data.resolve()),
+        **{name: getattr(args, name) for name in Settings.__annotations__ if name != 'data'},
+    )
+    claim_folder(args.out, settings)
+    counts = write_lists(settings, args.out, args.seeds)
+    if WITH_TOKENIZER & set(args.variants):
+        report = train_tokenizer(settings, args.out, counts[0])
+        print(report['metrics'], flush=True)
+        shutil.copy(args.out / 'tokenizer' / report['checkpoint'], args.out / 'tokenizer.pth')
+    # Seed by seed, so that a first comparison is there early.
+    for seed in args.seeds:
+        for variant in args.variants:
+            if variant != 'scratch':
+                pretrain(variant, seed, settings, args.out)
+            report = finetune(variant, seed, settings, args.out)
+            print(f'{variant}, seed {seed}: {report["metrics"]}', flush=True)
+            summary = summarize(settings, args.out, *counts)
+            (args.out / 'claims.json').write_text(json.dumps(summary, indent=2) + '\n')
+            (args.out / 'claims.md').write_text(to_markdown(summary))
+    print((args.out / 'claims.md').read_text())
+
+
+if __name__ == '__main__':
+    main()

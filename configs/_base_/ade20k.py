@@ -1,0 +1,76 @@
+"""ADE20K for segmentation in crops of 512: what is loaded, how it is augmented and tested.
+
+data/ade/ADEChallengeData2016/{images,annotations}/{training,validation}; in an annotation 0 is
+unlabelled and 1 to 150 are the classes. https://groups.csail.mit.edu/vision/datasets/ADE20K/
+"""
+
+crop_size = (512, 512)
+# Longest and shortest edge of a resized photo.
+scale = (2048, 512)
+tta_ratios = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+load = [dict(type='LoadImageFromFile')]
+load_annotation = [
+    dict(type='LoadAnnotations'),
+    dict(type='beit_mm.CheckAnnotation', num_classes=150),
+]
+augment = [
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+flips = [dict(type='RandomFlip', prob=p, direction='horizontal') for p in (0.0, 1.0)]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='ADE20KDataset',
+        data_root='data/ade/ADEChallengeData2016',
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+        pipeline=[
+            *load,
+            *load_annotation,
+            dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
+            dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+            *augment,
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ADE20KDataset',
+        data_root='data/ade/ADEChallengeData2016',
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        # The annotation is loaded after the photo is resized: it is tested at its own size.
+        pipeline=[
+            *load,
+            dict(type='Resize', scale=scale, keep_ratio=True),
+            *load_annotation,
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+tta_pipeline = [
+    *load,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=(int(scale[0] * r), int(scale[1] * r)), keep_ratio=True)
+                for r in tta_ratios
+            ],
+            flips,
+            [load_annotation[0]],
+            [load_annotation[1]],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]

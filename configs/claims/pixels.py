@@ -1,0 +1,48 @@
+"""Claims, variant `pixels`: the patches' own pixels in place of visual tokens.
+
+    python tools/train.py configs/claims/pixels.py
+
+The second view has the first one's size, filter and normalisation, so that it holds the pixels
+that the backbone would see. Figures: benchmarks/results/claims_tiny_imagenet.md.
+"""
+
+_base_ = ['./pretrain.py']
+
+patch_size = {{_base_.patch_size}}
+same_view = dict(second_size={{_base_.image_size}}, second_interpolation='bicubic')
+
+model = dict(
+    target_generator=dict(
+        _delete_=True, type='beit_mm.PixelTargetGenerator', patch_size=patch_size
+    ),
+    head=dict(
+        _delete_=True,
+        type='beit_mm.PixelHead',
+        embed_dims={{_base_.embed_dims}},
+        num_values=_base_.patch_size**2 * 3,
+    ),
+    data_preprocessor=dict(
+        second_mean=[123.675, 116.28, 103.53], second_std=[58.395, 57.12, 57.375]
+    ),
+)
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.train_dataloader.dataset.pipeline[:3],
+            dict(_base_.train_dataloader.dataset.pipeline[3], **same_view),
+            *_base_.train_dataloader.dataset.pipeline[4:],
+        ]
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.val_dataloader.dataset.pipeline[:2],
+            dict(_base_.val_dataloader.dataset.pipeline[2], **same_view),
+            *_base_.val_dataloader.dataset.pipeline[3:],
+        ]
+    )
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='beit_mm.MIMError')
+test_evaluator = val_evaluator

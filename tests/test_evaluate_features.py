@@ -1,0 +1,81 @@
+"""The tool on made photos: random weights, weights of a file, one block, all blocks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+CONFIG = 'configs/claims/finetune.py'
+
+
+@pytest.fixture(scope='module')
+def colours(tmp_path_factory):
+    """Red and blue photos with noise: any weights tell them apart."""
+    root = tmp_path_factory.mktemp('photos')
+    rng = np.random.default_rng(0)
+    for split, size in (('train', 12), ('val', 6)):
+        for label, name in enumerate(('blue', 'red')):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(size):
+                pixels = rng.integers(0, 100, (64, 64, 3))
+                pixels[..., 2 - 2 * label] += 120
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{index}.png')
+    return root
+
+
+def evaluate(colours, *arguments, code=0):
+    root = f'dataset.data_root={colours}'
+    result = subprocess.run(
+        [
+            sys.executable, ROOT / 'tools/evaluate_features.py', ROOT / CONFIG, *arguments,
+            '--json', colours / 'report.json', '--cfg-options',
+            *(f'{loader}_dataloader.{root}' for loader in ('train', 'val', 'test')),
+        ],
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_random_weights_see_colours_in_every_block(colours):
+    output = evaluate(colours, 'none', '--by-layer', '--neighbors', '5')
+    report = json.loads((colours / 'report.json').read_text())
+    assert (report['train'], report['test'], report['chance']) == (24, 12, 50)
+    assert [row['layer'] for row in report['layers']] == [1, 2, 3, 4]
+    for row in report['layers']:
+        assert row['knn'] == row['linear'] == 100
+    assert '24 training and 12 test images' in output
+    assert '5-NN' in output
+
+
+def test_the_weights_are_those_of_the_file(colours):
+    """Weights that are blind to the image, which random ones are not."""
+    cfg = Config.fromfile(ROOT / CONFIG)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
+    state = backbone.state_dict()
+    for name in ('patch_embed.proj.weight', 'patch_embed.proj.bias', 'pos_embed', 'cls_token'):
+        state[name] = torch.zeros_like(state[name])
+    torch.save(state, colours / 'blind.pth')
+    evaluate(colours, colours / 'blind.pth', '--layer', '3')
+    (row,) = json.loads((colours / 'report.json').read_text())['layers']
+    assert row['layer'] == 3
+    assert row['linear'] == row['knn'] == 50, 'without any input the classes look alike'
+
+
+def test_what_is_not_there_is_named(colours):
+    assert '--layer is 9; the backbone has 1 to 4' in evaluate(
+        colours, 'none', '--layer', '9', code=1
+    )
+    assert 'no_such.pth' in evaluate(colours, 'no_such.pth', code=1)
