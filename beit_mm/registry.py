@@ -1,6 +1,10 @@
 """Child registries of mmengine's, so that ``type='beit_mm.X'`` works from any default scope."""
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
@@ -15,6 +19,16 @@ TRANSFORMS = Registry(
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='beit_mm', locations=['beit_mm.engine'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='beit_mm', locations=['beit_mm.engine'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='beit_mm', locations=['beit_mm.datasets']
+)
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='beit_mm', locations=['beit_mm.datasets']
+)
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='beit_mm', locations=['beit_mm.engine'])
+FUNCTIONS = Registry(
+    'function', parent=MMENGINE_FUNCTIONS, scope='beit_mm', locations=['beit_mm.engine']
+)
 OPTIM_WRAPPERS = Registry(
     'optim wrapper',
     parent=MMENGINE_OPTIM_WRAPPERS,

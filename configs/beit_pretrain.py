@@ -62,7 +62,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
+        type='beit_mm.PhotoFolder',
         data_root='data/imagenet',
         data_prefix='train',
         with_label=False,
@@ -94,8 +94,7 @@ test_dataloader = dict(
         data_prefix='val',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='NumpyToPIL', to_rgb=True),
+            dict(type='beit_mm.LoadPhoto'),
             dict(
                 type='beit_mm.TwoViewRandomResizedCrop',
                 size=224,

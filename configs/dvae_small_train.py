@@ -20,6 +20,7 @@ train_cfg = dict(max_iters=max_iters, val_interval=5_000)
 param_scheduler = dict(T_max=max_iters, end=max_iters)
 default_hooks = dict(checkpoint=dict(interval=5_000))
 custom_hooks = [
+    dict(type='beit_mm.CodebookHook'),
     dict(
         type='beit_mm.DVAEAnnealingHook',
         temperature_steps=max_iters * 4 // 5,

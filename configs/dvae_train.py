@@ -37,12 +37,12 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
+        type='beit_mm.PhotoFolder',
         data_root=data_root,
         data_prefix='train',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='beit_mm.LoadPhoto', as_array=True),
             dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bicubic'),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
             dict(type='PackInputs'),
@@ -62,7 +62,7 @@ val_dataloader = dict(
         data_prefix='val',
         with_label=False,
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='beit_mm.LoadPhoto', as_array=True),
             dict(
                 type='ResizeEdge',
                 scale=256,
@@ -92,6 +92,7 @@ param_scheduler = dict(
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
 log_processor = dict(by_epoch=False)
 custom_hooks = [
+    dict(type='beit_mm.CodebookHook'),
     dict(type='beit_mm.DVAEAnnealingHook'),
     dict(type='beit_mm.GlobalBatchSizeHook', global_batch_size=512),
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3),

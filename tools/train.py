@@ -7,8 +7,10 @@ from beit_mm.checkpoints import CheckpointError
 from beit_mm.datasets import CacheError
 from beit_mm.engine import (
     ConfigError,
+    RunStopped,
     add_common_arguments,
     build_runner,
+    choose_start,
     load_config,
     refuse_foreign_work_dir,
     use_mixed_precision,
@@ -34,14 +36,14 @@ def main() -> None:
     cfg = load_config(args)
     if args.amp:
         use_mixed_precision(cfg)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    choose_start(cfg, args.resume)
     try:
         refuse_foreign_work_dir(cfg)
         runner = build_runner(cfg, mode='train')
         runner.train()
-    except (CacheError, CheckpointError, ConfigError, FileNotFoundError) as error:
+    except (
+        CacheError, CheckpointError, ConfigError, FileNotFoundError, RunStopped
+    ) as error:  # fmt: skip
         sys.exit(f'{args.config}: {error}')
 
 

@@ -81,6 +81,10 @@ MODULES = frozenset(
 )
 
 
+# What NumPy writes for numbers and for text. Others declare the bytes to be object pointers.
+PLAIN_FLAGS = (0, 8)
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint, is damaged, or asks for code to be run."""
 
@@ -137,6 +141,8 @@ class _Unpickler(pickle._Unpickler):
         if isinstance(target, np.dtype):
             if not isinstance(state, tuple) or any(part is not None for part in state[2:5]):
                 raise CheckpointError('its pickle asks for a NumPy array of structures')
+            if len(state) > 7 and state[7] not in PLAIN_FLAGS:
+                raise CheckpointError(f'its pickle asks for a NumPy array with flags {state[7]!r}')
         elif not isinstance(target, (_Inert, OrderedDict, np.ndarray)):
             raise CheckpointError(f'its pickle sets attributes of {target!r}')
         super().load_build()

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..registry import TRANSFORMS
+from .decoding import BrokenImage
 from .photo import Box, decode_crop, decode_whole, read_jpeg_header, reduction
 from .token_cache import TokenCache
 from .views import RESAMPLING, check_range, check_size
@@ -189,7 +190,8 @@ class LoadTwoViews(BaseTransform):
 
     Raises:
         CacheError: If the cache holds tokens of views of other settings.
-        ValueError: If a setting is none, or a file is no image.
+        ValueError: If a setting is none.
+        BrokenImage: If a photo cannot be decoded.
     """
 
     def __init__(
@@ -258,7 +260,7 @@ class LoadTwoViews(BaseTransform):
                 read_file(path), rng, (0,) if self.cache else (0, 1)
             )
         except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+            raise BrokenImage(path, getattr(error, 'reason', str(error))) from error
         if self.cache:
             tokens = self.cache.read(results['sample_idx'], results['view_idx'])
             views.append(torch.from_numpy(tokens))

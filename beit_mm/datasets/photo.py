@@ -9,6 +9,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import ExifTags, Image
 
+from .decoding import decode_image
+
 try:
     import simplejpeg
 except ImportError:
@@ -20,6 +22,7 @@ REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+END_OF_IMAGE = b'\xff\xd9'
 # Rows below a crop that are decoded too: smoothing the color of the last row reads the next block.
 MARGIN = 16
 
@@ -50,7 +53,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     Returns:
         None if the file is no JPEG, or one to be left to a whole decoder: neither one component
         nor three, samples of more than 8 bits, lossless or arithmetic coding, Exif data that asks
-        for a rotation, or damage.
+        for a rotation, no end, or other damage.
     """
     if data[:2] != b'\xff\xd8':
         return None
@@ -62,6 +65,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             height = int.from_bytes(data[place + 5 : place + 7], 'big')
             width = int.from_bytes(data[place + 7 : place + 9], 'big')
             if bits != 8 or components not in (1, 3) or not (height and width):
+                return None
+            # A photo that was cut off would be decoded to its end, grey from there.
+            if data.rfind(END_OF_IMAGE, place) < 0 or height * width > 2 * Image.MAX_IMAGE_PIXELS:
                 return None
             return JpegHeader(height, width, place)
         # Tables, comments and applications' data are all that comes before the frame.
@@ -94,15 +100,12 @@ def _explain_missing_simplejpeg() -> None:
 
 
 def decode_whole(data: bytes) -> np.ndarray:
-    """Decode any image that OpenCV reads, turned as its Exif data asks: (H, W, 3) uint8, RGB.
+    """:func:`decode_image` as an array, (H, W, 3) uint8, RGB.
 
     Raises:
-        ValueError: If the file is no image.
+        BrokenImage: As there.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise ValueError('it is no image that OpenCV can read')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(decode_image(data))
 
 
 def reduction(box: Box, min_size: tuple[int, int]) -> int:

@@ -101,3 +101,31 @@ class GlobalBatchSizeHook(Hook):
             f'{batch_size} images x {accumulated} accumulated iteration(s)',
             logger='current',
         )
+
+
+@HOOKS.register_module()
+class CodebookHook(Hook):
+    """Warn when a tokenizer's codebook collapses: most of its tokens stand for nothing.
+
+    Looks at ``tokenizer/codes_used``, which :class:`TokenizerMetric` counts over the validation
+    images.
+
+    Args:
+        min_share: Of the vocabulary, how much must be in use.
+    """
+
+    def __init__(self, min_share: float = 0.1) -> None:
+        if not 0 < min_share <= 1:
+            raise ValueError(f'min_share is {min_share}; it must be more than 0, and at most 1')
+        self.min_share = min_share
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Compare what was counted with the vocabulary."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        used = (metrics or {}).get('tokenizer/codes_used')
+        if used is not None and used < self.min_share * model.vocab_size:
+            runner.logger.warning(
+                f'The codebook collapses: {used} of {model.vocab_size} tokens are used, fewer than '
+                f'{self.min_share:.0%}. A larger kl_weight early on (DVAEAnnealingHook), a lower '
+                'learning rate or a smaller vocab_size are what helps'
+            )

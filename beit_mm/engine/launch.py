@@ -13,6 +13,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .config_check import ConfigError, check_config
+from .exact_resume import resume_exactly
+from .signals import end_with_launcher
 from .token_cache import use_token_cache
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
@@ -44,6 +46,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the common arguments; the options come last and win."""
+    end_with_launcher()
     for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
         os.environ[variable] = os.environ[source]
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -77,6 +80,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _join_cpu_group(cfg)
+    if mode == 'train':
+        resume_exactly(cfg)
     atexit.register(_leave_group)
     hooks = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]

@@ -11,8 +11,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='beit_mm.WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    broken_images=dict(type='beit_mm.BrokenImagesHook', max_share=0.01),
+    non_finite=dict(type='beit_mm.NonFiniteHook', max_in_a_row=10),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

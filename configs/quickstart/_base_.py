@@ -31,8 +31,7 @@ backbone = dict(
     layer_scale_init_value=1.0,
 )
 load_image = [
-    dict(type='LoadImageFromFile'),
-    dict(type='NumpyToPIL', to_rgb=True),
+    dict(type='beit_mm.LoadPhoto'),
 ]
 
 default_hooks = dict(

@@ -23,7 +23,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
+        type='beit_mm.PhotoFolder',
         data_root={{_base_.data_root}},
         data_prefix='train',
         with_label=False,
@@ -63,6 +63,7 @@ optim_wrapper = dict(
 )
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters, eta_min=2e-5)
 custom_hooks = [
+    dict(type='beit_mm.CodebookHook'),
     # The pull towards using all tokens equally has to be there before the decoder settles on a
     # few: at a tenth of this weight the digits' tokenizer ended with a dozen.
     dict(

@@ -52,7 +52,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
+        type='beit_mm.PhotoFolder',
         data_root={{_base_.data_root}},
         data_prefix='train',
         with_label=False,

@@ -1,10 +1,15 @@
 """Damaged checkpoints: an error that names the file, or the very weights that were saved."""
 
+import io
 import random
+import zipfile
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from mmengine.logging import HistoryBuffer
 
 from beit_mm.checkpoints import CheckpointError, load_state_dict
 from beit_mm.models import BEiT
@@ -107,3 +112,67 @@ def test_a_safetensors_file_with_a_damaged_header_is_refused_or_has_other_names(
             assert same or {n: (t.shape, t.dtype) for n, t in loaded.items()} != {
                 n: (t.shape, t.dtype) for n, t in weights.items()
             }
+
+
+# ----------------------------------------------------------------------------------------------
+# 10,000 changed bytes
+# ----------------------------------------------------------------------------------------------
+
+
+def written_by_mmengine() -> dict:
+    """A small one of everything that a run's checkpoint holds."""
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    return dict(
+        meta=dict(epoch=3, iter=7, seed=np.int64(5), classes=('a', 'b'), cfg='a = 1'),
+        state_dict=OrderedDict(weight=torch.ones(2, 3), steps=torch.tensor(4)),
+        optimizer=dict(state={0: dict(step=torch.tensor(7.0))}, param_groups=[dict(lr=1e-3)]),
+        message_hub=dict(log_scalars=OrderedDict(loss=history), runtime_info=OrderedDict()),
+    )
+
+
+def changed(content: bytes, rng: random.Random) -> bytes:
+    content = bytearray(content)
+    for _ in range(rng.choice([1, 1, 1, 2, 8])):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    return bytes(content)
+
+
+def with_pickle(archive: bytes, change) -> bytes:
+    """The same zip archive with another pickle in it, and a checksum that agrees."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(target, 'w') as new:
+        for record in old.infolist():
+            content = old.read(record)
+            if record.filename.endswith('data.pkl'):
+                content = change(content)
+            new.writestr(record.filename, content)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize('form', ['zip', 'pickle in a zip', 'before torch 1.6', 'safetensors'])
+def test_2500_files_with_changed_bytes_give_this_projects_errors_only(tmp_path, form):
+    """Nothing is run, nothing else is raised, whether or not a checksum tells of the change."""
+    path = tmp_path / ('a.safetensors' if form == 'safetensors' else 'a.pth')
+    if form == 'safetensors':
+        safetensors.torch.save_file(dict(weight=torch.ones(2, 3), steps=torch.tensor(4)), path)
+    else:
+        torch.save(
+            written_by_mmengine(), path, _use_new_zipfile_serialization=form != 'before torch 1.6'
+        )
+    content = path.read_bytes()
+    rng = random.Random(0)
+    read = refused = 0
+    for _ in range(2500):
+        if form == 'pickle in a zip':
+            path.write_bytes(with_pickle(content, lambda pickled: changed(pickled, rng)))
+        else:
+            path.write_bytes(changed(content, rng))
+        try:
+            load_state_dict(path)
+            read += 1
+        except CheckpointError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 250
+    # Without checksums a changed value cannot be told; with them next to nothing gets through.
+    assert form != 'zip' or refused > 4 * read

@@ -698,7 +698,7 @@ OPTIONS = st.fixed_dictionaries(
 WITHOUT_MMSEG = st.sampled_from([each for each in LAYOUTS if each != 'mmseg'])
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(source=WITHOUT_MMSEG, target=WITHOUT_MMSEG, options=OPTIONS)
 def test_any_model_comes_back_as_it_was(source, target, options):
     original, expected = weights(source, **options), weights(target, **options)

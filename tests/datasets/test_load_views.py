@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import TRANSFORMS
+from photos import broken_kinds, good_kinds
 from PIL import Image
 from scipy import stats
 from test_photo import exif, jpeg, make_photo, psnr
 from torchvision.transforms import ColorJitter, RandomHorizontalFlip, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
-from beit_mm.datasets import LoadTwoViews, TwoViewRandomResizedCrop
+from beit_mm.datasets import BrokenImage, LoadPhoto, LoadTwoViews, TwoViewRandomResizedCrop
 from beit_mm.datasets.load_views import change_colors, draw_box, resample
 from beit_mm.datasets.photo import Box, decode_whole, reduction
 
@@ -276,3 +277,36 @@ def test_file_that_is_no_image_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'broken\.jpg'):
         LoadTwoViews()(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize('kind', sorted(good_kinds()))
+def test_every_kind_of_photo_is_seen_as_the_slow_way_sees_it(tmp_path, kind):
+    """CMYK, grey, palette, 16 bits, transparent, turned, animated, of one pixel."""
+    content, _ = good_kinds()[kind]
+    (tmp_path / kind).write_bytes(content)
+    settings = dict(NO_COLOR, size=16, second_size=8, scale=(1, 1), ratio=(1e-3, 1e3), flip_prob=0)
+    results = LoadTwoViews(**settings)(dict(img_path=str(tmp_path / kind)))
+    whole = LoadPhoto()(dict(img_path=str(tmp_path / kind)))
+    assert results['ori_shape'] == whole['ori_shape']
+    # Crops of the whole area differ from the photo by their random shape at most; colours do not.
+    ours = results['img'][0].float().mean(dim=(1, 2)).numpy()
+    theirs = np.asarray(whole['img'], np.float64).mean(axis=(0, 1))
+    assert np.abs(ours - theirs).max() < 12, (ours, theirs)
+
+
+@pytest.mark.parametrize('kind', sorted(broken_kinds()))
+def test_broken_photos_are_refused_by_the_files_name(tmp_path, kind):
+    (tmp_path / kind).write_bytes(broken_kinds()[kind])
+    with pytest.raises(BrokenImage, match='cannot be decoded') as error:
+        LoadTwoViews()(dict(img_path=str(tmp_path / kind)))
+    assert error.value.path == str(tmp_path / kind)
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9, 0.99])
+def test_a_photo_that_was_cut_off_is_never_half_grey(tmp_path, share):
+    data = jpeg(make_photo(375, 500))
+    path = tmp_path / 'cut.jpg'
+    path.write_bytes(data[: int(share * len(data))])
+    for _ in range(5):
+        with pytest.raises(BrokenImage, match=r'cut\.jpg cannot be decoded'):
+            LoadTwoViews()(dict(img_path=str(path)))

@@ -21,7 +21,7 @@ from beit_mm.datasets import (
 )
 
 # The same examples on every run, nothing written to the checkout, nothing timed.
-repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
 # Seeds are fixed, so a statistical test passes always or never. The level only says how likely
 # another release of NumPy, with another stream of random numbers, is to meet one that fails.

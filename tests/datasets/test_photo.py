@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from beit_mm.datasets import photo
+from beit_mm.datasets import BrokenImage, photo
 from beit_mm.datasets.photo import Box, decode_crop, decode_whole, read_jpeg_header, reduction
 
 
@@ -149,5 +149,5 @@ def test_reduction_leaves_enough():
 
 def test_what_is_no_image_is_an_error():
     for data in (b'', b'\xff\xd8\xff', b'text', jpeg(make_photo())[:20]):
-        with pytest.raises(ValueError, match='no image'):
+        with pytest.raises(BrokenImage, match='cannot be decoded'):
             decode_whole(data)

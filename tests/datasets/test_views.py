@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from beit_mm.datasets import TwoViewRandomResizedCrop
 
-repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
 # How likely a statistical test is to fail with another stream of random numbers; see test_masking.
 LEVEL = 1e-4

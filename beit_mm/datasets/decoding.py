@@ -1,0 +1,100 @@
+"""From a photo's file to its RGB pixels, or a reason why there are none."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from PIL import Image, ImageOps
+
+from ..registry import TRANSFORMS
+
+
+class BrokenImage(ValueError):
+    """A photo that cannot be decoded.
+
+    Attributes:
+        path: Its file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return f'{self.path} cannot be decoded: {self.reason}'
+
+
+def decode_image(source: str | Path | bytes) -> Image.Image:
+    """Read a photo as the recipe's loader would, and refuse what that loader would not see whole.
+
+    The first frame of an animation, turned as its EXIF tag says, without its transparency. Of 16
+    bits a channel the upper 8 are taken, as OpenCV does.
+
+    Args:
+        source: A file, or what is in one.
+
+    Returns:
+        A PIL image of mode RGB.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is empty, no image, cut off, or of more pixels than Pillow's limit for
+            decompression bombs, 179 million.
+    """
+    path = 'the image' if isinstance(source, bytes) else Path(source)
+    if not (source if isinstance(source, bytes) else path.stat().st_size):
+        raise BrokenImage(path, 'the file is empty')
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
+            image.load()
+            image = _turned(image)
+            if image.mode.startswith('I'):
+                return _upper_bits(image)
+            if image.mode == 'F':
+                raise ValueError('its pixels are floating point numbers of no known range')
+            return image.convert('RGB')
+    # Damaged files make Pillow raise errors of a dozen kinds.
+    except Exception as error:
+        raise BrokenImage(path, f'{error}') from error
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # The pixels are whole; what is damaged is the note beside them.
+        return image
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(f'its pixels are {pixels.min()} to {pixels.max()}, which is no 16 bits')
+    return Image.fromarray((pixels >> 8).astype(np.uint8)).convert('RGB')
+
+
+@TRANSFORMS.register_module()
+class LoadPhoto(BaseTransform):
+    """Read ``img_path`` by :func:`decode_image`.
+
+    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width).
+
+    Args:
+        as_array: Whether ``img`` is a (H, W, 3) uint8 array, BGR as mmcv's transforms take it, or
+            a PIL image.
+    """
+
+    def __init__(self, as_array: bool = False) -> None:
+        self.as_array = as_array
+
+    def transform(self, results: dict) -> dict:
+        """Add the image."""
+        image = decode_image(results['img_path'])
+        results['img_shape'] = results['ori_shape'] = image.size[::-1]
+        results['img'] = np.asarray(image)[..., ::-1].copy() if self.as_array else image
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(as_array={self.as_array})'

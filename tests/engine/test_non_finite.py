@@ -1,0 +1,220 @@
+"""NaN and infinity in input, loss, gradient and weight, at a step of choice."""
+
+import itertools
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from beit_mm.checkpoints import read_checkpoint
+from beit_mm.datasets import SeededDataset
+from beit_mm.datasets.places import Place
+from beit_mm.engine import CodebookHook, RunStopped
+from beit_mm.engine.exact_resume import exact_train_cfg
+
+run_numbers = itertools.count()
+
+
+class Photos:
+    """16 samples with the file names that MMPretrain's have."""
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        return dict(
+            inputs=torch.randn(4),
+            data_samples=BaseDataElement(metainfo=dict(img_path=f'photo_{index}.jpg')),
+        )
+
+
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 1)
+        self.spoil_loss = 0.0
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        inputs = torch.stack(list(inputs)) if isinstance(inputs, (list, tuple)) else inputs
+        return dict(loss=self.linear(inputs).square().mean() + self.spoil_loss)
+
+
+class Spoil(Hook):
+    """Put a value where it does not belong in some iterations, and write down the weights."""
+
+    def __init__(self, where, value, iterations):
+        self.where, self.value, self.iterations = where, value, iterations
+        self.weights, self.files = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        model = runner.model
+        model.spoil_loss = 0.0
+        self.files.append([sample.img_path for sample in data_batch['data_samples']])
+        if runner.iter + 1 not in self.iterations:
+            return
+        if self.where == 'input':
+            data_batch['inputs'][0][1] = self.value
+        elif self.where == 'loss':
+            # Its derivative is finite.
+            model.spoil_loss = self.value
+        elif self.where == 'weight':
+            model.linear.weight.data[0, 2] = self.value
+        else:
+            self.handle = model.linear.weight.register_hook(lambda grad: grad * self.value)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.where == 'gradient' and runner.iter + 1 in self.iterations:
+            self.handle.remove()
+        state = runner.optim_wrapper.optimizer.state.values()
+        self.weights.append(
+            [p.detach().clone() for p in runner.model.parameters()]
+            + [value.clone() for s in state for value in s.values()]
+        )
+
+
+def train(work_dir, spoil, max_in_a_row=3, batch=4, clip=True, interval=2, optimizer='AdamW'):
+    torch.manual_seed(0)
+    runner = Runner(
+        model=Model(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Photos(),
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=exact_train_cfg(dict(by_epoch=True, max_epochs=3)),
+        optim_wrapper=dict(
+            optimizer=dict(type=optimizer, lr=0.01, **(
+                dict(momentum=0.9) if optimizer == 'SGD' else {})),
+            clip_grad=dict(max_norm=1.0) if clip else None,
+        ),
+        default_hooks=dict(
+            checkpoint=dict(type='beit_mm.WholeCheckpointHook', by_epoch=False, interval=interval),
+            non_finite=dict(type='beit_mm.NonFiniteHook', max_in_a_row=max_in_a_row),
+        ),
+        custom_hooks=[
+            dict(type='beit_mm.PublicWeightsHook'),
+            dict(type='beit_mm.GlobalBatchSizeHook', global_batch_size=batch),
+            spoil,
+        ],
+        randomness=dict(seed=7),
+        log_level='WARNING',
+        experiment_name=f'test_non_finite_{next(run_numbers)}',
+    )  # fmt: skip
+    runner.train()
+    return runner
+
+
+def same(left, right) -> bool:
+    return len(left) == len(right) and all(map(torch.equal, left, right))
+
+
+@pytest.mark.parametrize('clip', [True, False])
+@pytest.mark.parametrize('optimizer', ['AdamW', 'SGD'])
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
+def test_a_step_with_it_is_left_out(tmp_path, where, value, optimizer, clip):
+    """Weights, momentum and step count stay; the steps after it are taken."""
+    spoil = Spoil(where, value, [5])
+    runner = train(tmp_path, spoil, optimizer=optimizer, clip=clip)
+    weights = spoil.weights
+    moved = [not same(*pair) for pair in itertools.pairwise(weights)]
+    assert moved == [True] * 3 + [False] + [True] * 7
+    assert all(tensor.isfinite().all() for state in weights for tensor in state)
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    assert [path.name for path in tmp_path.glob('non_finite/*')] == ['iter_5.json']
+    assert read_checkpoint(tmp_path / 'iter_12.pth')['message_hub']['runtime_info'][
+        'skipped_steps'] == 1  # fmt: skip
+
+
+def test_nothing_else_changes(tmp_path):
+    """Without such numbers the run is the one that it is without the hook, bit for bit."""
+    watched, alone = Spoil('input', 0.0, []), Spoil('input', 0.0, [])
+    train(tmp_path / 'watched', watched)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('beit_mm.engine.NonFiniteHook.before_train', lambda *_: None)
+        patch.setattr('beit_mm.engine.NonFiniteHook.after_train_iter', lambda *_, **__: None)
+        train(tmp_path / 'alone', alone)
+    assert all(map(same, watched.weights, alone.weights))
+    assert not (tmp_path / 'watched/non_finite').exists()
+
+
+def test_an_accumulated_step_is_left_out_as_a_whole(tmp_path):
+    """Iterations 5 to 8 make a step; 6 is spoiled, and all four are in the report."""
+    spoil = Spoil('input', math.nan, [6])
+    train(tmp_path, spoil, batch=16)
+    moved = [not same(*pair) for pair in itertools.pairwise(spoil.weights)]
+    assert moved == [False] * 2 + [True] + [False] * 4 + [False] * 3 + [True]
+    (batches,) = json.loads((tmp_path / 'non_finite/iter_8.json').read_text())['ranks']
+    assert [batch['iteration'] for batch in batches] == [4, 5, 6, 7]
+    assert [math.isfinite(batch['loss']) for batch in batches] == [True, False, True, True]
+
+
+def test_the_report_repeats_the_batch(tmp_path):
+    class Remember(Spoil):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter + 1 == 7:
+                self.inputs = [part.clone() for part in data_batch['inputs']]
+            super().before_train_iter(runner, batch_idx, data_batch)
+
+    spoil = Remember('gradient', math.nan, [7])
+    train(tmp_path, spoil)
+    report = json.loads((tmp_path / 'non_finite/iter_7.json').read_text())
+    assert (report['iteration'], report['seed'], report['processes']) == (7, 7, 1)
+    assert report['last_checkpoint'] == str(tmp_path / 'iter_6.pth')
+    assert math.isnan(report['gradient_norm'])
+    ((batch,),) = report['ranks']
+    assert [photo['file'] for photo in batch['photos']] == spoil.files[6]
+    samples = [SeededDataset(Photos())[Place(*photo['place'])] for photo in batch['photos']]
+    assert [sample['data_samples'].img_path for sample in samples] == spoil.files[6]
+    assert same([sample['inputs'] for sample in samples], list(spoil.inputs))
+
+
+@pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
+def test_so_many_in_a_row_stop_the_run(tmp_path, where):
+    """Two, then a good one, then three."""
+    spoil = Spoil(where, math.nan, [2, 3, 5, 6, 7, 8, 9])
+    with pytest.raises(RunStopped, match=r'^3 steps in a row .*iteration 7\..*iter_7\.json'):
+        train(tmp_path, spoil, interval=4)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_4.pth']
+    assert len(list(tmp_path.glob('non_finite/*'))) == 5
+
+
+def test_a_spoiled_weight_stops_the_run_and_is_not_saved(tmp_path):
+    """It spoils all losses after it."""
+    with pytest.raises(RunStopped, match='3 steps in a row'):
+        train(tmp_path, Spoil('weight', math.nan, [5]), interval=4)
+    content = read_checkpoint(tmp_path / 'iter_4.pth')
+    assert all(tensor.isfinite().all() for tensor in content['state_dict'].values())
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_4.pth')
+
+
+# ----------------------------------------------------------------------------------------------
+# The codebook
+# ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('used', 'warns'), [(9, True), (10, False), (100, False), (None, False)])
+def test_a_collapsing_codebook_warns(used, warns):
+    lines = []
+    runner = SimpleNamespace(model=nn.Identity(), logger=SimpleNamespace(warning=lines.append))
+    runner.model.vocab_size = 100
+    metrics = {} if used is None else {'tokenizer/codes_used': used, 'tokenizer/perplexity': 1.0}
+    CodebookHook(min_share=0.1).after_val_epoch(runner, metrics)
+    assert len(lines) == warns
+    assert all('9 of 100 tokens' in line and '10%' in line for line in lines)
+
+
+@pytest.mark.parametrize('share', [0, -0.1, 1.1])
+def test_an_impossible_share_is_refused(share):
+    with pytest.raises(ValueError, match=f'min_share is {share}'):
+        CodebookHook(min_share=share)
