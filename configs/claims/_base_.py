@@ -43,7 +43,6 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2),
 )
 log_processor = dict(window_size=50)
-env_cfg = dict(cudnn_benchmark=False)
-randomness = dict(seed=0, deterministic=True)
+randomness = dict(seed=0)
 val_cfg = dict()
 test_cfg = dict()
