@@ -215,7 +215,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
     parser.add_argument('--arch', choices=ARCHS, default='base')
     parser.add_argument('--archs', nargs='+', choices=ARCHS, default=['base', 'large'])
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 2, 4, 8])
+    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[2, 4, 8])
     parser.add_argument('--batch-size', type=int, default=4, help='of the other two')
     parser.add_argument('--pixels', type=int, nargs='+', default=[224, 384])
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2])
