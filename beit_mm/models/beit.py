@@ -187,7 +187,8 @@ class BEiT(BaseModule):
         with_cp: Whether to recompute each block in the backward pass to save memory.
         skip_dropped: Whether stochastic depth leaves out the work for the images that it drops,
             a fixed number of each batch, see :class:`DropPath`.
-        compile_blocks: Whether to compile the blocks by ``torch.compile``, once for all of them.
+        compile_blocks: Whether to compile the blocks by ``torch.compile``, once for all of them;
+            takes PyTorch 2.5. For GPUs: on a CPU it is no faster, in float32 slower.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the paper's own,
             which is the default.

@@ -65,11 +65,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if (
         HAS_ONEDNN
+        and not is_compiling()  # the compiler takes oneDNN's product for inference alone
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * len(weight) >= MIN_PRODUCTS
         and not _autocast_on_cpu()
-        and not is_compiling()  # the compiler takes oneDNN's product for inference alone
     ):
         return _OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)
