@@ -13,6 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import DATASETS, METRICS, MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image
 
 from beit_mm.engine import ConfigError, check_config
@@ -240,10 +241,9 @@ def test_slide_and_whole_agree_where_one_window_holds_the_photo(folders):
         results = []
         for mode in ('slide', 'whole'):
             model.test_cfg.mode = mode
-            batch = model.data_preprocessor(dict(inputs=[image]))
-            results.append(model.inference(batch['inputs'], [dict(
-                ori_shape=(101, 125), img_shape=(101, 125), pad_shape=(112, 128)
-            )]))  # fmt: skip
+            batch = model.data_preprocessor(dict(inputs=[image], data_samples=[SegDataSample()]))
+            metas = [dict(ori_shape=(101, 125), img_shape=(101, 125), pad_shape=(112, 128))]
+            results.append(model.inference(batch['inputs'], metas))
     assert results[0].shape == (1, 150, 112, 128)
     torch.testing.assert_close(*results)
 
@@ -303,17 +303,27 @@ def test_schedules_are_those_of_the_recipes(name):
     assert cfg.train_cfg.max_iters == 160_000 * accumulated
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
     assert cfg.optim_wrapper.optimizer.weight_decay == 0.05
-    model = torch.nn.Linear(1, 1)
-    wrapper = build_optim_wrapper(model, dict(optimizer=cfg.optim_wrapper.optimizer))
+    warmup, decline = cfg.param_scheduler
+    assert (warmup.begin, warmup.end) == (0, 1500 * accumulated)
+    assert (decline.begin, decline.end) == (1500 * accumulated, 160_000 * accumulated)
+
+    # What these schedulers compute, at a hundredth of the length.
+    wrapper = build_optim_wrapper(
+        torch.nn.Linear(1, 1), dict(optimizer=cfg.optim_wrapper.optimizer)
+    )
     schedulers = [
-        PARAM_SCHEDULERS.get(s.pop('type'))(optimizer=wrapper, **s) for s in cfg.param_scheduler
+        PARAM_SCHEDULERS.get(s.pop('type'))(
+            optimizer=wrapper, begin=s.pop('begin') // 100, end=s.pop('end') // 100, **s
+        )
+        for s in (warmup, decline)
     ]
-    warm, last = 1500 * accumulated, 160_000 * accumulated
-    wanted = {0: 1e-6 * peak, warm // 2: peak / 2, warm: peak, (warm + last) // 2: peak / 2}
-    for step in range((warm + last) // 2 + 1):
-        if step in wanted:
-            rate = wrapper.get_lr()['lr'][0]
-            assert rate == pytest.approx(wanted[step], rel=2e-3), step
+    rates = []
+    for _ in range(1600 * accumulated):
+        rates.append(wrapper.get_lr()['lr'][0] / peak)
         wrapper.optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
+    warm = 15 * accumulated
+    np.testing.assert_allclose(rates[:warm], np.linspace(1e-6, 1, warm), rtol=1e-5)
+    falling = np.linspace(1, 0, len(rates) - warm)
+    np.testing.assert_allclose(rates[warm:], falling, atol=1e-3)
