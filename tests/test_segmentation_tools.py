@@ -19,7 +19,9 @@ CHILD = """
 _base_ = ['{root}/configs/{name}.py']
 model = dict(
     backbone=dict(
-        arch=dict(embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=24),
+        arch=dict(
+            _delete_=True, embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=24,
+        ),
         img_size=64, out_indices=(0, 1, 2, 3), init_cfg=None,
     ),
     data_preprocessor=dict(size=(64, 64)),
