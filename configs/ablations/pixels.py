@@ -25,18 +25,18 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            *_base_.train_dataloader.dataset.pipeline[:4],
-            dict(_base_.train_dataloader.dataset.pipeline[4], **same_view),
-            *_base_.train_dataloader.dataset.pipeline[5:],
+            *_base_.train_dataloader.dataset.pipeline[:-3],
+            dict(_base_.train_dataloader.dataset.pipeline[-3], **same_view),
+            *_base_.train_dataloader.dataset.pipeline[-2:],
         ]
     )
 )
 test_dataloader = dict(
     dataset=dict(
         pipeline=[
-            *_base_.test_dataloader.dataset.pipeline[:2],
-            dict(_base_.test_dataloader.dataset.pipeline[2], **same_view),
-            *_base_.test_dataloader.dataset.pipeline[3:],
+            *_base_.test_dataloader.dataset.pipeline[:-3],
+            dict(_base_.test_dataloader.dataset.pipeline[-3], **same_view),
+            *_base_.test_dataloader.dataset.pipeline[-2:],
         ]
     )
 )

@@ -10,11 +10,11 @@ _base_ = ['./pixels.py']
 mask = dict(type='beit_mm.RandomMaskGenerator', grid_size=(14, 14), num_masked=75)
 train_dataloader = dict(
     dataset=dict(
-        pipeline=[*_base_.train_dataloader.dataset.pipeline[:5], mask, dict(type='PackInputs')]
+        pipeline=[*_base_.train_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
     )
 )
 test_dataloader = dict(
     dataset=dict(
-        pipeline=[*_base_.test_dataloader.dataset.pipeline[:3], mask, dict(type='PackInputs')]
+        pipeline=[*_base_.test_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
     )
 )

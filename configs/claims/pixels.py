@@ -28,18 +28,18 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            *_base_.train_dataloader.dataset.pipeline[:3],
-            dict(_base_.train_dataloader.dataset.pipeline[3], **same_view),
-            *_base_.train_dataloader.dataset.pipeline[4:],
+            *_base_.train_dataloader.dataset.pipeline[:-3],
+            dict(_base_.train_dataloader.dataset.pipeline[-3], **same_view),
+            *_base_.train_dataloader.dataset.pipeline[-2:],
         ]
     )
 )
 val_dataloader = dict(
     dataset=dict(
         pipeline=[
-            *_base_.val_dataloader.dataset.pipeline[:2],
-            dict(_base_.val_dataloader.dataset.pipeline[2], **same_view),
-            *_base_.val_dataloader.dataset.pipeline[3:],
+            *_base_.val_dataloader.dataset.pipeline[:-3],
+            dict(_base_.val_dataloader.dataset.pipeline[-3], **same_view),
+            *_base_.val_dataloader.dataset.pipeline[-2:],
         ]
     )
 )

@@ -10,12 +10,12 @@ _base_ = ['./pretrain.py']
 mask = dict(type='beit_mm.RandomMaskGenerator', grid_size={{_base_.grid_size}}, num_masked=25)
 train_dataloader = dict(
     dataset=dict(
-        pipeline=[*_base_.train_dataloader.dataset.pipeline[:4], mask, dict(type='PackInputs')]
+        pipeline=[*_base_.train_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
     )
 )
 val_dataloader = dict(
     dataset=dict(
-        pipeline=[*_base_.val_dataloader.dataset.pipeline[:3], mask, dict(type='PackInputs')]
+        pipeline=[*_base_.val_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
     )
 )
 test_dataloader = val_dataloader
