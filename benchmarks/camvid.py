@@ -155,6 +155,37 @@ def table(report: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def report_of(runs: dict, seconds: dict, seeds: list[int], speedup: int, hardware: str) -> dict:
+    """Everything that a reader needs to judge the figures."""
+    pretraining = Config.fromfile(CONFIGS / 'pretrain.py')
+    steps = shortened(speedup)['train_cfg.max_iters']
+    return dict(
+        note=(
+            'A BEiT of 6 blocks, width 128, patches of 8 on half-size pictures, with the SETR-PUP '
+            'layer of 64 channels, on the 101 validation pictures. Pre-trained once, on the 367 '
+            f'training pictures without labels, for {pretraining.max_iters} steps of 16 crops; '
+            f'then {steps} steps of 4 labelled crops for both. Minutes on a CPU, far from '
+            'converged: it compares the two, not with other work.'
+        ),
+        seeds=seeds,
+        runs=runs,
+        seconds=seconds,
+        command=f'python benchmarks/camvid.py data/camvid --speedup {speedup} '
+        f'--seeds {" ".join(map(str, seeds))}',
+        hardware=hardware,
+        versions=f'Python {platform.python_version()}, torch {torch.__version__}, mmengine '
+        f'{mmengine.__version__}, mmseg {mmseg.__version__}',
+    )
+
+
+def write(report: dict) -> None:
+    """Write the report as JSON and as a table."""
+    results = ROOT / 'benchmarks/results'
+    (results / 'camvid.json').write_text(json.dumps(report, indent=2) + '\n')
+    (results / 'camvid.md').write_text(table(report))
+    print(table(report))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('data', type=Path, help='CamVid in the layout of configs/camvid/_base_.py')
@@ -165,18 +196,16 @@ def main() -> None:
     args = parser.parse_args()
     data, out = args.data.resolve(), args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    seconds, runs, panel = {}, {}, None
 
-    runs, panel = {}, None
-    tokenizer = run_stage('dvae', out / 'dvae', of_data(data))
-    pretrained = run_stage(
-        'pretrain',
-        out / 'pretrain',
-        {**of_data(data), 'model.target_generator.checkpoint': tokenizer},
-    )
-    seconds = {
-        stage: json.loads((out / stage / 'seconds.json').read_text())
-        for stage in ('dvae', 'pretrain')
-    }
+    def stage(config: str, name: str, options: dict) -> Path:
+        checkpoint = run_stage(config, out / name, options)
+        seconds[name] = json.loads((out / name / 'seconds.json').read_text())
+        return checkpoint
+
+    tokenizer = stage('dvae', 'dvae', of_data(data))
+    options = {**of_data(data), 'model.target_generator.checkpoint': tokenizer}
+    pretrained = stage('pretrain', 'pretrain', options)
     for seed in args.seeds:
         for name, config in RUNS.items():
             # Every class is evaluated below; once is enough.
@@ -188,36 +217,14 @@ def main() -> None:
             }
             if config == 'finetune':
                 options['model.backbone.init_cfg.checkpoint'] = pretrained
-            work_dir = out / f'{config}-{seed}-{options["train_cfg.max_iters"]}'
-            checkpoint = run_stage(config, work_dir, options)
+            steps = options['train_cfg.max_iters']
+            checkpoint = stage(config, f'{config}-{seed}-{steps}', options)
             result, samples = evaluate(config, checkpoint, data)
             print(name, seed, result, flush=True)
             runs[f'{name}, seed {seed}'] = result
             panel = panel or samples
-            seconds[f'{config} {seed}'] = json.loads((work_dir / 'seconds.json').read_text())
-    pretraining = Config.fromfile(CONFIGS / 'pretrain.py')
-    report = dict(
-        note=(
-            'A BEiT of 6 blocks, width 128, patches of 8 on half-size pictures, with the SETR-PUP '
-            'layer of 64 channels, on the 101 validation pictures. Pre-trained once, on the 367 '
-            f'training pictures without labels, for {pretraining.max_iters} steps of 16 '
-            f'crops; then {shortened(args.speedup)["train_cfg.max_iters"]} steps of 4 labelled '
-            'crops for both. '
-            'Minutes on a CPU, far from converged: it compares the two, not with other work.'
-        ),
-        seeds=args.seeds,
-        runs=runs,
-        seconds=seconds,
-        command=f'python benchmarks/camvid.py data/camvid --speedup {args.speedup}',
-        hardware=args.hardware,
-        versions=f'Python {platform.python_version()}, torch {torch.__version__}, mmengine '
-        f'{mmengine.__version__}, mmseg {mmseg.__version__}',
-    )
-    results = ROOT / 'benchmarks/results'
-    (results / 'camvid.json').write_text(json.dumps(report, indent=2) + '\n')
-    (results / 'camvid.md').write_text(table(report))
+    write(report_of(runs, seconds, args.seeds, args.speedup, args.hardware))
     draw(panel, ROOT / 'docs/camvid.png')
-    print(table(report))
 
 
 if __name__ == '__main__':
