@@ -177,7 +177,7 @@ def what_is_left(work_dir: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kills', type=int, default=25)
-    parser.add_argument('--iterations', type=int, default=600)
+    parser.add_argument('--iterations', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/kills.json')
     args = parser.parse_args()
@@ -197,7 +197,8 @@ def main() -> None:
             sys.exit(f'exit code {code}\n' + (folder / 'killed.log').read_text()[-3000:])
         expected, found = (what_is_left(folder / name) for name in ('undisturbed', 'killed'))
         result = dict(
-            command=f'python benchmarks/kills.py --kills {args.kills} --seed {args.seed}',
+            command=f'python benchmarks/kills.py --kills {args.kills} '
+            f'--iterations {args.iterations} --seed {args.seed}',
             machine=f'{os.cpu_count()} cores, {platform.processor() or platform.machine()}, no GPU',
             versions=dict(python=platform.python_version(), torch=torch.__version__),
             iterations=args.iterations,
