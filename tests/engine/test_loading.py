@@ -365,10 +365,14 @@ def test_a_tokenizer_is_tested_with_its_own_weights_alone(images, tmp_path):
 
 def test_testing_needs_buffers_too(images, tmp_path):
     """BatchNorm's statistics are no parameters."""
-    cfg = config(images, tmp_path, load_from=str(tmp_path / 'weights.pth'))
-    cfg.model.head.update(type='StackedLinearClsHead', mid_channels=[8], norm_cfg=dict(type='BN1d'))
-    runner = build_runner(cfg, 'test')
-    weights = {n: t for n, t in runner.model.state_dict().items() if 'running_var' not in n}
+    head = dict(type='StackedLinearClsHead', mid_channels=[8], norm_cfg=dict(type='BN1d'))
+    cfg = config(images, tmp_path / 'a')
+    cfg.model.head.update(head)
+    weights = build_runner(cfg, 'test').model.state_dict()
+    weights = {n: t for n, t in weights.items() if 'running_var' not in n}
     torch.save(weights, tmp_path / 'weights.pth')
+    cfg = config(images, tmp_path / 'b', load_from=str(tmp_path / 'weights.pth'))
+    cfg.model.head.update(head)
+    runner = build_runner(cfg, 'test')
     with pytest.raises(CheckpointError, match=r'weights\.pth lacks head\..*running_var'):
         runner.test()
