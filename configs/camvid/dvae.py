@@ -72,4 +72,5 @@ custom_hooks = [
         kl_weight=(0.0, 3.0),
         kl_steps=max_iters // 20,
     ),
+    dict(type='beit_mm.CodebookHook'),
 ]

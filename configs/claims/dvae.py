@@ -80,4 +80,5 @@ custom_hooks = [
         kl_weight=(0.0, 3.0),
         kl_steps=40,
     ),
+    dict(type='beit_mm.CodebookHook'),
 ]
