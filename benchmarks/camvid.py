@@ -164,8 +164,9 @@ def report_of(runs: dict, seconds: dict, seeds: list[int], speedup: int, hardwar
             'A BEiT of 6 blocks, width 128, patches of 8 on half-size pictures, with the SETR-PUP '
             'layer of 64 channels, on the 101 validation pictures. Pre-trained once, on the 367 '
             f'training pictures without labels, for {pretraining.max_iters} steps of 16 crops; '
-            f'then {steps} steps of 4 labelled crops for both. Minutes on a CPU, far from '
-            'converged: it compares the two, not with other work.'
+            f'then {steps} steps of 4 labelled crops for both, at one learning rate, tuned for '
+            'neither; layer decay 0.85 for the pre-trained, none from scratch. Minutes on a CPU, '
+            'far from converged: it compares the two, not with other work.'
         ),
         seeds=seeds,
         runs=runs,
