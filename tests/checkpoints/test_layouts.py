@@ -685,7 +685,10 @@ def test_the_authors_two_kinds_of_files():
 OPTIONS = st.fixed_dictionaries(
     dict(
         depth=st.integers(1, 12),
-        grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        # An index cannot tell a column of patches from a row: (n, 1) comes back as (1, n).
+        grid=st.tuples(st.integers(1, 3), st.integers(1, 3)).filter(
+            lambda g: g[1] > 1 or g[0] == 1
+        ),
         tables=st.sampled_from(['own', 'shared', None]),
         absolute=st.booleans(),
         norm=st.booleans(),

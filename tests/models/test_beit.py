@@ -855,7 +855,7 @@ def test_pretraining_weights_load_into_pretraining_unchanged(tmp_path):
         assert tensor.equal(saved[name]), name
 
 
-def test_a_blocks_own_table_goes_before_the_shared_one():
+def test_a_blocks_own_table_and_the_shared_one_add_up():
     model = small_beit()
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     shared = torch.full_like(own['blocks.0.attn.rel_pos_bias.table'], 9.0)
@@ -866,7 +866,7 @@ def test_a_blocks_own_table_goes_before_the_shared_one():
     assert model.blocks[1].attn.rel_pos_bias.table.equal(shared)
     for index in (0, 2):
         table = model.blocks[index].attn.rel_pos_bias.table
-        assert table.equal(own[f'blocks.{index}.attn.rel_pos_bias.table'])
+        assert table.equal(own[f'blocks.{index}.attn.rel_pos_bias.table'] + shared)
 
 
 def test_the_shared_table_is_copied_within_a_larger_model_too():

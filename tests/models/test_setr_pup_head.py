@@ -5,11 +5,19 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmseg.models.decode_heads import SETRUPHead
 from mmseg.registry import MODELS
 from torch.nn import functional as F
 
 from beit_mm.models import SETRPUPHead
+
+
+@pytest.fixture(autouse=True)
+def mmsegs_scope():
+    """Whatever scope another test has left."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 def randomize(head, seed=0):
