@@ -65,8 +65,10 @@ def test_train_with_two_processes_resume_with_one_and_test(config, tmp_path):
     """SyncBN becomes batch norm where there is no GPU, in one process and in two."""
     work_dir = tmp_path / 'run'
     run('dist_train.sh', config, 2, '--work-dir', work_dir, cwd=tmp_path)
+    # As many images an iteration as before: twice as many in the one process.
     run('train.py', config, '--work-dir', work_dir, '--resume',
-        '--cfg-options', 'train_cfg.max_iters=4', cwd=tmp_path)  # fmt: skip
+        '--cfg-options', 'train_cfg.max_iters=4', 'train_dataloader.batch_size=4',
+        cwd=tmp_path)  # fmt: skip
     steps = logged(work_dir)
     assert [line['step'] for line in steps] == [1, 2, 3, 4]
     # Linear warm-up over 1500 steps, of the head's rate, goes on where it was.
