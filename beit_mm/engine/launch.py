@@ -100,7 +100,11 @@ def _join_cpu_group(cfg: Config) -> None:
             'the address of the first machine'
         )
     os.environ.setdefault('MASTER_PORT', '29500')
-    torch.distributed.init_process_group('gloo')
+    store, rank, world_size = next(torch.distributed.rendezvous('env://'))
+    # torchrun's store outlives a restart, with the addresses of processes that are gone in it.
+    restarts = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    store = torch.distributed.PrefixStore(f'restart_{restarts}', store)
+    torch.distributed.init_process_group('gloo', store=store, rank=rank, world_size=world_size)
     _unsync_norms(cfg.model)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
