@@ -1,11 +1,10 @@
 """Training loops that go on, after a stop at any iteration, as if there had been none.
 
-Where a photo is broken another takes its place (:class:`beit_mm.datasets.ReplacingDataset`).
-
 mmengine's loops resume by epochs, or by drawing and dropping what was seen, and leave the random
 generators where a new process has them. These keep no generator's state either. They make it a
 function of where the run is: the generators are seeded from the seed and a sample's place for the
-input (:mod:`beit_mm.datasets.places`), and from seed, process and iteration for the model.
+input (:mod:`beit_mm.datasets.places`), and from seed, process and iteration for the model. A broken
+photo is replaced from the same stream (:class:`beit_mm.datasets.ReplacingDataset`).
 """
 
 from collections.abc import Mapping

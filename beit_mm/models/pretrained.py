@@ -77,7 +77,8 @@ def fit_state_dict(backbone: BEiT, state_dict: Mapping[str, Tensor]) -> Fitted:
             stays in the result under its name, or the one it has in this project.
 
     Raises:
-        CheckpointError: If the grid of positions that must be resampled cannot be known.
+        CheckpointError: If tables or positions have a shape or dtype that the backbone's cannot be
+            resampled from, or their grid cannot be known.
     """
     layout = find_layout(state_dict) or 'beit_mm'
     translated, left_out = translate(state_dict, layout, 'beit_mm')
@@ -127,10 +128,8 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
     """
-    tables = [name for name in weights if name.endswith('rel_pos_bias.table')]
-    positions = [name for name in ('pos_embed',) if name in weights]
-    rows = {name: len(weights[name]) for name in tables}
-    places = {name: weights[name].shape[1] for name in positions}
+    rows = {n: len(t) for n, t in weights.items() if n.endswith('rel_pos_bias.table')}
+    places = {n: t.shape[1] for n, t in weights.items() if n == 'pos_embed'}
     sizes = {**rows, **places}
     known = read_patch_grid(weights)
     if not sizes:
@@ -175,7 +174,7 @@ def fit_model(
         CheckpointError: If they are of no known layout; if the backbone lacks some of them, has
             them in another size, or has no place for weights of blocks or positions.
     """
-    if prefix not in ('', PREFIX) and any(f'{prefix}patch_embed.proj.weight' == n for n in weights):
+    if prefix not in ('', PREFIX) and f'{prefix}patch_embed.proj.weight' in weights:
         # The model's own weights, in a model that calls its backbone otherwise.
         weights = {
             f'{PREFIX}{name.removeprefix(prefix)}' if name.startswith(prefix) else name: tensor
