@@ -2,9 +2,10 @@
 
 import functools
 import math
+import random
 from bisect import bisect_right
-from collections.abc import Callable
-from itertools import accumulate, chain
+from collections.abc import Iterator
+from itertools import chain, islice
 from numbers import Integral
 from typing import Protocol
 
@@ -19,8 +20,8 @@ TRIES_PER_BLOCK = 10
 AREAS = 256
 # From a binary digit that tells whether a patch is visible to the byte of a bool, whether hidden.
 HIDDEN = bytes.maketrans(b'01', b'\1\0')
-# Random numbers drawn at once: enough for most masks.
-CHUNK = 32
+# Random numbers drawn at once of NumPy: enough for most masks.
+CHUNK = 16
 
 
 class Source(Protocol):
@@ -66,14 +67,17 @@ def blockwise_mask(
     """
     _check_budget(grid_size, num_masked)
     blocks = _Blocks(tuple(grid_size), min_block, max_block, aspect_ratio, exact)
-    return blocks.mask(num_masked, np.random.default_rng() if rng is None else rng)
+    rng = np.random.default_rng() if rng is None else rng
+    # A call for many numbers costs little more than one for a single number.
+    numbers = chain.from_iterable(iter(lambda: rng.random(CHUNK).tolist(), None))
+    return blocks.mask(num_masked, numbers)
 
 
 class _Blocks:
     """Lays blocks on a grid whose patches are the bits of an integer, row by row from the highest.
 
     A block of every shape at every place is such an integer, known beforehand, so that to draw a
-    block takes two random numbers, and to count what it adds takes two instructions.
+    block takes one random number, and to count what it adds takes two instructions.
 
     Args:
         grid_size, min_block, max_block, aspect_ratio, exact: See :func:`blockwise_mask`.
@@ -97,16 +101,15 @@ class _Blocks:
         self.log_ratio = math.log(aspect_ratio[0]), math.log(aspect_ratio[1])
         self.exact = exact
         self.patches = grid_size[0] * grid_size[1]
-        self.shapes = {}
+        self.shapes = _Shapes(grid_size, min_block, self.log_ratio)
 
-    def mask(self, num_masked: int, rng: Source) -> np.ndarray:
-        """A mask of ``num_masked`` patches, (height, width) bool."""
-        number = chain.from_iterable(iter(lambda: rng.random(CHUNK).tolist(), None)).__next__
+    def mask(self, num_masked: int, numbers: Iterator[float]) -> np.ndarray:
+        """A mask of ``num_masked`` patches, (height, width) bool, by numbers in [0, 1)."""
         visible = (1 << self.patches) - 1
-        left, add_block = num_masked, self.draw
+        left, max_block, add_block = num_masked, self.max_block, self.draw
         while left > 0:
-            largest = left if self.max_block is None else min(left, self.max_block)
-            block = add_block(largest, visible, number)
+            largest = left if max_block is None or left < max_block else max_block
+            block = add_block(largest, visible, numbers)
             visible ^= block
             left -= block.bit_count()
             if not block:
@@ -114,28 +117,23 @@ class _Blocks:
                 if not self.exact:
                     break
                 add_block = self.top_up
-        digits = bytearray(f'{visible:0{self.patches}b}', 'ascii').translate(HIDDEN)
-        return np.ndarray(self.grid_size, bool, digits)
+        # A digit ahead of them all keeps leading zeros; it and Python's "0b" are left out.
+        digits = bin(visible | 1 << self.patches)[3:]
+        return np.ndarray(self.grid_size, bool, bytearray(digits, 'ascii').translate(HIDDEN))
 
-    def draw(self, largest: int, visible: int, number: Callable[[], float]) -> int:
+    def draw(self, largest: int, visible: int, numbers: Iterator[float]) -> int:
         """What a random block hides of the visible patches, 1 to ``largest``; 0 if ten do not."""
         # Towards the end the budget is less than min_block: then areas are drawn between the two
         # and blocks must overlap what is hidden already, as in the released code.
-        if largest not in self.shapes:
-            self.shapes[largest] = _block_shapes(
-                self.grid_size, self.min_block, largest, self.log_ratio
-            )
         limits, shapes = self.shapes[largest]
-        for _ in range(TRIES_PER_BLOCK):
-            count, places = shapes[bisect_right(limits, number())]
-            # No place: the shape does not fit the grid.
-            if count:
-                block = places[int(number() * count)] & visible
-                if block and block.bit_count() <= largest:
-                    return block
+        for number in islice(numbers, TRIES_PER_BLOCK):
+            start, places_a_unit, places = shapes[bisect_right(limits, number)]
+            block = places[int((number - start) * places_a_unit)] & visible
+            if block and block.bit_count() <= largest:
+                return block
         return 0
 
-    def top_up(self, largest: int, visible: int, number: Callable[[], float]) -> int:
+    def top_up(self, largest: int, visible: int, numbers: Iterator[float]) -> int:
         """What a block of ``largest`` patches or a few less hides, a random visible one among it.
 
         Blocks grow where they can, so what is hidden stays in few pieces.
@@ -143,18 +141,19 @@ class _Blocks:
         height, width = self.grid_size
         last = self.patches - 1
         for _ in range(TRIES_PER_BLOCK):
-            place = int(number() * self.patches)
+            place = int(next(numbers) * self.patches)
             if visible >> (last - place) & 1:
                 break
         else:
             places = [k for k in range(self.patches) if visible >> (last - k) & 1]
-            place = places[int(number() * len(places))]
-        ratio = math.exp(self.log_ratio[0] + (self.log_ratio[1] - self.log_ratio[0]) * number())
+            place = places[int(next(numbers) * len(places))]
+        low, high = self.log_ratio
+        ratio = math.exp(low + (high - low) * next(numbers))
         rows = min(max(1, round(math.sqrt(largest * ratio))), height, largest)
         columns = min(largest // rows, width)
         rows = min(largest // columns, height)
-        top = _cover(place // width, rows, height, number)
-        left = _cover(place % width, columns, width, number)
+        top = _cover(place // width, rows, height, numbers)
+        left = _cover(place % width, columns, width, numbers)
         return _places(self.grid_size, rows, columns)[top * (width - columns + 1) + left] & visible
 
 
@@ -174,10 +173,22 @@ def _check_budget(grid_size: tuple[int, int], num_masked: int) -> None:
         )
 
 
+class _Shapes(dict):
+    """:func:`_block_shapes` by ``largest``, computed when it is first asked for."""
+
+    def __init__(self, *settings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def __missing__(self, largest: int) -> tuple[list, list]:
+        self[largest] = shapes = _block_shapes(largest, *self.settings)
+        return shapes
+
+
 @functools.lru_cache(maxsize=4096)
 def _block_shapes(
-    grid_size: tuple[int, int], smallest: int, largest: int, log_ratio: tuple[float, float]
-) -> tuple[list[float], list[tuple[int, tuple[int, ...]]]]:
+    largest: int, grid_size: tuple[int, int], smallest: int, log_ratio: tuple[float, float]
+) -> tuple[list[float], list[tuple[float, float, tuple[int, ...]]]]:
     """Blocks of random area and aspect ratio, by height and width.
 
     The area s is uniform between ``smallest`` and ``largest``, the aspect ratio r log-uniform, and
@@ -186,8 +197,8 @@ def _block_shapes(
 
     Returns:
         The running sum of the probabilities of all shapes that fit the grid; and for each shape
-        its number of places and the block at each of them. After the last comes one with no place,
-        for all that does not fit.
+        where its interval of these begins, how many of its places a unit of it holds, and the
+        block at each place. The last is for all that does not fit: a block that hides nothing.
     """
     # The released comparison is strict: no block spans the grid.
     heights, widths = (np.arange(1, edge) for edge in grid_size)
@@ -203,9 +214,16 @@ def _block_shapes(
         share = (start <= low) & (low < end)
     probabilities = share.mean(axis=0)
     possible = np.argwhere(probabilities > 0).tolist()
-    limits = list(accumulate(float(probabilities[index]) for index in map(tuple, possible)))
-    shapes = [_places(grid_size, h + 1, w + 1) for h, w in possible]
-    return limits, [*((len(places), places) for places in shapes), (0, ())]
+    limits, shapes, start = [], [], 0.0
+    for height, width in possible:
+        places = _places(grid_size, height + 1, width + 1)
+        end = start + float(probabilities[height, width])
+        if end > start:
+            # A hair less, so that no rounding leads past the last place.
+            shapes.append((start, len(places) * (1 - 1e-9) / (end - start), places))
+            limits.append(end)
+        start = end
+    return limits, [*shapes, (start, 0.0, (0,))]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -217,10 +235,10 @@ def _places(grid_size: tuple[int, int], height: int, width: int) -> tuple[int, .
     return tuple(block << (up * grid_size[1] + back) for up in ups for back in backs)
 
 
-def _cover(place: int, size: int, limit: int, number: Callable[[], float]) -> int:
+def _cover(place: int, size: int, limit: int, numbers: Iterator[float]) -> int:
     """Where ``size`` of ``limit`` places begin, at random but with ``place`` among them."""
     first = max(0, place - size + 1)
-    return first + int(number() * (min(place, limit - size) + 1 - first))
+    return first + int(next(numbers) * (min(place, limit - size) + 1 - first))
 
 
 def random_mask(
@@ -281,8 +299,10 @@ class BlockwiseMaskGenerator(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to the sample."""
-        # NumPy's global state is what mmengine seeds in each loader worker.
-        results['mask'] = self.blocks.mask(self.settings['num_masked'], np.random)
+        # Python's global state, which mmengine seeds in each loader worker: a number of NumPy's
+        # takes ten times as long.
+        numbers = iter(random.random, None)
+        results['mask'] = self.blocks.mask(self.settings['num_masked'], numbers)
         return results
 
     def __repr__(self) -> str:
