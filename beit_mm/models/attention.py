@@ -35,9 +35,11 @@ def kernel_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
 
 
 def in_place_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """:func:`plain_attention` without a second copy of the scores, of the queries' dtype."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return scores.add_(bias).softmax(dim=-1).to(v.dtype) @ v
+    """:func:`plain_attention` on the CPU without a second copy of the scores, of q's dtype."""
+    # The softmax sums in float32 whatever it reads; autocast would copy its input and its result.
+    with torch.autocast('cpu', enabled=False):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return scores.add_(bias.to(q.dtype)).softmax(dim=-1) @ v
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
