@@ -7,10 +7,11 @@ Tokens are given, so that the Transformer alone is measured. Each process sees t
 has its own share of the cores, and exchanges gradients by gloo on the CPU and NCCL on GPUs.
 
 `--memory` measures instead what an image adds to the memory of a step, and estimates from it how
-many fit. On a GPU that is the peak of a step. On the CPU it is what the forward pass keeps for the
-backward pass, without the attention's matrices of (N, N), which a GPU's kernels do not keep; with
-recomputation, the blocks' inputs and what one block keeps. Temporary tensors come on top, so the
-largest batch is an upper bound.
+many fit, beside MMPretrain's model. On a GPU that is the peak of a step. On the CPU it is what the
+forward pass keeps for the backward pass; of ours without the attention's matrices of (N, N), which
+PyTorch's kernels on a GPU do not keep and MMPretrain's formula does; with recomputation, the
+blocks' inputs and what one block keeps. Temporary tensors come on top, so the largest batch is an
+upper bound.
 """
 
 import argparse
@@ -22,12 +23,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import mmpretrain
 import step
 import torch
 import torch.distributed as dist
 from machine import describe
 from mmengine.registry import DefaultScope
-from step import PRECISIONS, Batch, Contestant, GivenTokens, own_config
+from step import PRECISIONS, Batch, Contestant, GivenTokens, own_config, peer_config
 from torch import Tensor, nn
 
 from beit_mm.models.beit import ARCHS
@@ -49,6 +51,21 @@ def contestant(args, batch_size: int, pixels: int = 224, arch: str | None = None
     tokens = torch.randint(8192, (batch_size, pixels // 16, pixels // 16), generator=generator)
     ours.given = GivenTokens(tokens.to(device))
     return ours
+
+
+def peer_contestant(args, batch_size: int, arch: str) -> Contestant:
+    """MMPretrain's model, whose targets are the logits of its tokenizer."""
+    device = torch.device(args.device)
+    cfg = peer_config(arch, args.quick)
+    cfg.model.target_generator.n_hid = 8
+    batch = Batch(batch_size, device)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        peer = Contestant(
+            'MMPretrain', cfg, mmpretrain.registry.MODELS, batch, device, PRECISIONS[args.precision]
+        )
+    generator = torch.Generator().manual_seed(0)
+    peer.given = GivenTokens(torch.randn(batch_size, 8192, 14, 14, generator=generator).to(device))
+    return peer
 
 
 def median_step(ours: Contestant, repeats: int) -> float:
@@ -119,21 +136,21 @@ def cost_rows(args) -> list[dict]:
     return rows + process_rows(args)
 
 
-def kept_bytes(ours: Contestant) -> int:
+def kept_bytes(contestant: Contestant, with_scores: bool = False) -> int:
     """Bytes that a forward pass keeps for the backward pass, parameters not counted."""
-    parameters = {p.untyped_storage().data_ptr() for p in ours.model.parameters()}
+    parameters = {p.untyped_storage().data_ptr() for p in contestant.model.parameters()}
     kept = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         scores = tensor.ndim >= 3 and tensor.shape[-1] == tensor.shape[-2] > 3
-        if storage.data_ptr() not in parameters and not scores:
+        if storage.data_ptr() not in parameters and (with_scores or not scores):
             kept[storage.data_ptr()] = tensor, storage.nbytes()
         return tensor
 
-    ours.give_tokens(True)
+    contestant.give_tokens(True)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        loss = ours.forward()
+        loss = contestant.forward()
     total = sum(size for _, size in kept.values())
     del loss
     return total
@@ -153,29 +170,39 @@ def kept_bytes_recomputed(ours: Contestant) -> int:
     return sum(inputs) + at_once // len(blocks)
 
 
+def used_bytes(args, who: str, size: int, arch: str, with_cp: bool) -> tuple[int, int]:
+    """Memory of a step, see the top of this file, and the number of parameters."""
+    options = dict(with_cp=True) if with_cp and args.device == 'cuda' else {}
+    if who == 'ours':
+        model = contestant(args, size, arch=arch, **options)
+    else:
+        model = peer_contestant(args, size, arch)
+    count = sum(p.numel() for p in model.model.parameters() if p.requires_grad)
+    if args.device == 'cuda':
+        model.step(given=True)
+        return step.peak_memory(model, given=True), count
+    if with_cp:
+        return kept_bytes_recomputed(model), count
+    return kept_bytes(model, with_scores=who != 'ours'), count
+
+
 def memory_rows(args) -> list[dict]:
     """What an image costs, and how many a GPU holds."""
     rows = []
     small, large = args.batch_sizes[0], args.batch_sizes[-1]
     for arch in args.archs:
-        for with_cp in (False, True):
-            used = []
-            for size in (small, large):
-                if args.device == 'cuda':
-                    ours = contestant(args, size, arch=arch, with_cp=with_cp)
-                    ours.step(given=True)
-                    used.append(step.peak_memory(ours, given=True))
-                else:
-                    ours = contestant(args, size, arch=arch)
-                    used.append((kept_bytes_recomputed if with_cp else kept_bytes)(ours))
-            count = sum(p.numel() for p in ours.model.parameters())
-            an_image = (used[1] - used[0]) / (large - small)
-            rest = used[0] - small * an_image
+        for who, with_cp in (('ours', False), ('ours', True), ('MMPretrain', False)):
+            (used, count), (more, _) = (
+                used_bytes(args, who, size, arch, with_cp) for size in (small, large)
+            )
+            an_image = (more - used) / (large - small)
+            rest = used - small * an_image
             if args.device != 'cuda':
                 rest += 16 * count  # weight, gradient and two moments in float32
             rows.append(
                 dict(
                     kind='memory',
+                    who=who,
                     arch=arch,
                     with_cp=with_cp,
                     parameters=count,
@@ -184,7 +211,6 @@ def memory_rows(args) -> list[dict]:
                     estimated_largest_batch=int((args.gpu_gib * 2**30 - rest) / an_image),
                 )
             )
-            del ours
     return rows
 
 
@@ -193,7 +219,7 @@ def print_table(rows: list[dict], gpu_gib: float) -> None:
     for row in rows:
         if row['kind'] == 'memory':
             print(
-                f'{row["arch"]:6} {"recomputed" if row["with_cp"] else "plain":11}'
+                f'{row["who"]:11}{row["arch"]:6}{"recomputed" if row["with_cp"] else "plain":11}'
                 f'{row["bytes_an_image"] / 2**20:9.1f} MiB an image,'
                 f'{row["other_bytes"] / 2**30:7.2f} GiB besides, estimated largest batch in '
                 f'{gpu_gib:g} GiB: {row["estimated_largest_batch"]}'
