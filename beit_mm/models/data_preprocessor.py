@@ -4,21 +4,31 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
 
 from ..registry import MODELS
 
 
+def stack_masks(data_samples: list | None) -> Tensor | None:
+    """The masks (h, w) of B data samples as one (B, h, w) bool; None if they have none."""
+    if not data_samples or 'mask' not in data_samples[0]:
+        return None
+    return torch.stack([sample.mask for sample in data_samples])
+
+
 @MODELS.register_module()
 class TwoViewDataPreprocessor(BaseDataPreprocessor):
-    """Move the two views to the device and normalise each its own way.
+    """Move the two views and the masks to the device and normalise each view its own way.
 
     Does what MMPretrain's ``TwoNormDataPreprocessor`` does, and leaves the second view as it is
-    where it is tokens already, read from a cache.
+    where it is tokens already, read from a cache. Masks go to the device in one piece, and the
+    data samples, of which a network reads nothing else, stay where they are: to move them one by
+    one takes the host as long as a GPU needs for some of the images. Pinned memory is copied while
+    the host goes on.
 
     Args:
         mean, std: Of the first view's channels, for pixels in [0, 255].
         second_mean, second_std: Of the second view's.
-        non_blocking: Whether to go on while pinned memory is copied.
     """
 
     def __init__(
@@ -27,9 +37,8 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         std: Sequence[float],
         second_mean: Sequence[float],
         second_std: Sequence[float],
-        non_blocking: bool = False,
     ) -> None:
-        super().__init__(non_blocking)
+        super().__init__(non_blocking=True)
         settings = dict(mean=mean, std=std, second_mean=second_mean, second_std=second_std)
         for name, values in settings.items():
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
@@ -43,11 +52,13 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
             training: Not used: nothing here is random.
 
         Returns:
-            ``inputs``, a list of float32 views, or a view and tokens; and ``data_samples``.
+            ``inputs``, a list of float32 views, or a view and tokens; ``mask``, (B, h, w) bool, or
+            None if the samples have none; and ``data_samples``.
         """
-        data = self.cast_data(data)
-        first, second = data['inputs']
+        samples = data.get('data_samples')
+        first, second = self.cast_data(data['inputs'])
+        mask = self.cast_data(stack_masks(samples))
         first = (first.float() - self.mean) / self.std
         if second.dtype != torch.int64:
             second = (second.float() - self.second_mean) / self.second_std
-        return dict(inputs=[first, second], data_samples=data.get('data_samples'))
+        return dict(inputs=[first, second], mask=mask, data_samples=samples)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
 from .beit import trunc_normal_
+from .data_preprocessor import stack_masks
 from .linear import Linear
 
 # Of a place that is not masked.
@@ -212,6 +213,7 @@ class MaskedImageModeling(BaseModel):
         inputs: Tensor | Sequence[Tensor],
         data_samples: list | None = None,
         mode: str = 'tensor',
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, ...] | dict[str, Tensor] | Tensor:
         """The Runner's entry.
 
@@ -222,12 +224,15 @@ class MaskedImageModeling(BaseModel):
                 without a mask if there are none.
             mode: 'tensor' for the backbone's outputs, 'loss' for the training loss, 'predict' for
                 the predicted targets.
+            mask: (B, h, w) bool, the masks of the samples in one, from a preprocessor that has
+                put them together.
 
         Returns:
             What the backbone returns; or the head's losses; or :meth:`predict`'s.
         """
         views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        mask = self._stack_masks(data_samples)
+        if mask is None:
+            mask = stack_masks(data_samples)
         if mode == 'tensor':
             return self.backbone(views[0], mask)
         if mode == 'predict':
@@ -240,12 +245,6 @@ class MaskedImageModeling(BaseModel):
                 )
             return self.loss(*views, mask)
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
-
-    @staticmethod
-    def _stack_masks(data_samples: list | None) -> Tensor | None:
-        if not data_samples or 'mask' not in data_samples[0]:
-            return None
-        return torch.stack([sample.mask for sample in data_samples])
 
     def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """The journey of a batch: tokens, hidden states, loss at the masked places.
@@ -295,7 +294,9 @@ class MaskedImageModeling(BaseModel):
         """Predictions, targets and the places to predict of each image, for the metrics."""
         data = self.data_preprocessor(data, False)
         images, tokenizer_images = data['inputs']
-        masks = self._stack_masks(data['data_samples'])
+        masks = data.get('mask')
+        if masks is None:
+            masks = stack_masks(data['data_samples'])
         predicted = self.predict(images, masks)
         targets = self.target_generator(tokenizer_images)
         return [

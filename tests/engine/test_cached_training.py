@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from PIL import Image
 
 from beit_mm.datasets import CacheError, LoadTwoViews, TokenCache
@@ -155,7 +155,7 @@ def test_loss_is_that_of_the_tokens_computed_at_once(workspace, cached):
             model.backbone.load_state_dict(backbone.state_dict())
             model.head.load_state_dict(head.state_dict())
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
-            np.random.seed(3)
+            set_random_seed(3)
             batch = default_collate([dataset[index] for index in range(PHOTOS)])
             data = model.data_preprocessor(batch)
             losses.append(model.eval()(**data, mode='loss')['loss'])

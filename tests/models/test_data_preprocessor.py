@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.structures import BaseDataElement
 
 from beit_mm.models import TwoViewDataPreprocessor
 
@@ -34,6 +35,18 @@ def test_tokens_pass_as_they_are(views):
     assert torch.equal(data['inputs'][1], tokens)
     assert data['inputs'][0].dtype == torch.float32
     assert data['data_samples'] is None
+
+
+def test_masks_go_to_the_device_in_one_piece_and_samples_stay(views):
+    samples = [BaseDataElement(mask=torch.rand(4, 6) < 0.4) for _ in range(2)]
+    # A device without memory: what is on it was moved.
+    moved = TwoViewDataPreprocessor(**NORMS).to('meta')(dict(inputs=views, data_samples=samples))
+    assert {view.device.type for view in (*moved['inputs'], moved['mask'])} == {'meta'}
+    assert all(sample.mask.device.type == 'cpu' for sample in moved['data_samples'])
+    data = TwoViewDataPreprocessor(**NORMS)(dict(inputs=views, data_samples=samples))
+    assert data['mask'].dtype == torch.bool
+    for mask, sample in zip(data['mask'], samples, strict=True):
+        assert torch.equal(mask, sample.mask)
 
 
 def test_nothing_of_it_is_saved_in_checkpoints():
