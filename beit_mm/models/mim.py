@@ -96,7 +96,7 @@ class MIMHead(BaseModule):
         )
         order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
         places = order[:, : self.num_masked]
-        targets = tokens.where(mask, tokens.new_tensor(NO_TARGET)).gather(1, places)
+        targets = tokens.masked_fill(~mask, NO_TARGET).gather(1, places)
         rows = places + torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
         return hidden.flatten(0, 1).index_select(0, rows.flatten()), targets.flatten()
 

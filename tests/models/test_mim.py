@@ -201,7 +201,9 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        if name in ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal'):
+        # The last is a number of the host made a tensor, which a GPU's host waits to be copied.
+        waits = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal')
+        if name in (*waits, 'lift_fresh'):
             self.seen.append(name)
         if name in ('index', 'index_put', 'index_put_', '_index_put_impl_'):
             # A mask as an index is turned into the numbers of its true places, which are counted.
