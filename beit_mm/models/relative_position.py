@@ -248,4 +248,5 @@ class RelativePositionBias(nn.Module):
             table = self._resized.get(
                 table, positions.grid, lambda: resize_relative_table(self.table, positions.resize)
             )
-        return table[positions.index].permute(2, 0, 1)
+        # PyTorch's fused attention on a GPU takes no bias whose rows do not lie together in memory.
+        return table[positions.index].permute(2, 0, 1).contiguous()

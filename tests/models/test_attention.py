@@ -14,7 +14,7 @@ from beit_mm.models.attention import (
     kernel_attention,
     plain_attention,
 )
-from beit_mm.models.relative_position import relative_positions
+from beit_mm.models.relative_position import RelativePositionBias, relative_positions
 
 GRID = (2, 3)
 LENGTH = 1 + GRID[0] * GRID[1]
@@ -112,6 +112,29 @@ def test_fused_takes_a_float32_bias_with_half_precision_queries(monkeypatch):
     expected = plain_attention(*(t.float() for t in half), bias.bfloat16().float())
     # bfloat16 keeps 8 bits: 1/256 of the largest values, which are below 3.
     torch.testing.assert_close(output.float(), expected, rtol=0, atol=3 / 256)
+
+
+@pytest.mark.parametrize('grid', [GRID, (3, 4)], ids=['as made', 'resized'])
+@pytest.mark.parametrize('shared', [False, True])
+def test_rows_of_the_bias_that_kernels_get_lie_together(monkeypatch, grid, shared):
+    # The fused kernels of a GPU refuse others, and PyTorch then computes all scores without a word.
+    given = []
+    kernel = F.scaled_dot_product_attention
+
+    def recorded(q, k, v, attn_mask):
+        given.append(attn_mask.stride(-1))
+        return kernel(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', recorded)
+    attention = random_attention(None if shared else GRID)
+    attention.attend = kernel_attention
+    positions = relative_positions(GRID, grid, torch.device('cpu'))
+    bias = RelativePositionBias(GRID, 4)(positions) if shared else None
+    x = torch.randn(2, 1 + grid[0] * grid[1], 48)
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+            attention(x, positions, bias)
+    assert given == [1, 1]
 
 
 @pytest.mark.parametrize('requires_grad', [False, True])
