@@ -66,7 +66,7 @@ def blockwise_mask(
         ValueError: If the arguments cannot be met.
     """
     _check_budget(grid_size, num_masked)
-    blocks = _Blocks(tuple(grid_size), min_block, max_block, aspect_ratio, exact)
+    blocks = _Blocks(grid_size, min_block, max_block, aspect_ratio, exact)
     rng = np.random.default_rng() if rng is None else rng
     # A call for many numbers costs little more than one for a single number.
     numbers = chain.from_iterable(iter(lambda: rng.random(CHUNK).tolist(), None))
@@ -97,16 +97,18 @@ class _Blocks:
             raise ValueError(f'max_block {max_block} is less than min_block {min_block}')
         if not 0 < aspect_ratio[0] <= aspect_ratio[1] < math.inf:
             raise ValueError(f'aspect_ratio is {aspect_ratio}; it must be 0 < smallest <= largest')
-        self.grid_size, self.min_block, self.max_block = grid_size, min_block, max_block
+        # Python's own numbers: NumPy's have 64 bits, and would stay in the tables that are kept.
+        self.grid_size = tuple(map(int, grid_size))
+        self.max_block = max_block if max_block is None else int(max_block)
         self.log_ratio = math.log(aspect_ratio[0]), math.log(aspect_ratio[1])
         self.exact = exact
-        self.patches = grid_size[0] * grid_size[1]
-        self.shapes = _Shapes(grid_size, min_block, self.log_ratio)
+        self.patches = self.grid_size[0] * self.grid_size[1]
+        self.shapes = _Shapes(self.grid_size, min_block, self.log_ratio)
 
     def mask(self, num_masked: int, numbers: Iterator[float]) -> np.ndarray:
         """A mask of ``num_masked`` patches, (height, width) bool, by numbers in [0, 1)."""
         visible = (1 << self.patches) - 1
-        left, max_block, add_block = num_masked, self.max_block, self.draw
+        left, max_block, add_block = int(num_masked), self.max_block, self.draw
         while left > 0:
             largest = left if max_block is None or left < max_block else max_block
             block = add_block(largest, visible, numbers)

@@ -226,6 +226,22 @@ def test_impossible_random_mask_is_refused_by_name(name, wrong):
         random_mask(**wrong)
 
 
+def test_numpys_whole_numbers_are_as_good_as_pythons():
+    settings = dict(grid_size=(13, 14), num_masked=75, min_block=16, max_block=50)
+    for seed in range(20):
+        numpys = {
+            name: np.array(value) if name == 'grid_size' else np.int64(value)
+            for name, value in settings.items()
+        }
+        # First, as what is kept of it must serve the other.
+        mask = blockwise_mask(**numpys, rng=np.random.default_rng(seed))
+        assert np.array_equal(mask, blockwise_mask(**settings, rng=np.random.default_rng(seed)))
+        assert np.array_equal(
+            random_mask(numpys['grid_size'], np.int64(75), rng=np.random.default_rng(seed)),
+            random_mask((13, 14), 75, rng=np.random.default_rng(seed)),
+        )
+
+
 @by_argument(NOT_WHOLE)
 @make_mask
 def test_numbers_that_are_not_whole_are_refused_by_name(make_mask, name, wrong):
