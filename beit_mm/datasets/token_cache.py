@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ MANIFEST = 'manifest.json'
 # Of the files' layout and of how views are drawn and made: of anything that changes tokens.
 FORMAT = 1
 MOST_TOKENS = 2**16
+# Shards that a process keeps open: each takes one of the files it may have, often 1024.
+MOST_OPEN = 256
 # What a manifest must bind, beside how the tokens are stored. Versions of libraries are told too,
 # but may differ: they change pixels by a grey level at most.
 BOUND = ('dataset', 'views', 'tokenizer')
@@ -34,11 +37,13 @@ def describe_photos(paths: Sequence[str]) -> dict:
         paths: Files in the order of the data set. Sizes of those elsewhere than on a disk, such as
             ``s3://...``, are left out.
     """
-    root = len(os.path.commonpath([os.path.dirname(path) for path in paths])) if paths else 0
+    # One way to write each: 'data/a.jpg', not './data//a.jpg', which is as long in no common path.
+    names = [os.path.normpath(path) for path in paths]
+    root = len(os.path.commonpath([os.path.dirname(name) for name in names])) if names else 0
     digest = hashlib.sha256()
-    for path in paths:
+    for path, name in zip(paths, names, strict=True):
         size = 0 if '://' in path else os.path.getsize(path)
-        digest.update(f'{path[root:].lstrip(os.sep)}\0{size}\n'.encode())
+        digest.update(f'{name[root:].lstrip(os.sep)}\0{size}\n'.encode())
     return dict(photos=len(paths), names_and_sizes=digest.hexdigest())
 
 
@@ -62,7 +67,8 @@ def _shard_path(folder: Path, shard: int) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all, whenever the process is stopped."""
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    # Processes on two machines may have one number.
+    temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
@@ -233,6 +239,8 @@ class TokenCache:
             )
         shard, place = divmod(photo, self.manifest['photos_per_shard'])
         if shard not in self._shards:
+            if len(self._shards) == MOST_OPEN:
+                self._shards.pop(next(iter(self._shards)))
             self._shards[shard] = self._open(shard)
         tokens = self._shards[shard][place, view].astype(np.int64)
         self._check_range(tokens, str(_shard_path(self.folder, shard)))
@@ -257,6 +265,8 @@ class TokenCache:
             raise CacheError(
                 f'{path} is missing: the cache is not complete; run tools/cache_tokens.py again'
             ) from None
+        except OSError as error:
+            raise CacheError(f'{path} cannot be read: {error}') from error
         except Exception as error:
             # NumPy raises many kinds on a damaged header.
             raise CacheError(f'{path} is damaged: {error}') from error

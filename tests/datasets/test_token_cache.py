@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from beit_mm.datasets import CacheError, TokenCache
+from beit_mm.datasets import CacheError, TokenCache, token_cache
 from beit_mm.datasets.token_cache import describe_photos, differences
 
 PHOTOS, VIEWS, GRID, VOCAB = 10, 3, (2, 5), 60_000
@@ -64,6 +64,24 @@ def test_cache_travels_to_loader_workers_without_its_tokens(folder, tokens):
     packed = pickle.dumps(cache)
     assert tokens[0, 0].astype(np.uint16).tobytes() not in packed
     np.testing.assert_array_equal(pickle.loads(packed).read(9, 2), tokens[9, 2])
+
+
+def test_more_shards_than_a_process_may_open_are_read(tmp_path):
+    resource = pytest.importorskip('resource')
+    photos = token_cache.MOST_OPEN + 50
+    dataset = dict(photos=photos, names_and_sizes='ab')
+    cache = TokenCache.create(tmp_path, make_manifest(dataset=dataset, photos_per_shard=1))
+    for photo in range(photos):
+        cache.write(photo, np.full((1, VIEWS, *GRID), photo))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What the test has open stays so; the cache may open fewer files than it has.
+    opened = len(os.listdir('/dev/fd'))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + photos - 10, hard))
+    try:
+        for photo in (*range(photos), 0, photos - 1):
+            assert (cache.read(photo, 0) == photo).all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_creating_again_goes_on_with_what_is_missing(folder, tokens):
@@ -213,5 +231,26 @@ def test_photos_are_told_apart_by_names_sizes_and_order_but_not_by_their_place(t
         describe('sizes', sizes=(3, 5)),
     ]
     assert len({json.dumps(found) for found in [here, *others]}) == 4
-    elsewhere = describe_photos(['s3://bucket/a/1.jpg', 's3://bucket/b/1.jpg'])
-    assert elsewhere['photos'] == 2
+
+
+def test_photos_are_the_same_however_their_folder_is_written(tmp_path, monkeypatch):
+    names = ['train/a/1.jpg', 'train/b/1.jpg', 'train/b/2.jpg']
+    for name in names:
+        (tmp_path / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'data' / name).write_bytes(b'x')
+    monkeypatch.chdir(tmp_path)
+    roots = [
+        'data',
+        './data',
+        'data/',
+        'data//.',
+        '../' + tmp_path.name + '/data',
+        f'{tmp_path}/data',
+    ]
+    found = [describe_photos([f'{root}/{name}' for name in names]) for root in roots]
+    assert found == [found[0]] * len(roots)
+    # Of a store elsewhere the sizes are not known.
+    stores = ['s3://here', 's3://there/too']
+    found = [describe_photos([f'{store}/{name}' for name in names]) for store in stores]
+    assert found[0] == found[1]
+    assert found[0] != describe_photos([f's3://here/{name}x' for name in names])
