@@ -31,11 +31,17 @@ def describe_tokenizer(cfg: Config, generator: nn.Module) -> dict:
     """What tells one tokenizer from another: weights, settings, and what images it is given."""
     digest = hashlib.sha256()
     for name, tensor in sorted(generator.state_dict().items()):
+        # Tokens do not depend on the decoder, whose weights nobody has loaded.
+        if name.startswith('tokenizer.decoder.'):
+            continue
         digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}\n'.encode())
         digest.update(
             tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes()
         )
     settings = cfg.model.target_generator.to_dict()
+    settings.get('tokenizer', {}).pop('with_decoder', None)
+    if settings.get('precision') == 'float32':
+        del settings['precision']  # the default
     # Where the weights come from is not what they are; to compile is not to compute otherwise.
     left_out = ('type', 'checkpoint', 'compile')
     preprocessor = cfg.model.data_preprocessor
@@ -95,7 +101,17 @@ def _views(cfg: Config) -> Mapping:
     return steps[0]
 
 
+def _check_preprocessor(cfg: Config) -> None:
+    kind = str((cfg.model.get('data_preprocessor') or {}).get('type'))
+    if kind.rpartition('.')[2] != 'TwoViewDataPreprocessor':
+        raise ConfigError(
+            f'model.data_preprocessor.type is {kind!r}; a token cache takes '
+            "'beit_mm.TwoViewDataPreprocessor', which leaves tokens as they are"
+        )
+
+
 def _build_generator(cfg: Config) -> nn.Module:
+    _check_preprocessor(cfg)
     generator = cfg.model.target_generator
     if not generator.get('checkpoint'):
         raise ConfigError(
@@ -128,7 +144,11 @@ class SeededViews(Dataset):
                 for view in range(self.transform.num_views)
             ]
         except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+            reason = getattr(error, 'reason', error)
+            raise ValueError(
+                f'{path} cannot be decoded: {reason}; tools/check_images.py lists such photos for '
+                'exclude of the data set'
+            ) from error
         return torch.stack(views)
 
 
@@ -188,13 +208,18 @@ def _leave_cores_to_others(_: int) -> None:
     cv2.setNumThreads(0)
 
 
+def own_device() -> str:
+    """A GPU among those that this process sees, which under Slurm may be its own alone."""
+    if not torch.cuda.is_available():
+        return 'cpu'
+    return f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
+
+
 class _Compute:
     """Tokens of a batch of views, as training computes them."""
 
     def __init__(self, generator: nn.Module, preprocessor: nn.Module) -> None:
-        device = 'cpu'
-        if torch.cuda.is_available():
-            device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
+        device = own_device()
         self.generator, self.preprocessor = generator.to(device), preprocessor.to(device)
 
     @torch.no_grad()

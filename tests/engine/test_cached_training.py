@@ -11,6 +11,7 @@ from PIL import Image
 
 from beit_mm.datasets import CacheError, LoadTwoViews, TokenCache
 from beit_mm.engine import ConfigError, use_token_cache, write_token_cache
+from beit_mm.engine.token_cache import own_device
 from beit_mm.models import CachedTargetGenerator, DiscreteVAE, DVAETargetGenerator
 
 TOKENIZER = dict(vocab_size=50, hidden=8, num_groups=3, blocks_per_group=1)
@@ -242,10 +243,41 @@ def test_training_on_a_cache_of_something_else_says_what_differs(
         train()
 
 
+@pytest.mark.parametrize(
+    'change',
+    [dict(precision='float32'), dict(compile=True), dict(tokenizer=dict(with_decoder=True))],
+)
+def test_settings_that_leave_the_tokens_alone_are_no_other_tokenizer(workspace, cached, change):
+    cached.merge_from_dict(dict(model=dict(target_generator=change)))
+    use_token_cache(cached)
+    assert cached.model.target_generator.type == 'beit_mm.CachedTargetGenerator'
+
+
+@pytest.mark.parametrize(('rank', 'gpus', 'device'), [(3, 8, 3), (3, 1, 0), (None, 2, 0)])
+def test_each_process_computes_on_a_gpu_that_it_sees(monkeypatch, rank, gpus, device):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    if rank is not None:
+        monkeypatch.setenv('LOCAL_RANK', str(rank))
+    assert own_device() == 'cpu' or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    assert own_device() == f'cuda:{device}'
+
+
+def test_a_photo_that_cannot_be_decoded_is_named_with_what_to_do(workspace):
+    (workspace / 'train/a/0.jpg').write_bytes(b'text')
+    with pytest.raises(ValueError, match=r'0\.jpg cannot be decoded: .*check_images'):
+        write_token_cache(make_config(workspace), workspace / 'tokens', VIEWS)
+
+
 def test_config_that_no_cache_can_serve_says_why(workspace, cached):
     cfg = make_config(workspace)
     cfg.model.target_generator.checkpoint = None
     with pytest.raises(ConfigError, match=r'target_generator\.checkpoint'):
+        write_token_cache(cfg, workspace / 'other', VIEWS)
+    cfg = make_config(workspace)
+    cfg.model.data_preprocessor.type = 'TwoNormDataPreprocessor'
+    with pytest.raises(ConfigError, match=r"TwoNormDataPreprocessor.*'beit_mm\.TwoView"):
         write_token_cache(cfg, workspace / 'other', VIEWS)
     cfg = make_config(workspace)
     cfg.train_dataloader.dataset.pipeline.pop(0)
