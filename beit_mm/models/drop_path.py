@@ -11,11 +11,11 @@ class Survivors(NamedTuple):
     """The images of a batch whose branch is kept.
 
     Attributes:
-        scale: (B, 1, 1) weight of each image's branch, 0 or 1 / survival rate; or one number.
+        scale: (B, 1, 1) weight of each image's branch, 0 or 1 / survival rate; or (1, 1, 1).
         indices: (kept,) int64 images that the branch is computed for; None computes it for all.
     """
 
-    scale: Tensor | float
+    scale: Tensor
     indices: Tensor | None = None
 
 
@@ -71,4 +71,7 @@ class DropPath(nn.Module):
         if kept == batch:
             return None
         # Sorted by chance: a number of survivors that the host knows without asking the device.
-        return Survivors(batch / kept, chance.argsort()[:kept])
+        # A tensor, as the compiler of PyTorch 2.5 makes code for each number; filled on the device.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        scale = x.new_full((1, 1, 1), batch / kept, dtype=dtype)
+        return Survivors(scale, chance.argsort()[:kept])
