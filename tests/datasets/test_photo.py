@@ -82,6 +82,13 @@ def test_header_leaves_to_the_whole_decoder_what_it_does_not_know():
         assert read_jpeg_header(data[:cut]) is None
 
 
+@pytest.mark.parametrize(('limit', 'whole'), [(None, False), (20_000, False), (15_000, True)])
+def test_photos_beyond_pillows_limit_are_left_to_it(monkeypatch, limit, whole):
+    data = jpeg(make_photo())  # of 31,500 pixels; Pillow refuses twice the limit
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
+    assert (read_jpeg_header(data) is None) == whole
+
+
 # Pillow tells of damaged Exif data.
 @pytest.mark.filterwarnings('ignore')
 def test_damaged_headers_are_left_to_the_whole_decoder_or_read():
