@@ -211,6 +211,8 @@ def _check_pretraining(cfg: Config, loaders: tuple[str, ...]) -> None:
             key = f'{name}.dataset.pipeline[{index}]'
             if _type_name(transform) in MASK_GENERATORS:
                 _check_mask(key, transform, grid, backbone)
+                if name == 'train_dataloader':
+                    _check_num_masked(key, transform, grid, cfg.model)
             elif _type_name(transform) in VIEWS:
                 _check_views(key, transform, grid, backbone, generator)
     _check_width(backbone, head)
@@ -245,6 +247,22 @@ def _check_mask(key: str, transform: Mapping, grid: tuple, backbone: Mapping) ->
         raise ConfigError(
             f'{key}.grid_size is {given}; it must be img_size / patch_size of model.backbone, '
             f'{backbone.get("img_size", 224)} / {backbone.get("patch_size", 16)} = {grid}'
+        )
+
+
+def _check_num_masked(key: str, transform: Mapping, grid: tuple, model: Mapping) -> None:
+    """The head has room for the places of an image; a GPU would stop without a word of which."""
+    most = model['head'].get('num_masked')
+    if most is None:
+        return
+    if model.get('predict_all'):
+        places, of = grid[0] * grid[1], 'with predict_all the number of patches'
+    else:
+        places, of = transform.get('num_masked', 75), f'{key}.num_masked'
+    if places > most:
+        raise ConfigError(
+            f'model.head.num_masked is {most}; it must be at least {places}, {of}, or None to '
+            'count the places in every step'
         )
 
 

@@ -63,6 +63,20 @@ def test_mask_grid_must_be_the_patch_grid(cfg):
     assert 'img_size / patch_size' in message
 
 
+@pytest.mark.parametrize('predict_all', [False, True])
+def test_head_must_have_room_for_the_places_to_predict(cfg, predict_all):
+    index, step = pipeline_step(cfg, 'MaskGenerator')
+    cfg.model.predict_all = predict_all
+    places = 16 if predict_all else step.num_masked
+    for enough in (None, places, places + 1):
+        cfg.model.head.num_masked = enough
+        check_config(cfg, 'train')
+    cfg.model.head.num_masked = places - 1
+    message = refusal(cfg)
+    assert f'model.head.num_masked is {places - 1}; it must be at least {places}' in message
+    assert predict_all or f'train_dataloader.dataset.pipeline[{index}].num_masked' in message
+
+
 views = pytest.mark.parametrize('views', ['TwoViewRandomResizedCrop', 'LoadTwoViews'])
 
 
