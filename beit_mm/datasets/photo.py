@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from typing import NamedTuple
 
 import cv2
@@ -23,6 +24,8 @@ REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 END_OF_IMAGE = b'\xff\xd9'
+XMP = b'http://ns.adobe.com/xap/1.0/\0'
+XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # Rows below a crop that are decoded too: smoothing the color of the last row reads the next block.
 MARGIN = 16
 
@@ -52,8 +55,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
 
     Returns:
         None if the file is no JPEG, or one to be left to a whole decoder: neither one component
-        nor three, samples of more than 8 bits, lossless or arithmetic coding, Exif data that asks
-        for a rotation, no end, or other damage.
+        nor three, samples of more than 8 bits, lossless or arithmetic coding, Exif or XMP data
+        that asks for a rotation, no end, or other damage.
     """
     if data[:2] != b'\xff\xd8':
         return None
@@ -85,7 +88,11 @@ def _most_pixels() -> float:
 
 
 def _is_turned(segment: bytes) -> bool:
-    """Whether an application's segment is Exif data that asks for a rotation or a mirror image."""
+    """Whether an application's segment asks for a rotation or a mirror image: Exif data, or XMP."""
+    if segment.startswith(XMP):
+        # Pillow follows it where Exif data says nothing.
+        orientation = XMP_ORIENTATION.search(segment)
+        return orientation is not None and orientation[1] != b'1'
     if not segment.startswith(b'Exif\0\0'):
         return False
     exif = Image.Exif()

@@ -82,6 +82,24 @@ def test_header_leaves_to_the_whole_decoder_what_it_does_not_know():
         assert read_jpeg_header(data[:cut]) is None
 
 
+@pytest.mark.parametrize(
+    'form', ['tiff:Orientation="%d"', '<tiff:Orientation>%d</tiff:Orientation>']
+)
+@pytest.mark.parametrize('orientation', [1, 6])
+@pytest.mark.parametrize('with_exif', [False, True])
+def test_photos_are_turned_by_xmp_data_as_pillow_turns_them(form, orientation, with_exif):
+    settings = dict(exif=exif(1)) if with_exif else {}
+    xmp = b'<x:xmpmeta><rdf:Description ' + (form % orientation).encode() + b'/></x:xmpmeta>'
+    data = jpeg(make_photo(), xmp=xmp, **settings)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert decode_whole(data).shape == (upright.height, upright.width, 3)
+    header = read_jpeg_header(data)
+    if header is None:
+        assert orientation == 6
+    else:
+        assert (header.height, header.width) == (upright.height, upright.width)
+
+
 @pytest.mark.parametrize(('limit', 'whole'), [(None, False), (20_000, False), (15_000, True)])
 def test_photos_beyond_pillows_limit_are_left_to_it(monkeypatch, limit, whole):
     data = jpeg(make_photo())  # of 31,500 pixels; Pillow refuses twice the limit
