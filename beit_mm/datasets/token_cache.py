@@ -21,6 +21,7 @@ FORMAT = 1
 MOST_TOKENS = 2**16
 # Shards that a process keeps open: each takes one of the files it may have, often 1024.
 MOST_OPEN = 256
+WAY_OUT = 'delete it and run tools/cache_tokens.py again'
 # What a manifest must bind, beside how the tokens are stored. Versions of libraries are told too,
 # but may differ: they change pixels by a grey level at most.
 BOUND = ('dataset', 'views', 'tokenizer')
@@ -269,11 +270,12 @@ class TokenCache:
             raise CacheError(f'{path} cannot be read: {error}') from error
         except Exception as error:
             # NumPy raises many kinds on a damaged header.
-            raise CacheError(f'{path} is damaged: {error}') from error
+            raise CacheError(f'{path} is damaged: {error}; {WAY_OUT}') from error
         if not isinstance(tokens, np.memmap) or tokens.dtype != np.uint16 or tokens.shape != wanted:
             raise CacheError(
                 f'{path} is damaged: it must hold uint16 {wanted}, not '
-                f'{getattr(tokens, "dtype", "an archive")} {getattr(tokens, "shape", "")}'
+                f'{getattr(tokens, "dtype", "an archive")} {getattr(tokens, "shape", "")}; '
+                f'{WAY_OUT}'
             )
         return tokens
 
