@@ -273,7 +273,8 @@ class LoadTwoViews(BaseTransform):
         Of Python's generator ``random()`` alone is used: its numbers for a seed are promised to
         be the same in every release.
         """
-        return random.Random((self.seed << 128) | (sample_idx << 64) | view_idx)
+        # Python's own numbers: those of NumPy, which a sampler may yield, have 64 bits.
+        return random.Random((int(self.seed) << 128) | (int(sample_idx) << 64) | int(view_idx))
 
     def draw(self, rng: random.Random, size: tuple[int, int]) -> View:
         """Draw a crop, a flip and a color jitter for a photo of (height, width)."""

@@ -227,6 +227,12 @@ def test_seeded_views_stay_the_same_from_release_to_release():
     assert (view.box, view.flip) == (Box(top, left, height, width), flip)
 
 
+def test_views_are_the_same_for_numpys_whole_numbers():
+    plain, numpys = (LoadTwoViews(num_views=2, seed=seed) for seed in (7, np.int64(7)))
+    expected = plain.view_rng(3, 1).random()
+    assert numpys.view_rng(np.int64(3), np.int64(1)).random() == expected
+
+
 def test_fresh_views_follow_numpys_seed(photos):
     transform = LoadTwoViews(size=32, second_size=16)
     runs = []
