@@ -246,15 +246,20 @@ def train_tokenizer(settings: Settings, out: Path, num_images: int) -> dict:
     )  # fmt: skip
 
 
-def pretrain(variant: str, seed: int, settings: Settings, out: Path) -> dict:
-    """Stage 2, on all training images without labels."""
-    options = {
+def pretrain_options(settings: Settings, out: Path) -> dict:
+    """Options of stage 2, whatever the network predicts."""
+    return {
         **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
         'train_dataloader.batch_size': settings.batch_size,
         **schedule(settings.pretrain_epochs),
         **network(settings),
         'model.head.embed_dims': settings.width,
     }
+
+
+def pretrain(variant: str, seed: int, settings: Settings, out: Path) -> dict:
+    """Stage 2, on all training images without labels."""
+    options = pretrain_options(settings, out)
     if variant in WITH_TOKENIZER:
         options['model.target_generator.checkpoint'] = (out / 'tokenizer.pth').resolve()
     return run_stage(f'{variant}/{seed}/pretrain', VARIANTS[variant][0], out, seed, options)
