@@ -1,10 +1,10 @@
-"""Claims, for views cached against fresh ones: variant `full`, with views made in one step.
+"""Claims, for cached views against fresh ones: variant `full`, with both views made in one step.
 
-    python benchmarks/cached_views.py --data data/tiny_imagenet --out work_dirs/cached_views
+    python tools/cache_tokens.py configs/claims/cached_views.py --views 4 --out work_dirs/tokens
+    python tools/train.py configs/claims/cached_views.py --cfg-options token_cache=work_dirs/tokens
 
-Both sides of the comparison are this config: with `token_cache` None every view is drawn anew and
-its tokens are computed, and with a folder of tools/cache_tokens.py views and tokens are those of
-the cache. Figures: benchmarks/results/cached_views.md.
+Takes the weights of dvae.py. benchmarks/cached_views.py trains it with and without `token_cache`,
+and nothing else differs. Figures: benchmarks/results/cached_views.md.
 """
 
 _base_ = ['./pretrain.py']
