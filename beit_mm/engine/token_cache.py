@@ -39,7 +39,8 @@ def describe_tokenizer(cfg: Config, generator: nn.Module) -> dict:
             tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes()
         )
     settings = cfg.model.target_generator.to_dict()
-    settings.get('tokenizer', {}).pop('with_decoder', None)
+    for name in ('with_decoder', 'decoder_input'):
+        settings.get('tokenizer', {}).pop(name, None)
     if settings.get('precision') == 'float32':
         del settings['precision']  # the default
     # Where the weights come from is not what they are; to compile is not to compute otherwise.

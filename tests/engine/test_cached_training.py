@@ -245,7 +245,12 @@ def test_training_on_a_cache_of_something_else_says_what_differs(
 
 @pytest.mark.parametrize(
     'change',
-    [dict(precision='float32'), dict(compile=True), dict(tokenizer=dict(with_decoder=True))],
+    [
+        dict(precision='float32'),
+        dict(compile=True),
+        dict(tokenizer=dict(with_decoder=True)),
+        dict(tokenizer=dict(decoder_input=16)),
+    ],
 )
 def test_settings_that_leave_the_tokens_alone_are_no_other_tokenizer(workspace, cached, change):
     cached.merge_from_dict(dict(model=dict(target_generator=change)))
