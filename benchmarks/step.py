@@ -274,6 +274,15 @@ def count_synchronizations(contestant: Contestant) -> int:
     return sum('synchronizing' in str(warning.message) for warning in caught)
 
 
+def ids_as_in_float32(ours: Contestant) -> float:
+    """Share of the tokenizer's ids, of random images and weights, that float32 gives too."""
+    generator, ids = ours.computed, ours.tokenize()
+    precision, generator.precision = generator.precision, 'float32'
+    exact = ours.tokenize()
+    generator.precision = precision
+    return (ids == exact).float().mean().item()
+
+
 def measure(ours: Contestant, peer: Contestant, tokens: str, repeats: int, flop, arch) -> dict:
     """Everything that is timed, taking turns; medians."""
     device, batch = ours.device, ours.batch.size
@@ -353,6 +362,7 @@ def print_table(report: dict) -> None:
             + (f'{rate / 1e12:9.3f}{row["share_of_product"]:11.0%}' if rate else ' ' * 20)
             + (f'{speed:8.2f}' if speed else '')
         )
+    print(f'{"ids as in float32":38}{report["ids_as_in_float32"]:10.1%}')
     for name, value in report.get('cuda', {}).items():
         print(f'{name:38}{value}')
 
@@ -407,6 +417,7 @@ def main() -> None:
     report.update(flop_per_image=flop)
     report.update(measure(ours, peer, args.tokens, args.repeats, flop, arch))
     report['ratios'] = ratios(report['rows'], ours.name, peer.name)
+    report['ids_as_in_float32'] = ids_as_in_float32(ours)
     if device.type == 'cuda':
         report['cuda'] = {}
         for contestant in (ours, peer):

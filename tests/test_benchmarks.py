@@ -88,6 +88,15 @@ def test_step_measures_both_and_writes_what_it_prints(tmp_path):
     assert report['ratios']['step, tokens cached'] == pytest.approx(whole / cached)
     assert report['machine']['versions']['torch'] == torch.__version__
     assert report['settings']['batch_size'] == 2
+    assert report['ids_as_in_float32'] == 1  # that is the precision
+
+
+def test_ids_are_compared_with_those_of_float32():
+    ours = contestant()
+    ours.computed.precision = 'bfloat16'
+    share = step.ids_as_in_float32(ours)
+    assert 0 < share < 1
+    assert ours.computed.precision == 'bfloat16'
 
 
 def test_scaling_measures_batches_resolutions_and_processes(tmp_path):
