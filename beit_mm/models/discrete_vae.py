@@ -11,11 +11,15 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .linear import PointwiseConv
+from .relative_position import is_compiling
 
 # Pixels are squeezed into [EPS, 1 - EPS], where the logit of the likelihood is finite.
 PIXEL_EPS = 0.1
 # Places whose logits are held at a time: 128 MiB in float32 for a vocabulary of 8192.
 PLACES_AT_ONCE = 4096
+# Of the largest activation of the images that a CPU encodes at a time: what its caches hold. One
+# image of DALL-E's network in float32, three in half precision.
+BYTES_AT_ONCE = 24 * 2**20
 # The sharpest likelihood: a scale of half an 8-bit grey level in the middle of the range. Without
 # a floor, flat regions (paper white, black frames) are fitted with a density that grows for ever
 # and drown everything else in the loss.
@@ -246,11 +250,21 @@ class DiscreteVAE(BaseModel):
         self._check_images(images)
         images = map_pixels(images).contiguous(memory_format=torch.channels_last)
         if dtype is None:
-            return self._most_likely(self.encoder[:-1](images))
+            return self._most_likely(self._features(images, images.dtype))
         with torch.autocast(images.device.type, dtype=dtype):
-            features = self.encoder[:-1](images)
+            features = self._features(images, dtype)
         with torch.autocast(images.device.type, enabled=False):
             return self._most_likely(features.float())
+
+    def _features(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """What the encoder's last layer is given, computed in ``dtype``."""
+        layers = self.encoder[:-1]
+        if images.device.type != 'cpu' or is_compiling():
+            return layers(images)
+        # The largest activations, the first layers', are read before they leave the cache.
+        one_image = self.encoder.input.out_channels * images[0, 0].numel() * dtype.itemsize
+        pieces = images.split(max(1, BYTES_AT_ONCE // one_image))
+        return torch.cat([layers(piece) for piece in pieces]) if len(pieces) > 1 else layers(images)
 
     def _most_likely(self, features: Tensor) -> Tensor:
         batch, _, height, width = features.shape

@@ -504,6 +504,20 @@ def test_logits_of_some_places_at_a_time_give_the_same_tokens(monkeypatch, place
     assert sum(seen) == logits.numel()
 
 
+@pytest.mark.parametrize(('bytes_at_once', 'most'), [(1, 1), (2, 2), (2.9, 2), (1000, None)])
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+def test_some_images_at_a_time_give_the_same_tokens(monkeypatch, bytes_at_once, most, dtype):
+    model, images = small_tokenizer(), random_images(batch=5)
+    whole = model.tokenize(images, dtype)
+    activation = model.encoder.input(images[:1]).numel() * (4 if dtype is None else 2)
+    monkeypatch.setattr(discrete_vae, 'BYTES_AT_ONCE', int(bytes_at_once * activation))
+    seen = []
+    model.encoder.input.register_forward_hook(lambda m, inputs, output: seen.append(len(output)))
+    assert (model.tokenize(images, dtype) == whole).float().mean() > 0.99
+    assert sum(seen) == len(images) > 2
+    assert max(seen) == (most or len(images))
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_rounds_all_layers_but_the_last(dtype):
     if dtype == torch.float16 and not cpu_knows_float16():
