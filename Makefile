@@ -6,6 +6,8 @@ VENV ?= .venv
 PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
+# Two processes, a file of tests each; empty for one.
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: quickstart test install install-openmmlab test-openmmlab
 
@@ -33,7 +35,7 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL)
 
 # torch 2.1 is what mmcv 2.1.0 is made for; it builds from source, in about 7 minutes on 2 cores.
 # FORCE_CUDA=1 compiles its CUDA operators, which nothing here needs.
@@ -53,4 +55,4 @@ install-openmmlab: $(VENV_OPENMMLAB)/installed
 # Newer versions of transformers do without torch 2.1.
 test-openmmlab: $(VENV_OPENMMLAB)/installed
 	$(VENV_OPENMMLAB)/bin/pip install -q -e '.[openmmlab,test]' 'transformers<4.50'
-	$(VENV_OPENMMLAB)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV_OPENMMLAB)/bin/python -m pytest $(PARALLEL)
