@@ -17,9 +17,9 @@ from .relative_position import is_compiling
 PIXEL_EPS = 0.1
 # Places whose logits are held at a time: 128 MiB in float32 for a vocabulary of 8192.
 PLACES_AT_ONCE = 4096
-# Of the largest activation of the images that a CPU encodes at a time: what its caches hold. One
-# image of DALL-E's network in float32, three in half precision.
-BYTES_AT_ONCE = 24 * 2**20
+# Of the largest activation of the images that a CPU encodes at a time: about what its caches hold.
+# Two images of DALL-E's network in float32, five in half precision.
+BYTES_AT_ONCE = 2**25
 # The sharpest likelihood: a scale of half an 8-bit grey level in the middle of the range. Without
 # a floor, flat regions (paper white, black frames) are fitted with a density that grows for ever
 # and drown everything else in the loss.
