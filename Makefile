@@ -6,8 +6,8 @@ VENV ?= .venv
 PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
-# Two processes, a file of tests each; empty for one.
-PARALLEL ?= -n 2 --dist loadfile
+# For two processes, a file of tests each: make test PARALLEL='-n 2 --dist loadfile'
+PARALLEL ?=
 
 .PHONY: quickstart test install install-openmmlab test-openmmlab
 

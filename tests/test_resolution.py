@@ -44,6 +44,8 @@ def pretrained(tmp_path_factory):
 def classifier(size, checkpoint):
     return MMPRETRAIN_MODELS.build(
         dict(
+            # Whatever scope an earlier test has left behind.
+            _scope_='mmpretrain',
             type='ImageClassifier',
             backbone=dict(
                 type='beit_mm.BEiT',
