@@ -340,6 +340,23 @@ def test_predict_mode_is_the_most_likely_token_of_every_patch(masked):
                 assert ids[b, y, x] == logits.argmax()
 
 
+def test_masks_may_come_in_one_piece():
+    """As from ``TwoViewDataPreprocessor``; then the samples are not looked at."""
+    model = small_model()
+    views, masks = batch()
+    others = samples_of(masks.flip(0))
+    losses = model(views, samples_of(masks), mode='loss')
+    assert losses['loss'] != model(views, others, mode='loss')['loss']
+    for samples in (None, others):
+        given = model(views, samples, mode='loss', mask=masks)
+        assert all(given[name].equal(losses[name]) for name in losses)
+    model.data_preprocessor.forward = lambda data, training: {**data, 'mask': masks}
+    for sample, mask in zip(
+        model.val_step(dict(inputs=views, data_samples=others)), masks, strict=True
+    ):
+        assert sample.places.equal(mask)
+
+
 def test_data_samples_without_a_mask_hide_nothing():
     model = small_model()
     views, _ = batch()
