@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,14 +22,15 @@ from pathlib import Path
 from claims import (
     ROOT,
     Settings,
-    claim_folder,
+    add_settings,
+    begin,
+    checked,
     finetune,
     hardware,
     pretrain_options,
     run_stage,
-    train_tokenizer,
+    share_tokenizer,
     versions,
-    write_lists,
 )
 
 CONFIG = 'cached_views'
@@ -41,23 +41,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--data', required=True, type=Path, help='folder with train/ and val/')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/cached_views'))
     parser.add_argument('--views', nargs='+', type=int, default=[4, 1], help='of each photo')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--classes', type=int, default=10, help='the first so many, by name')
-    parser.add_argument('--labels', type=int, default=50, help='a class, for fine-tuning')
-    parser.add_argument('--tokenizer-epochs', type=int, default=4)
-    parser.add_argument('--pretrain-epochs', type=int, default=30)
-    parser.add_argument('--finetune-epochs', type=int, default=30)
-    parser.add_argument('--finetune-lr', type=float, default=1e-3)
-    parser.add_argument('--batch-size', type=int, default=32, help='of the first two stages')
-    parser.add_argument('--workers', type=int, default=0, help='processes that load images')
-    parser.add_argument('--width', type=int, default=96, help='of the network; 32 a head')
-    parser.add_argument('--depth', type=int, default=4, help='blocks of the network')
-    args = parser.parse_args()
-    if min(args.pretrain_epochs, args.finetune_epochs) < 2:
-        parser.error('--pretrain-epochs and --finetune-epochs start at 2: one is warm-up')
+    add_settings(parser)
+    parser.set_defaults(
+        out=Path('work_dirs/cached_views'),
+        classes=10,
+        tokenizer_epochs=4,
+        pretrain_epochs=30,
+        finetune_epochs=30,
+    )
+    args = checked(parser)
     if min(args.views) < 1:
         parser.error('--views start at 1')
     return args
@@ -213,14 +206,8 @@ def to_markdown(report: dict) -> str:
 
 def main() -> None:
     args = parse_args()
-    settings = Settings(
-        data=str(args.data.resolve()),
-        **{name: getattr(args, name) for name in Settings.__annotations__ if name != 'data'},
-    )
-    claim_folder(args.out, settings)
-    num_images, _ = write_lists(settings, args.out, args.seeds)
-    report = train_tokenizer(settings, args.out, num_images)
-    shutil.copy(args.out / 'tokenizer' / report['checkpoint'], args.out / 'tokenizer.pth')
+    settings, (num_images, _) = begin(args)
+    share_tokenizer(settings, args.out, num_images)
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for views in [None, *args.views]:

@@ -61,12 +61,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--data', required=True, type=Path, help='folder with train/ and val/')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/claims'))
     parser.add_argument(
         '--variants', nargs='+', choices=VARIANTS, metavar='NAME',
         default=['full', 'scratch', 'pixels', 'random-masks'], help=f'of {", ".join(VARIANTS)}',
     )  # fmt: skip
+    add_settings(parser)
+    return checked(parser)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that decide where results lie and what they are, see :class:`Settings`."""
+    parser.add_argument('--data', required=True, type=Path, help='folder with train/ and val/')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/claims'))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--classes', type=int, default=40, help='the first so many, by name')
     parser.add_argument('--labels', type=int, default=50, help='a class, for fine-tuning')
@@ -78,6 +84,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=0, help='processes that load images')
     parser.add_argument('--width', type=int, default=96, help='of the network; 32 a head')
     parser.add_argument('--depth', type=int, default=4, help='blocks of the network')
+
+
+def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, with epochs that leave room for warm-up."""
     args = parser.parse_args()
     if min(args.pretrain_epochs, args.finetune_epochs) < 2:
         parser.error('--pretrain-epochs and --finetune-epochs start at 2: one is warm-up')
@@ -246,6 +256,13 @@ def train_tokenizer(settings: Settings, out: Path, num_images: int) -> dict:
     )  # fmt: skip
 
 
+def share_tokenizer(settings: Settings, out: Path, num_images: int) -> None:
+    """Train the tokenizer and put its weights where stage 2 takes them from."""
+    report = train_tokenizer(settings, out, num_images)
+    print(report['metrics'], flush=True)
+    shutil.copy(out / 'tokenizer' / report['checkpoint'], out / 'tokenizer.pth')
+
+
 def pretrain_options(settings: Settings, out: Path) -> dict:
     """Options of stage 2, whatever the network predicts."""
     return {
@@ -382,18 +399,21 @@ def to_markdown(report: dict) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def main() -> None:
-    args = parse_args()
+def begin(args: argparse.Namespace) -> tuple[Settings, tuple[int, int]]:
+    """Settings, and the numbers of images and of labels; their lists are written."""
     settings = Settings(
         data=str(args.data.resolve()),
         **{name: getattr(args, name) for name in Settings.__annotations__ if name != 'data'},
     )
     claim_folder(args.out, settings)
-    counts = write_lists(settings, args.out, args.seeds)
+    return settings, write_lists(settings, args.out, args.seeds)
+
+
+def main() -> None:
+    args = parse_args()
+    settings, counts = begin(args)
     if WITH_TOKENIZER & set(args.variants):
-        report = train_tokenizer(settings, args.out, counts[0])
-        print(report['metrics'], flush=True)
-        shutil.copy(args.out / 'tokenizer' / report['checkpoint'], args.out / 'tokenizer.pth')
+        share_tokenizer(settings, args.out, counts[0])
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for variant in args.variants:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import cached_views  # noqa: E402
-from claims import Settings  # noqa: E402
+from claims import Settings, write_lists  # noqa: E402
 
 from beit_mm.datasets import CacheError, TokenCache  # noqa: E402
 from beit_mm.engine import use_token_cache  # noqa: E402
@@ -56,7 +56,7 @@ def settings(tmp_path_factory):
 def workspace(settings, tmp_path_factory):
     """Lists, and a tokenizer of random weights."""
     out = tmp_path_factory.mktemp('out')
-    cached_views.write_lists(settings, out, [0])
+    write_lists(settings, out, [0])
     generator = Config.fromfile(CONFIG).model.target_generator
     torch.manual_seed(0)
     torch.save(MODELS.build(generator.tokenizer).state_dict(), out / 'tokenizer.pth')
@@ -182,7 +182,7 @@ def report(settings, tmp_path):
         write_run(tmp_path, 'cached-1', seed, one)
     (tmp_path / 'tokenizer').mkdir()
     (tmp_path / 'tokenizer/result.json').write_text('{"metrics": {"tokenizer/codes_used": 9}}')
-    cached_views.write_lists(settings, tmp_path, [0])
+    write_lists(settings, tmp_path, [0])
     return cached_views.summarize(settings, tmp_path, [4, 1])
 
 
