@@ -22,9 +22,8 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
 
     Does what MMPretrain's ``TwoNormDataPreprocessor`` does, and leaves the second view as it is
     where it is tokens already, read from a cache. Masks go to the device in one piece, and the
-    data samples, of which a network reads nothing else, stay where they are: to move them one by
-    one takes the host as long as a GPU needs for some of the images. Pinned memory is copied while
-    the host goes on.
+    data samples, of which a network reads nothing else, stay where they are: to move those of a
+    batch one by one takes the host milliseconds. Pinned memory is copied while the host goes on.
 
     Args:
         mean, std: Of the first view's channels, for pixels in [0, 255].
