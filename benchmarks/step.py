@@ -38,6 +38,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from beit_mm.datasets import blockwise_mask
+from beit_mm.engine.gradient_norm import clip_in_order
+from beit_mm.engine.param_groups import GROUPED, share_groups_of_config
 from beit_mm.models.beit import ARCHS
 from beit_mm.models.linear import linear
 from beit_mm.registry import MODELS
@@ -130,6 +132,8 @@ class Contestant:
         optim_wrapper = {**cfg.optim_wrapper, 'type': 'OptimWrapper'}
         optim_wrapper.pop('loss_scale', None)
         self.optim_wrapper = build_optim_wrapper(self.model, optim_wrapper)
+        if optim_wrapper.get('constructor') == GROUPED:
+            clip_in_order(self.optim_wrapper, self.model)
         self.dtype = precision
         self.computed = self.model.target_generator
         self.given = None
@@ -195,6 +199,8 @@ def own_config(arch: str, quick: bool, options: dict | None) -> Config:
     if quick:
         cfg.model.target_generator.tokenizer.hidden = QUICK_TOKENIZER_WIDTH
     cfg.merge_from_dict(options or {})
+    # As the tools do, see beit_mm/engine/launch.py.
+    share_groups_of_config(cfg)
     return cfg
 
 

@@ -12,6 +12,8 @@ from .loading import PublicWeightsHook, read_safely
 from .metrics import MIMAccuracy, MIMError, TokenizerMetric
 from .non_finite import NonFiniteHook
 from .optimizers import FusedAdamW
+from .param_groups import GroupedOptimWrapperConstructor
+from .runtime_info import RuntimeInfoHook
 from .token_cache import TokenCacheHook, use_token_cache, write_token_cache
 
 __all__ = [
@@ -24,12 +26,14 @@ __all__ = [
     'ExactIterBasedTrainLoop',
     'FusedAdamW',
     'GlobalBatchSizeHook',
+    'GroupedOptimWrapperConstructor',
     'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
     'MIMError',
     'NonFiniteHook',
     'PublicWeightsHook',
     'RunStopped',
+    'RuntimeInfoHook',
     'TokenCacheHook',
     'TokenizerMetric',
     'WholeCheckpointHook',

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from .config_check import ConfigError, check_config
 from .exact_resume import resume_exactly
+from .param_groups import share_groups_of_config
 from .signals import end_with_launcher
 from .token_cache import use_token_cache
 
@@ -82,6 +83,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         _join_cpu_group(cfg)
     if mode == 'train':
         resume_exactly(cfg)
+        share_groups_of_config(cfg)
     atexit.register(_leave_group)
     hooks = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]

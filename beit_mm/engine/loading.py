@@ -14,6 +14,7 @@ from ..checkpoints import CheckpointError, read_checkpoint, summarize, take_tens
 from ..models import BEiT, DVAETargetGenerator
 from ..models.pretrained import fit_model
 from ..registry import HOOKS
+from .param_groups import share_groups_of_checkpoint
 
 
 def load_from_checked_file(path: str, map_location: object = None) -> dict:
@@ -91,6 +92,7 @@ class PublicWeightsHook(Hook):
         if runner._resume:
             source = str(runner._load_from or find_latest_checkpoint(runner.work_dir))
             _check_resumable(model, checkpoint, source)
+            share_groups_of_checkpoint(checkpoint, runner.optim_wrapper)
             return
         source, weights = str(runner._load_from), checkpoint['state_dict']
         prefix = _backbone_prefix(model)

@@ -8,6 +8,7 @@ default_scope = 'mmpretrain'
 custom_imports = dict(imports=['beit_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
+    runtime_info=dict(type='beit_mm.RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),

@@ -18,6 +18,7 @@ from beit_mm.datasets import SeededDataset
 from beit_mm.datasets.places import Place
 from beit_mm.engine import CodebookHook, RunStopped
 from beit_mm.engine.exact_resume import exact_train_cfg
+from beit_mm.engine.non_finite import Step
 
 run_numbers = itertools.count()
 
@@ -98,6 +99,7 @@ def train(work_dir, spoil, max_in_a_row=3, batch=4, clip=True, interval=2, optim
             clip_grad=dict(max_norm=1.0) if clip else None,
         ),
         default_hooks=dict(
+            runtime_info=dict(type='beit_mm.RuntimeInfoHook'),
             checkpoint=dict(type='beit_mm.WholeCheckpointHook', by_epoch=False, interval=interval),
             non_finite=dict(type='beit_mm.NonFiniteHook', max_in_a_row=max_in_a_row),
         ),
@@ -119,7 +121,7 @@ def same(left, right) -> bool:
 
 
 @pytest.mark.parametrize('clip', [True, False])
-@pytest.mark.parametrize('optimizer', ['AdamW', 'SGD'])
+@pytest.mark.parametrize('optimizer', ['AdamW', 'SGD', 'beit_mm.FusedAdamW'])
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
 def test_a_step_with_it_is_left_out(tmp_path, where, value, optimizer, clip):
@@ -177,6 +179,29 @@ def test_the_report_repeats_the_batch(tmp_path):
     samples = [SeededDataset(Photos())[Place(*photo['place'])] for photo in batch['photos']]
     assert [sample['data_samples'].img_path for sample in samples] == spoil.files[6]
     assert same([sample['inputs'] for sample in samples], list(spoil.inputs))
+
+
+def test_a_norm_that_arrives_later_is_acted_on_one_step_later(tmp_path, monkeypatch):
+    """As on a GPU: the step is left out at once, by the optimizer, and told after the next one."""
+    told = []
+
+    class Late:
+        def synchronize(self):
+            told.append(len(spoil.weights))
+
+    taken = Step.taken
+    monkeypatch.setattr(Step, 'taken', lambda *args: taken(*args)._replace(arrived=Late()))
+    spoil = Spoil('gradient', math.nan, [5, 12])
+    runner = train(tmp_path, spoil, optimizer='beit_mm.FusedAdamW')
+    moved = [not same(*pair) for pair in itertools.pairwise(spoil.weights)]
+    assert moved == [True] * 3 + [False] + [True] * 6 + [False]
+    # Each step's norm is asked for once, after the next step; the last one's at the end.
+    assert told == [*range(2, 13), 12]
+    assert sorted(p.name for p in tmp_path.glob('non_finite/*')) == ['iter_12.json', 'iter_5.json']
+    report = json.loads((tmp_path / 'non_finite/iter_5.json').read_text())
+    assert report['iteration'] == 5
+    assert [batch['iteration'] for batch in report['ranks'][0]] == [4]
+    assert runner.message_hub.get_info('skipped_steps') == 2
 
 
 @pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
