@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..models.fast_paths import fast_paths
 from .config_check import ConfigError, check_config
 from .exact_resume import resume_exactly
 from .param_groups import share_groups_of_config
@@ -87,7 +88,11 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     atexit.register(_leave_group)
     hooks = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
+    lines = [f'  {choice}' for choice in fast_paths(device)]
+    runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
+    return runner
 
 
 def _join_cpu_group(cfg: Config) -> None:

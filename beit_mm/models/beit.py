@@ -12,8 +12,9 @@ from ..checkpoints import CheckpointError, load_state_dict
 from ..registry import MODELS
 from ..relative_index import relative_position_index
 from .attention import Attention
-from .compiling import compiled
+from .compiling import in_its_fast_form
 from .drop_path import DropPath, Survivors, add_branch
+from .gelu import gelu_in_place
 from .linear import Linear
 from .pretrained import fit_model, fit_state_dict, resize_absolute_positions
 from .relative_position import (
@@ -76,12 +77,11 @@ class Mlp(nn.Module):
     def __init__(self, embed_dims: int, feedforward_channels: int) -> None:
         super().__init__()
         self.fc1 = Linear(embed_dims, feedforward_channels)
-        self.act = nn.GELU()
         self.fc2 = Linear(feedforward_channels, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        return self.fc2(self.act(self.fc1(x)))
+        return self.fc2(gelu_in_place(self.fc1(x), self.fc2))
 
 
 class Block(nn.Module):
@@ -95,7 +95,7 @@ class Block(nn.Module):
         layer_scale_init_value: Initial LayerScale; 0 leaves LayerScale out.
         grid: Patch grid of this block's own relative position table, or None for no table.
         skip_dropped: Whether to leave out the work for dropped images, see :class:`DropPath`.
-        compile: Whether to compile the block.
+        compile: Whether to compile the block; None leaves it to the machine.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Block(nn.Module):
         layer_scale_init_value: float,
         grid: tuple[int, int] | None,
         skip_dropped: bool = False,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         super().__init__()
         self.compile_branches = compile
@@ -128,7 +128,7 @@ class Block(nn.Module):
         """(B, N, C) -> (B, N, C); for the other arguments see :class:`Attention`."""
         # Drawn outside of what is compiled, which is then the same for every block.
         survivors = self.drop_path(x), self.drop_path(x)
-        branches = compiled(Block.add_branches) if self.compile_branches else Block.add_branches
+        branches = in_its_fast_form(Block.add_branches, self.compile_branches, x.device, self)
         return branches(self, x, positions, shared_bias, *survivors)
 
     def add_branches(
@@ -188,7 +188,8 @@ class BEiT(BaseModule):
         skip_dropped: Whether stochastic depth leaves out the work for the images that it drops,
             a fixed number of each batch, see :class:`DropPath`.
         compile_blocks: Whether to compile the blocks by ``torch.compile``, once for all of them;
-            takes PyTorch 2.5. For GPUs: on a CPU it is no faster, in float32 slower.
+            takes PyTorch 2.5. None does so in training on a GPU that gains by it, see
+            :func:`beit_mm.machine.choose_compiling`; on a CPU it is no faster, in float32 slower.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the paper's own,
             which is the default.
@@ -215,7 +216,7 @@ class BEiT(BaseModule):
         frozen_stages: int = -1,
         with_cp: bool = False,
         skip_dropped: bool = False,
-        compile_blocks: bool = False,
+        compile_blocks: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)

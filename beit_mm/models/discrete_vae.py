@@ -62,6 +62,29 @@ def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     return layer
 
 
+def padded_conv(layer: nn.Conv2d, images: Tensor) -> Tensor:
+    """``layer(images)``, its plain twin, with channels of zeros up to a multiple of eight.
+
+    The half-precision convolutions of NVIDIA's tensor cores take channels by eights; three go
+    through a kernel several times slower (measured: 3 of 23 ms for DALL-E's encoder on an H100).
+
+    Args:
+        layer: Without groups or dilation.
+        images: (B, C, H, W).
+
+    Returns:
+        (B, out_channels, H', W').
+    """
+    extra = -images.shape[1] % 8
+    return F.conv2d(
+        F.pad(images, (0, 0, 0, 0, 0, extra)),
+        F.pad(layer.weight, (0, 0, 0, 0, 0, extra)),
+        layer.bias,
+        stride=layer.stride,
+        padding=layer.padding,
+    )
+
+
 class ResidualBlock(nn.Module):
     """x + gain * [ReLU conv] x 4, through a bottleneck of a quarter of the output's width.
 
@@ -258,9 +281,11 @@ class DiscreteVAE(BaseModel):
 
     def _features(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """What the encoder's last layer is given, computed in ``dtype``."""
-        layers = self.encoder[:-1]
         if images.device.type != 'cpu' or is_compiling():
-            return layers(images)
+            if dtype in (torch.float16, torch.bfloat16):
+                return self.encoder[1:-1](padded_conv(self.encoder.input, images))
+            return self.encoder[:-1](images)
+        layers = self.encoder[:-1]
         # The largest activations, the first layers', are read before they leave the cache.
         one_image = self.encoder.input.out_channels * images[0, 0].numel() * dtype.itemsize
         pieces = images.split(max(1, BYTES_AT_ONCE // one_image))

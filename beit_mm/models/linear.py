@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..machine import choose_products, processor
 from .relative_position import is_compiling
 
 # Multiply-adds from which oneDNN's start-up pays, on torch 2.1 and later alike.
@@ -16,6 +17,8 @@ def _has_onednn() -> bool:
 
 
 HAS_ONEDNN = _has_onednn()
+# Which library takes large products here.
+PRODUCTS = choose_products(processor(), HAS_ONEDNN)
 
 
 def _autocast_on_cpu() -> bool:
@@ -51,9 +54,8 @@ class _OneDNNLinear(torch.autograd.Function):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``, which is its plain twin, at up to twice the speed on some processors.
 
-    PyTorch gives float32 products to MKL, which on processors other than Intel's does without
-    their widest instructions; its other library, oneDNN, uses them. Only large float32 products
-    on the CPU go another way here.
+    Only large float32 products on the CPU go another way here, and only on processors where
+    ``PRODUCTS`` says that it is the faster one.
 
     Args:
         x: (..., K).
@@ -64,7 +66,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (..., N).
     """
     if (
-        HAS_ONEDNN
+        PRODUCTS.chosen == 'oneDNN'
         and not is_compiling()  # the compiler takes oneDNN's product for inference alone
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import load_tokenizer_state_dict
 from ..registry import MODELS
-from .compiling import compiled
+from .compiling import in_its_fast_form
 
 # Of all but the last layer; None for that of the weights.
 PRECISIONS = dict(float32=None, tf32=None, float16=torch.float16, bfloat16=torch.bfloat16)
@@ -86,7 +86,8 @@ class DVAETargetGenerator(BaseModule):
         precision: 'float32' is exact; 'tf32' leaves the convolutions of an NVIDIA GPU 10 bits of
             mantissa, which other devices do not know; 'float16' has as many, 'bfloat16' 7. The
             last layer has at least TF32's.
-        compile: Whether to compile the tokenizer by ``torch.compile``.
+        compile: Whether to compile the tokenizer by ``torch.compile``. None does so in training
+            on a GPU that gains by it, see :func:`beit_mm.machine.choose_compiling`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -98,7 +99,7 @@ class DVAETargetGenerator(BaseModule):
         tokenizer: dict | nn.Module,
         checkpoint: str | None = None,
         precision: str = 'float32',
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
@@ -162,9 +163,8 @@ class DVAETargetGenerator(BaseModule):
         Returns:
             (B, H / stride, W / stride) int64 in [0, vocab_size).
         """
-        tokenize = type(self.tokenizer).tokenize
-        if self.compile_tokenizer:
-            tokenize = compiled(tokenize)
+        method = type(self.tokenizer).tokenize
+        tokenize = in_its_fast_form(method, self.compile_tokenizer, images.device, self)
         device = images.device.type
         dtype = half_dtype(self.precision, device)
         with torch.autocast(device, enabled=False), tf32(device, self.precision != 'float32'):

@@ -19,7 +19,7 @@ from mmpretrain.models import BEiTPretrainViT, BEiTViT
 from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
-from beit_mm.models import BEiT, beit
+from beit_mm.models import BEiT, beit, compiling
 from beit_mm.models.beit import ARCHS, Block
 from beit_mm.models.compiling import can_compile
 from beit_mm.models.pretrained import resize_absolute_positions
@@ -1120,7 +1120,7 @@ PRE_TRAINING = dict(
 def test_compiled_blocks_compute_the_same(monkeypatch, settings):
     torch._dynamo.reset()
     compiler = Compiler()
-    monkeypatch.setattr(beit, 'compiled', compiler)
+    monkeypatch.setattr(compiling, 'compiled', compiler)
     plain, fast = small_beit(**settings), small_beit(**settings, compile_blocks=True)
     images, mask = images_and_mask(batch=8)
     for model in (plain, fast):
@@ -1139,7 +1139,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch, settings):
 def test_one_compilation_serves_all_blocks(monkeypatch):
     torch._dynamo.reset()
     compiler = Compiler('eager')
-    monkeypatch.setattr(beit, 'compiled', compiler)
+    monkeypatch.setattr(compiling, 'compiled', compiler)
     arch = {**ARCH, 'num_layers': 6}
     model = BEiT(**{**small_settings(**PRE_TRAINING, drop_path_rate=0.5), 'arch': arch})
     for block in model.blocks:
@@ -1153,7 +1153,7 @@ def test_one_compilation_serves_all_blocks(monkeypatch):
 def test_blocks_that_skip_different_numbers_of_images_share_a_compilation(monkeypatch):
     torch._dynamo.reset()
     compiler = Compiler('eager')
-    monkeypatch.setattr(beit, 'compiled', compiler)
+    monkeypatch.setattr(compiling, 'compiled', compiler)
     settings = small_settings(**PRE_TRAINING, drop_path_rate=0.5, skip_dropped=True)
     model = BEiT(**{**settings, 'arch': {**ARCH, 'num_layers': 6}}, compile_blocks=True).train()
     kept = [len(block.drop_path(torch.zeros(16)).indices) for block in model.blocks[1:]]

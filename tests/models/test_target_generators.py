@@ -12,6 +12,7 @@ from beit_mm.models import (
     DVAETargetGenerator,
     MeanColorTargetGenerator,
     PixelTargetGenerator,
+    compiling,
     target_generators,
 )
 from beit_mm.models.target_generators import cpu_knows_float16, tf32
@@ -324,7 +325,7 @@ def test_compiled_tokens_are_the_same(monkeypatch):
         # Everything of the compiler but its code generator, which takes a minute.
         return torch.compile(method, backend='aot_eager')
 
-    monkeypatch.setattr(target_generators, 'compiled', compiled)
+    monkeypatch.setattr(compiling, 'compiled', compiled)
     generator = DVAETargetGenerator(random_tokenizer(), compile=True)
     for size in ((32, 48), (64, 32)):
         images = random_images(size=size)

@@ -1,0 +1,91 @@
+"""What is fast on this machine: decided by what the processor can do, never by a stopwatch.
+
+A choice follows from the instruction set, the vendor and the device alone, so that a run repeats
+bit for bit. :func:`beit_mm.models.fast_paths` says what was chosen and why; training logs it.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+# NVIDIA's Ampere: the first whose compiled kernels have bfloat16 and were worth their start-up.
+MIN_CAPABILITY = (8, 0)
+
+
+class Processor(NamedTuple):
+    """What a choice may depend on.
+
+    Attributes:
+        vendor: As the processor names it, such as 'AuthenticAMD' or 'GenuineIntel'; '' if unknown.
+        instructions: The widest instructions that PyTorch uses: 'AVX512', 'AVX2', 'DEFAULT' ...
+    """
+
+    vendor: str
+    instructions: str
+
+
+class Choice(NamedTuple):
+    """A line of the log."""
+
+    what: str
+    chosen: str
+    why: str
+
+    def __str__(self) -> str:
+        return f'{self.what}: {self.chosen} ({self.why})'
+
+
+@cache
+def processor() -> Processor:
+    """The processor of this machine."""
+    vendor = ''
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text().splitlines()
+        vendors = (line.partition(':')[2].strip() for line in lines if line.startswith('vendor_id'))
+        vendor = next(vendors, '')
+    return Processor(vendor, torch.backends.cpu.get_cpu_capability())
+
+
+def choose_products(processor: Processor, has_onednn: bool) -> Choice:
+    """Which library takes large float32 products on the CPU, 'oneDNN' or 'PyTorch'.
+
+    PyTorch gives them to MKL, which does without AVX-512 on processors that are not Intel's, where
+    oneDNN uses it. Without AVX-512 oneDNN's products are the slower ones.
+    """
+    what = 'linear layers, float32, CPU'
+    if not has_onednn:
+        return Choice(what, 'PyTorch', 'this build of PyTorch has no oneDNN product')
+    if not processor.instructions.startswith('AVX512'):
+        return Choice(what, 'PyTorch', f'instructions are {processor.instructions}, not AVX-512')
+    if processor.vendor in ('GenuineIntel', ''):
+        return Choice(
+            what, 'PyTorch', 'MKL uses all of an Intel processor, or its maker is unknown'
+        )
+    return Choice(what, 'oneDNN', f'AVX-512 of {processor.vendor}, which MKL does without')
+
+
+def choose_compiling(device: torch.device, enough_torch: bool) -> Choice:
+    """Whether blocks and tokenizer are compiled where a config leaves it open: 'yes' or 'no'."""
+    what = 'compiled blocks and tokenizer'
+    if device.type != 'cuda':
+        return Choice(what, 'no', 'on a CPU they are no faster')
+    if not enough_torch:
+        return Choice(what, 'no', f'that takes PyTorch 2.5, this is {torch.__version__}')
+    capability = torch.cuda.get_device_capability(device)
+    if capability < MIN_CAPABILITY:
+        return Choice(what, 'no', f'compute capability {capability}, less than {MIN_CAPABILITY}')
+    if not _has_triton():
+        return Choice(what, 'no', 'the package triton, which the compiler needs, is missing')
+    return Choice(what, 'yes', 'fewer passes over the memory of the GPU')
+
+
+@cache
+def _has_triton() -> bool:
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return False
+    return True

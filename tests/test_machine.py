@@ -1,0 +1,75 @@
+"""What is chosen for a machine, from what it says of itself."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from beit_mm import machine
+from beit_mm.machine import Processor, choose_compiling, choose_products, processor
+from beit_mm.models import linear
+from beit_mm.models.fast_paths import fast_paths
+
+
+@pytest.mark.parametrize(
+    ('vendor', 'instructions', 'has_onednn', 'chosen'),
+    [
+        ('AuthenticAMD', 'AVX512', True, 'oneDNN'),
+        ('AuthenticAMD', 'AVX512_BF16', True, 'oneDNN'),
+        ('AuthenticAMD', 'AVX512', False, 'PyTorch'),
+        ('AuthenticAMD', 'AVX2', True, 'PyTorch'),
+        ('AuthenticAMD', 'DEFAULT', True, 'PyTorch'),
+        ('GenuineIntel', 'AVX512', True, 'PyTorch'),
+        ('', 'AVX512', True, 'PyTorch'),
+        ('', 'SVE256', True, 'PyTorch'),
+    ],
+)
+def test_products(vendor, instructions, has_onednn, chosen):
+    assert choose_products(Processor(vendor, instructions), has_onednn).chosen == chosen
+
+
+def test_the_instructions_are_those_that_pytorch_was_told_to_use():
+    """A processor without AVX-512, acted by one with: nothing but PyTorch's own products."""
+    code = (
+        'import torch; from beit_mm.machine import processor; from beit_mm.models import linear;'
+        'print(processor().instructions, linear.PRODUCTS.chosen)'
+    )
+    env = {**os.environ, 'ATEN_CPU_CAPABILITY': 'default'}
+    result = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ['DEFAULT', 'PyTorch']
+
+
+def test_the_same_machine_is_always_answered_alike():
+    processor.cache_clear()
+    first = processor()
+    processor.cache_clear()
+    assert processor() == first
+    assert first.instructions == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.parametrize(
+    ('capability', 'enough_torch', 'has_triton', 'chosen'),
+    [
+        ((9, 0), True, True, 'yes'),
+        ((8, 0), True, True, 'yes'),
+        ((7, 5), True, True, 'no'),
+        ((9, 0), False, True, 'no'),
+        ((9, 0), True, False, 'no'),
+    ],
+)
+def test_compiling_on_a_gpu(monkeypatch, capability, enough_torch, has_triton, chosen):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    monkeypatch.setattr(machine, '_has_triton', lambda: has_triton)
+    assert choose_compiling(torch.device('cuda'), enough_torch).chosen == chosen
+    assert choose_compiling(torch.device('cpu'), enough_torch).chosen == 'no'
+
+
+def test_the_log_names_each_choice_with_its_reason(monkeypatch):
+    lines = [str(choice) for choice in fast_paths(torch.device('cpu'))]
+    assert str(linear.PRODUCTS) in lines
+    assert lines[0].startswith('processor: ')
+    assert all(line.endswith(')') and ' (' in line for line in lines)
