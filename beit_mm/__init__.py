@@ -1,6 +1,20 @@
-"""BEiT for the OpenMMLab stack: ``custom_imports = dict(imports=['beit_mm'])``."""
+"""BEiT for the OpenMMLab stack: ``custom_imports = dict(imports=['beit_mm'])``.
 
-from . import datasets, engine, models
+Importing the package makes its registries known, and they find ``type='beit_mm.X'``; the modules
+behind them, and what those import, come when they are asked for.
+"""
+
+import importlib
+
+from . import registry
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'datasets', 'engine', 'models']
+# Imported by the first look at them.
+SUBPACKAGES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
+__all__ = ['__version__', 'registry', *SUBPACKAGES]
+
+
+def __getattr__(name: str):
+    if name in SUBPACKAGES:
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from PIL import Image
-from torchvision.transforms import RandomResizedCrop
 
 from ..registry import TRANSFORMS
 
@@ -108,6 +107,9 @@ class TwoViewRandomResizedCrop(BaseTransform):
 
     def _crop_box(self, image: Image.Image | torch.Tensor) -> tuple[int, int, int, int]:
         """Top, left, height and width of torchvision's random crop, of one pixel at least."""
+        # Here, as torchvision takes longer to import than everything else of this package.
+        from torchvision.transforms import RandomResizedCrop
+
         top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
         # The central crop of an image few pixels wide rounds to none where the ratio is extreme;
         # Pillow resamples it to black or raises, by its version.

@@ -108,8 +108,10 @@ def _find(registry: Registry, name: str) -> bool:
 
 
 def _did_you_mean(name: str, registries: list[Registry]) -> str:
-    known = {module for registry in registries for module in registry.module_dict}
     ours = (MODELS, TRANSFORMS, HOOKS, METRICS)
+    for registry in ours:
+        registry.import_from_location()
+    known = {module for registry in registries for module in registry.module_dict}
     known |= {f'beit_mm.{module}' for registry in ours for module in registry.module_dict}
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean {close[0]!r}?' if close else ''

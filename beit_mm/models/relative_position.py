@@ -115,7 +115,6 @@ def _axis_matrix(source: int, target: int) -> Tensor:
     return torch.from_numpy(cubic_spline_matrix(points, queries)).float()
 
 
-@torch.compiler.disable
 def relative_positions(
     source: tuple[int, int], target: tuple[int, int], device: torch.device
 ) -> RelativePositions:
@@ -129,7 +128,12 @@ def relative_positions(
     Returns:
         Tensors that are shared between calls: not to be written to.
     """
-    return _relative_positions(tuple(source), tuple(target), torch.device(device))
+    settings = tuple(source), tuple(target), torch.device(device)
+    if is_compiling():
+        # The compiler breaks its graph here. As a decorator this would import the compiler, which
+        # takes a second, wherever the package is imported.
+        return torch.compiler.disable(_relative_positions)(*settings)
+    return _relative_positions(*settings)
 
 
 # Kept, for the largest sizes take tens of megabytes and as many milliseconds to make.
