@@ -171,6 +171,7 @@ class BEiT(BaseModule):
         patch_size: Patch height and width in pixels, a number or a pair.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
+            Those behind the last of them are not run and need no gradient.
         out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
             (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
         drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
@@ -393,10 +394,19 @@ class BEiT(BaseModule):
             frozen += [self.norm, self.fc_norm]
         return [module for module in frozen if module is not None]
 
+    def _unused_modules(self) -> list[nn.Module]:
+        """What lies behind the last block that is asked for."""
+        last = max(self.out_indices)
+        unused = [*self.blocks[last + 1 :], self.norm if last < self.num_layers - 1 else None]
+        return [module for module in unused if module is not None]
+
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.requires_grad_(False)
             module.eval()
+        # DDP waits for the gradient of everything that needs one.
+        for module in self._unused_modules():
+            module.requires_grad_(False)
         if self.frozen_stages >= 0:
             for tokens in (self.cls_token, self.mask_token, self.pos_embed):
                 if tokens is not None:
@@ -478,6 +488,8 @@ class BEiT(BaseModule):
 
         outputs = []
         for index, block in enumerate(self.blocks):
+            if index > max(self.out_indices):
+                break
             if self.with_cp and self.training:
                 x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
             else:

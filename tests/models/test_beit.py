@@ -465,6 +465,23 @@ def test_an_optimizer_step_leaves_frozen_weights_alone_and_moves_the_others(froz
         assert parameter.equal(before[name]) != parameter.requires_grad, name
 
 
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('out_indices', [0, 1, 2, (0, 1), (2, 0)])
+def test_no_block_runs_behind_the_last_one_wanted(out_indices, with_cp):
+    """What is run gets a gradient, and what gets none needs none, as DDP wants it."""
+    model = small_beit(out_indices=out_indices, final_norm=True, with_cp=with_cp).train()
+    ran = []
+    for index, block in enumerate(model.blocks):
+        block.register_forward_pre_hook(lambda module, args, index=index: ran.append(index))
+    images, _ = images_and_mask()
+    sum(output.square().sum() for output in model(images)).backward()
+    last = out_indices if isinstance(out_indices, int) else max(out_indices)
+    assert sorted(set(ran)) == list(range(last + 1))
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+    assert any(not p.requires_grad for p in model.parameters()) == (last < 2)
+
+
 # --- masks ------------------------------------------------------------------------------------
 
 
