@@ -6,8 +6,8 @@ VENV ?= .venv
 PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
-# For two processes, a file of tests each: make test PARALLEL='-n 2 --dist loadfile'
-PARALLEL ?=
+# In one process: make test PARALLEL=
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: quickstart test install install-openmmlab test-openmmlab
 
@@ -36,6 +36,8 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL)
+# What runs another way on a GPU; no other test sees one.
+	if command -v nvidia-smi >/dev/null; then $(VENV)/bin/python -m pytest -m cuda tests/cuda; fi
 
 # torch 2.1 is what mmcv 2.1.0 is made for; it builds from source, in about 7 minutes on 2 cores.
 # FORCE_CUDA=1 compiles its CUDA operators, which nothing here needs.

@@ -1,7 +1,44 @@
-"""Settings of all tests."""
+"""Settings of all tests: no GPU unless asked for, one thread, and no traces left behind."""
 
+import os
+import sys
+
+# Before torch and mmengine look for one, and for the processes that tests start: with a GPU in
+# sight mmengine's Runner takes it by itself, and --amp means another precision.
+# Processes of pytest-xdist have no command line of their own: they inherit the variable.
+if os.environ.setdefault('BEIT_MM_TEST_GPU', str(int('cuda' in sys.argv))) == '0':
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 # The tensors here are tiny: a second thread has nothing to do but wait for the first, and where
 # another process holds its core that waiting makes the tests several times slower.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _scope_of_its_own():
+    """Whatever default scope a test leaves in force, the next one begins without it."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    scopes = DefaultScope._instance_dict
+    scopes.clear()
+    scopes.update(before)
+
+
+@pytest.fixture(scope='session')
+def device() -> torch.device:
+    """The GPU, for tests marked ``cuda``; they can be rehearsed on another device."""
+    return torch.device(os.environ.get('BEIT_MM_TEST_DEVICE', 'cuda'))
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available() or 'BEIT_MM_TEST_DEVICE' in os.environ:
+        return
+    skip = pytest.mark.skip(reason='needs an NVIDIA GPU: pytest -m cuda')
+    for item in items:
+        if item.get_closest_marker('cuda'):
+            item.add_marker(skip)
