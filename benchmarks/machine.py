@@ -33,7 +33,8 @@ def describe(device: torch.device | str = 'cpu') -> dict:
 
     Returns:
         ``device``: a GPU's name, or the processor's with the number of threads in use; ``cpu``,
-        ``cores``, ``load`` (of the last minute, other programs' too), ``python`` and versions.
+        ``instructions`` (the widest that PyTorch uses), ``cores``, ``load`` (of the last minute,
+        other programs' too), ``python`` and versions.
     """
     device = torch.device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -49,6 +50,7 @@ def describe(device: torch.device | str = 'cpu') -> dict:
     return dict(
         device=name,
         cpu=processor(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
         cores=cores,
         load=round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None,
         python=platform.python_version(),

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -35,14 +35,13 @@ def colours(tmp_path_factory):
 
 def evaluate(colours, *arguments, code=0):
     root = f'dataset.data_root={colours}'
-    result = subprocess.run(
+    result = forked.run(
         [
             sys.executable, ROOT / 'tools/evaluate_features.py', ROOT / CONFIG, *arguments,
             '--json', colours / 'report.json', '--cfg-options',
             *(f'{loader}_dataloader.{root}' for loader in ('train', 'val', 'test')),
         ],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
-        capture_output=True, text=True, check=False,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )  # fmt: skip
     assert result.returncode == code, result.stdout + result.stderr
     return result.stdout if code == 0 else result.stderr
