@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -113,7 +112,7 @@ def test_a_folder_of_someone_else_is_not_deleted(tmp_path):
     Image.new('RGB', (8, 8)).save(photo)
     command = [sys.executable, ROOT / 'tools/quickstart.py', '--out', tmp_path / 'out']
     for arguments in ([], ['--data', tmp_path / 'out' / 'data']):
-        result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        result = forked.run([*command, *arguments])
         assert result.returncode == 1
         assert str(tmp_path / 'out') in result.stderr
         assert photo.exists()
