@@ -79,7 +79,7 @@ def choose_compiling(device: torch.device, enough_torch: bool) -> Choice:
         return Choice(what, 'no', f'compute capability {capability}, less than {MIN_CAPABILITY}')
     if not _has_triton():
         return Choice(what, 'no', 'the package triton, which the compiler needs, is missing')
-    return Choice(what, 'yes', 'fewer passes over the memory of the GPU')
+    return Choice(what, 'yes', 'fewer passes over the memory; parts of a million weights or more')
 
 
 @cache

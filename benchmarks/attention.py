@@ -87,21 +87,19 @@ def without_bias(qkv: Tensor, bias: Tensor) -> Tensor:
 def flex(bias_dtype: torch.dtype | None, mode: str | None, options: dict | None) -> Callable:
     """FlexAttention that looks the bias up, score by score."""
 
-    def attend(qkv: Tensor, bias: Tensor) -> Tensor:
-        from torch.nn.attention.flex_attention import flex_attention
+    from torch.nn.attention.flex_attention import flex_attention
 
-        key = mode
-        if key not in compiled:
-            compiled[key] = torch.compile(flex_attention, mode=mode, dynamic=False)
+    compiled = torch.compile(flex_attention, mode=mode, dynamic=False)
+
+    def attend(qkv: Tensor, bias: Tensor) -> Tensor:
         looked_up = bias if bias_dtype is None else bias.to(bias_dtype)
 
         def add_bias(score, b, h, i, j):
             return score + looked_up[h, i, j]
 
         q, k, v = split(qkv)
-        return compiled[key](q, k, v, score_mod=add_bias, kernel_options=options)
+        return compiled(q, k, v, score_mod=add_bias, kernel_options=options)
 
-    compiled: dict = {}
     return attend
 
 

@@ -20,6 +20,7 @@ commands, exit codes, times and figures; ``OUT`` what each command wrote itself.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,29 @@ class Command(NamedTuple):
     arguments: list
     minutes: float
     environment: dict = {}
+
+
+def run_within(seconds: float, arguments: list, environment: dict, log: Path) -> int | None:
+    """Exit code of a process whose output goes to a file; None if it had to be stopped.
+
+    It is stopped with all that it has started: what lived on, such as a stage's loader workers,
+    would hold the GPU, and a pipe would be waited for until the last of them has gone.
+    """
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            arguments,
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(max(1.0, seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
 
 
 class Bench:
@@ -87,23 +111,11 @@ class Bench:
         print(f'== {command.name}: {shown}', flush=True)
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), **command.environment}
         start = time.monotonic()
-        try:
-            ended = subprocess.run(
-                arguments,
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=max(1.0, self.minutes_left() * 60),
-                check=False,
-            )
-            code, output = ended.returncode, ended.stdout
-        except subprocess.TimeoutExpired as error:
-            code, output = None, (error.stdout or b'').decode(errors='replace')
+        log = self.args.out / f'{command.name}.log'
+        code = run_within(self.minutes_left() * 60, arguments, environment, log)
+        output = log.read_text(errors='replace')
         lines = output.splitlines()
-        # Of a failure the end says why; of a success the log says more than a reader wants.
-        tail = lines[-40:] if code else lines[-25:]
+        tail = lines[-25:] if code == 0 else lines[-40:]
         print('\n'.join(tail), flush=True)
         self.record['commands'][command.name] = dict(
             command=shown,
@@ -111,7 +123,6 @@ class Bench:
             seconds=round(time.monotonic() - start, 1),
             tail=tail,
         )
-        (self.args.out / f'{command.name}.log').write_text(output)
         self.write()
         return code == 0
 

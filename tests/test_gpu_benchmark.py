@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import forked
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import attention  # noqa: E402
+import gpu  # noqa: E402
 
 
 def rehearse(out, *arguments):
@@ -44,13 +46,37 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path):
     assert commands['claims']['iterations_per_second'] > 0
 
 
-def test_what_does_not_fit_the_time_is_left_out_and_named(tmp_path, monkeypatch):
+def test_what_does_not_fit_the_time_is_left_out_and_named(tmp_path):
     out = tmp_path / 'out'
     command = [sys.executable, ROOT / 'benchmarks/gpu.py', '--device', 'cpu', '--minutes', '0.1']
     result = forked.run([*command, '--stages', 'attention,claims', '--out', out], env=os.environ)
     assert result.returncode == 0
     assert json.loads((out / 'gpu.json').read_text())['left_out'] == ['attention', 'claims']
     assert 'claims: left out, it takes 4 minutes' in result.stdout
+
+
+def test_what_runs_out_of_time_is_stopped_with_all_that_it_has_started(tmp_path):
+    """A child that outlived it would hold the GPU, and here the output."""
+    child = 'import time; time.sleep(60)'
+    code = (
+        'import subprocess, sys, time\n'
+        f'child = subprocess.Popen([sys.executable, "-c", {child!r}])\n'
+        'print(child.pid, flush=True)\n'
+        'time.sleep(60)'
+    )
+    log = tmp_path / 'log'
+    start = time.monotonic()
+    assert gpu.run_within(1, [sys.executable, '-c', code], dict(os.environ), log) is None
+    assert time.monotonic() - start < 30
+    state = Path('/proc', log.read_text().strip(), 'stat')
+    for _ in range(100):
+        # Killed, it is gone, or waits as a zombie for whoever inherits it.
+        if not state.exists() or state.read_text().rpartition(')')[2].split()[0] == 'Z':
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail('the child lives on')
+    assert gpu.run_within(60, [sys.executable, '-c', 'exit(3)'], dict(os.environ), log) == 3
 
 
 def chunk_of_gradients(qkv, as_one):
