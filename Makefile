@@ -7,7 +7,7 @@ PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
 # In one process: make test PARALLEL=
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test install install-openmmlab test-openmmlab
 

@@ -18,17 +18,33 @@ import attention  # noqa: E402
 import gpu  # noqa: E402
 
 
-def rehearse(out, *arguments):
-    command = [sys.executable, ROOT / 'benchmarks/gpu.py', '--device', 'cpu', '--quick']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    result = forked.run([*command, '--out', out, *arguments], env=env)
-    return result, json.loads((out / 'gpu.json').read_text())
+def fork_within(seconds, arguments, environment, log):
+    """``gpu.run_within`` in forks, which need not import everything for each command."""
+    ended = forked.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True)
+    log.write_text(ended.stdout + ('' if ended.stderr == ended.stdout else ended.stderr))
+    return ended.returncode
+
+
+@pytest.fixture
+def rehearse(tmp_path, monkeypatch):
+    """Runs the command with these arguments and gives its exit code and its record."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['gpu.py', '--device', 'cpu', *arguments])
+        sys.argv += ['--out', str(tmp_path)]
+        with pytest.raises(SystemExit) as end:
+            gpu.main()
+        return end.value.code, json.loads((tmp_path / 'gpu.json').read_text())
+
+    monkeypatch.setattr(gpu, 'run_within', fork_within)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    return run
 
 
 @pytest.mark.slow
-def test_every_stage_runs_and_writes_its_figures(tmp_path):
-    result, record = rehearse(tmp_path)
-    assert result.returncode == 0, result.stdout[-3000:]
+def test_every_stage_runs_and_writes_its_figures(tmp_path, rehearse):
+    code, record = rehearse('--quick')
+    assert code == 0, record
     commands = record['commands']
     assert [row['code'] for row in commands.values()] == [0] * 11
     assert record['failed'] == record['left_out'] == []
@@ -46,13 +62,11 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path):
     assert commands['claims']['iterations_per_second'] > 0
 
 
-def test_what_does_not_fit_the_time_is_left_out_and_named(tmp_path):
-    out = tmp_path / 'out'
-    command = [sys.executable, ROOT / 'benchmarks/gpu.py', '--device', 'cpu', '--minutes', '0.1']
-    result = forked.run([*command, '--stages', 'attention,claims', '--out', out], env=os.environ)
-    assert result.returncode == 0
-    assert json.loads((out / 'gpu.json').read_text())['left_out'] == ['attention', 'claims']
-    assert 'claims: left out, it takes 4 minutes' in result.stdout
+def test_what_does_not_fit_the_time_is_left_out_and_named(rehearse, capsys):
+    code, record = rehearse('--minutes', '0.1', '--stages', 'attention,claims')
+    assert code == 0
+    assert record['left_out'] == ['attention', 'claims']
+    assert 'claims: left out, it takes 4 minutes' in capsys.readouterr().out
 
 
 def test_what_runs_out_of_time_is_stopped_with_all_that_it_has_started(tmp_path):
