@@ -18,14 +18,19 @@ from mmengine.registry import DefaultScope
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _scope_of_its_own():
-    """Whatever default scope a test leaves in force, the next one begins without it."""
+def _restored_scopes():
+    """Put mmengine's default scopes back as they were."""
     before = dict(DefaultScope._instance_dict)
     yield
     scopes = DefaultScope._instance_dict
     scopes.clear()
     scopes.update(before)
+
+
+# Whatever default scope a test, or a fixture that a whole file shares, leaves in force, the next
+# one begins without it.
+_scope_of_a_test = pytest.fixture(autouse=True)(_restored_scopes)
+_scope_of_a_file = pytest.fixture(autouse=True, scope='module')(_restored_scopes)
 
 
 @pytest.fixture(scope='session')
