@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from machine import describe
 from torch import Tensor
 
-from beit_mm.models.attention import fused_attention, plain_attention
+from beit_mm.layers.attention import fused_attention, plain_attention
 
 SHAPES = [(128, 12, 197, 64), (64, 16, 197, 64), (32, 12, 577, 64)]
 QUICK_SHAPES = [(2, 3, 17, 16)]

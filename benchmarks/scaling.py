@@ -32,7 +32,7 @@ from mmengine.registry import DefaultScope
 from step import PRECISIONS, Batch, Contestant, GivenTokens, own_config, peer_config
 from torch import Tensor, nn
 
-from beit_mm.models.beit import ARCHS
+from beit_mm.models.sizes import ARCHS
 from beit_mm.registry import MODELS
 
 

@@ -38,10 +38,10 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from beit_mm.datasets import blockwise_mask
-from beit_mm.engine.gradient_norm import clip_in_order
-from beit_mm.engine.param_groups import GROUPED, share_groups_of_config
-from beit_mm.models.beit import ARCHS
-from beit_mm.models.linear import linear
+from beit_mm.engine.optimizing.gradient_norm import clip_in_order
+from beit_mm.engine.optimizing.param_groups import GROUPED, share_groups_of_config
+from beit_mm.layers.linear import linear
+from beit_mm.models.sizes import ARCHS
 from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

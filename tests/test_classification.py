@@ -23,7 +23,7 @@ from torchvision.transforms import functional as F
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import ConfigError, build_runner, check_config, read_safely, use_mixed_precision
 from beit_mm.models import BEiT
-from beit_mm.models.beit import ARCHS
+from beit_mm.models.sizes import ARCHS
 
 pytest.importorskip('mmpretrain')
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,7 @@ from mmengine.registry import (
 from PIL import Image
 
 from beit_mm.engine import check_config
-from beit_mm.models.beit import ARCHS
+from beit_mm.models.sizes import ARCHS
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(

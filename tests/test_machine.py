@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from beit_mm import machine
+from beit_mm.layers import linear
+from beit_mm.layers.fast_paths import fast_paths
 from beit_mm.machine import Processor, choose_compiling, choose_products, processor
-from beit_mm.models import linear
-from beit_mm.models.fast_paths import fast_paths
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_products(vendor, instructions, has_onednn, chosen):
 def test_the_instructions_are_those_that_pytorch_was_told_to_use():
     """A processor without AVX-512, acted by one with: nothing but PyTorch's own products."""
     code = (
-        'import torch; from beit_mm.machine import processor; from beit_mm.models import linear;'
+        'import torch; from beit_mm.machine import processor; from beit_mm.layers import linear;'
         'print(processor().instructions, linear.PRODUCTS.chosen)'
     )
     env = {**os.environ, 'ATEN_CPU_CAPABILITY': 'default'}

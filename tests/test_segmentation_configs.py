@@ -18,7 +18,7 @@ from PIL import Image
 
 from beit_mm.engine import ConfigError, check_config
 from beit_mm.models import BEiT
-from beit_mm.models.beit import ARCHS
+from beit_mm.models.sizes import ARCHS
 
 ROOT = Path(__file__).parent.parent
 ADE20K = [

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import ConfigError, check_config
-from beit_mm.engine.feature_evaluation import extract_features, knn_top1, linear_top1
+from beit_mm.engine.measuring.feature_evaluation import extract_features, knn_top1, linear_top1
 
 
 def parse_args() -> argparse.Namespace:

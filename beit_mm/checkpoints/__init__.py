@@ -1,17 +1,14 @@
 """Reading public checkpoints safely. This package knows tensors and their names, no model."""
 
+from .conversion import convert_state_dict, read_patch_grid, share_table, translate
 from .layouts import (
     LAYOUTS,
     PREFIX,
-    convert_state_dict,
     detect_layout,
     find_layout,
     is_whole,
     of_the_function,
-    read_patch_grid,
-    share_table,
     summarize,
-    translate,
 )
 from .reading import CheckpointError, load_state_dict, read_checkpoint, take_tensors
 from .tokenizer import load_tokenizer_state_dict

@@ -1,13 +1,20 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
 from .annotations import CheckAnnotation
-from .broken_images import ReplacingDataset
 from .decoding import BrokenImage, LoadPhoto, decode_image
-from .load_views import LoadTwoViews
-from .masking import BlockwiseMaskGenerator, RandomMaskGenerator, blockwise_mask, random_mask
+from .masks import (
+    BlockwiseMaskGenerator,
+    RandomMaskGenerator,
+    blockwise_mask,
+    plain_blockwise_mask,
+    random_mask,
+)
+from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
+from .replacing import ReplacingDataset
 from .token_cache import CacheError, TokenCache
-from .views import TwoViewRandomResizedCrop
+from .views.load_two_views import LoadTwoViews
+from .views.two_view_crop import TwoViewRandomResizedCrop
 
 __all__ = [
     'BlockwiseMaskGenerator',
@@ -24,5 +31,7 @@ __all__ = [
     'TwoViewRandomResizedCrop',
     'blockwise_mask',
     'decode_image',
+    'photo_folder',
+    'plain_blockwise_mask',
     'random_mask',
 ]

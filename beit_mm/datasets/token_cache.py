@@ -9,11 +9,12 @@ import hashlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from ..checkpoints.writing import write_whole
 
 MANIFEST = 'manifest.json'
 # Of the files' layout and of how views are drawn and made: of anything that changes tokens.
@@ -64,17 +65,6 @@ def differences(expected: object, found: object, key: str = '') -> list[str]:
 
 def _shard_path(folder: Path, shard: int) -> Path:
     return folder / f'tokens_{shard:05d}.npy'
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all, whenever the process is stopped."""
-    # Processes on two machines may have one number.
-    temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class TokenCache:

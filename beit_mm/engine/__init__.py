@@ -1,20 +1,29 @@
 """Training machinery that mmengine lacks: hooks, metrics, learning rates, checks, launching."""
 
-from .amp import BFloat16OptimWrapper, use_mixed_precision
-from .broken_images import BrokenImagesHook, RunStopped
-from .checkpointing import WholeCheckpointHook, choose_start
-from .config_check import ConfigError, check_config
-from .exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
-from .hooks import CodebookHook, DVAEAnnealingHook, GlobalBatchSizeHook
-from .launch import add_common_arguments, build_runner, load_config, refuse_foreign_work_dir
-from .layer_decay import LayerDecayOptimWrapperConstructor
-from .loading import PublicWeightsHook, read_safely
-from .metrics import MIMAccuracy, MIMError, TokenizerMetric
-from .non_finite import NonFiniteHook
-from .optimizers import FusedAdamW
-from .param_groups import GroupedOptimWrapperConstructor
-from .runtime_info import RuntimeInfoHook
-from .token_cache import TokenCacheHook, use_token_cache, write_token_cache
+from ..component import ConfigError
+from .caching.use_tokens import TokenCacheHook, use_token_cache
+from .caching.write_tokens import write_token_cache
+from .measuring.metrics import MIMAccuracy, MIMError, TokenizerMetric
+from .optimizing.fused_adamw import FusedAdamW
+from .optimizing.layer_decay import LayerDecayOptimWrapperConstructor
+from .optimizing.mixed_precision import BFloat16OptimWrapper, use_mixed_precision
+from .optimizing.param_groups import GroupedOptimWrapperConstructor
+from .running.broken_images import BrokenImagesHook, RunStopped
+from .running.exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
+from .running.global_batch import GlobalBatchSizeHook
+from .running.non_finite import NonFiniteHook
+from .running.public_weights import PublicWeightsHook, read_safely
+from .running.runtime_info import RuntimeInfoHook
+from .running.tokenizer_hooks import CodebookHook, DVAEAnnealingHook
+from .running.whole_checkpoints import WholeCheckpointHook
+from .starting.config_check import check_config
+from .starting.launch import (
+    add_common_arguments,
+    build_runner,
+    choose_start,
+    load_config,
+    refuse_foreign_work_dir,
+)
 
 __all__ = [
     'BFloat16OptimWrapper',

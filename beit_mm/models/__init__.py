@@ -4,7 +4,8 @@ from ..registry import MODELS
 from .beit import BEiT
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
-from .mim import MaskedImageModeling, MIMHead, PixelHead
+from .masked_image_modeling import MaskedImageModeling
+from .mim_heads import MIMHead, PixelHead
 from .target_generators import (
     CachedTargetGenerator,
     DVAETargetGenerator,

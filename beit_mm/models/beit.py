@@ -1,154 +1,25 @@
 """The BEiT backbone: one Vision Transformer for pre-training, classification and segmentation."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import CheckpointError, load_state_dict
+from ..component import Component, Plan
+from ..layers.block import NORM_EPS, Block
+from ..layers.initial_values import init_projection_, trunc_normal_
+from ..layers.kept_in_eval import KeptInEval
+from ..layers.patch_embed import PatchEmbed, patch_grid, to_pair
+from ..layers.relative_position import RelativePositionBias, RelativePositions, relative_positions
+from ..layers.resize_positions import resize_absolute_positions
 from ..registry import MODELS
 from ..relative_index import relative_position_index
-from .attention import Attention
-from .compiling import in_its_fast_form
-from .drop_path import DropPath, Survivors, add_branch
-from .gelu import gelu_in_place
-from .linear import Linear
-from .pretrained import fit_model, fit_state_dict, resize_absolute_positions
-from .relative_position import (
-    KeptInEval,
-    RelativePositionBias,
-    RelativePositions,
-    relative_positions,
-)
+from .fitting import fit_model, fit_state_dict, read_weights
+from .sizes import resolve_arch
 
-ARCHS = dict(
-    tiny=dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
-    small=dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536),
-    base=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
-    large=dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=4096),
-)
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
-INIT_STD = 0.02
-NORM_EPS = 1e-6
-
-
-def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a size that may be given as one number."""
-    if isinstance(size, int):
-        return size, size
-    height, width = size
-    return int(height), int(width)
-
-
-def trunc_normal_(tensor: Tensor) -> None:
-    """Truncated normal, cut at one standard deviation as the released code does."""
-    nn.init.trunc_normal_(tensor, std=INIT_STD, a=-INIT_STD, b=INIT_STD)
-
-
-class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each to a token (paper 2.1.1).
-
-    Args:
-        in_channels: Channels of the image.
-        embed_dims: Width of the tokens.
-        patch_size: Height and width of a patch in pixels.
-    """
-
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, H/p * W/p, C), row by row."""
-        return self.proj(x).flatten(2).transpose(1, 2)
-
-
-class Mlp(nn.Module):
-    """The feed-forward half of a block: two linear layers around a GELU.
-
-    Args:
-        embed_dims: Width of the tokens.
-        feedforward_channels: Width in between.
-    """
-
-    def __init__(self, embed_dims: int, feedforward_channels: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(embed_dims, feedforward_channels)
-        self.fc2 = Linear(feedforward_channels, embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        return self.fc2(gelu_in_place(self.fc1(x), self.fc2))
-
-
-class Block(nn.Module):
-    """Pre-norm Transformer block with LayerScale and stochastic depth on both branches.
-
-    Args:
-        embed_dims: Width of the tokens.
-        num_heads: Attention heads.
-        feedforward_channels: Width inside the feed-forward half.
-        drop_path: Probability of leaving a branch out, an image at a time, in training.
-        layer_scale_init_value: Initial LayerScale; 0 leaves LayerScale out.
-        grid: Patch grid of this block's own relative position table, or None for no table.
-        skip_dropped: Whether to leave out the work for dropped images, see :class:`DropPath`.
-        compile: Whether to compile the block; None leaves it to the machine.
-    """
-
-    def __init__(
-        self,
-        embed_dims: int,
-        num_heads: int,
-        feedforward_channels: int,
-        drop_path: float,
-        layer_scale_init_value: float,
-        grid: tuple[int, int] | None,
-        skip_dropped: bool = False,
-        compile: bool | None = None,
-    ) -> None:
-        super().__init__()
-        self.compile_branches = compile
-        self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.attn = Attention(embed_dims, num_heads, grid)
-        self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.mlp = Mlp(embed_dims, feedforward_channels)
-        self.drop_path = DropPath(drop_path, skip_dropped)
-        if layer_scale_init_value > 0:
-            self.gamma_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
-            self.gamma_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
-        else:
-            self.gamma_1 = self.gamma_2 = 1.0
-
-    def forward(
-        self, x: Tensor, positions: RelativePositions | None, shared_bias: Tensor | None
-    ) -> Tensor:
-        """(B, N, C) -> (B, N, C); for the other arguments see :class:`Attention`."""
-        # Drawn outside of what is compiled, which is then the same for every block.
-        survivors = self.drop_path(x), self.drop_path(x)
-        branches = in_its_fast_form(Block.add_branches, self.compile_branches, x.device, self)
-        return branches(self, x, positions, shared_bias, *survivors)
-
-    def add_branches(
-        self,
-        x: Tensor,
-        positions: RelativePositions | None,
-        shared_bias: Tensor | None,
-        attn_survivors: Survivors | None,
-        mlp_survivors: Survivors | None,
-    ) -> Tensor:
-        """:meth:`forward` for images that stochastic depth has chosen."""
-
-        def attend(x: Tensor) -> Tensor:
-            return self.attn(self.norm1(x), positions, shared_bias)
-
-        def feed_forward(x: Tensor) -> Tensor:
-            return self.mlp(self.norm2(x))
-
-        x = add_branch(x, attend, self.gamma_1, attn_survivors)
-        return add_branch(x, feed_forward, self.gamma_2, mlp_survivors)
 
 
 @MODELS.register_module()
@@ -221,7 +92,7 @@ class BEiT(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        arch = self._resolve_arch(arch)
+        arch = resolve_arch(arch)
         self.embed_dims = arch['embed_dims']
         self.num_layers = arch['num_layers']
         self.patch_size = to_pair(patch_size)
@@ -282,16 +153,25 @@ class BEiT(BaseModule):
         self._freeze()
         self._register_load_state_dict_pre_hook(self._fit_state_dict)
 
+    @classmethod
+    def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        if cls.grid_of(component) is None:
+            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
+            yield (
+                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
+                f'patch_size, {patch[0]} x {patch[1]}'
+            )
+
     @staticmethod
-    def _resolve_arch(arch: str | dict) -> dict:
-        if isinstance(arch, str):
-            if arch not in ARCHS:
-                raise ValueError(f'arch {arch!r} is none of {", ".join(ARCHS)}, nor a dict')
-            return ARCHS[arch]
-        missing = set(ARCHS['base']) - set(arch)
-        if missing:
-            raise ValueError(f'arch {dict(arch)} lacks {", ".join(sorted(missing))}')
-        return arch
+    def grid_of(component: Component) -> tuple[int, int] | None:
+        """Patch grid (h, w) that a config describes, or None if the image does not divide."""
+        return patch_grid(to_pair(component['img_size']), to_pair(component['patch_size']))
+
+    @staticmethod
+    def width_of(component: Component) -> int:
+        """Width of the tokens that a config describes."""
+        return resolve_arch(component['arch'])['embed_dims']
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
         indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
@@ -304,14 +184,15 @@ class BEiT(BaseModule):
 
     def _grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Patch grid (h, w) of an image of ``size`` pixels."""
-        (height, width), (patch_h, patch_w) = size, self.patch_size
-        if height % patch_h or width % patch_w or not height or not width:
+        grid = patch_grid(size, self.patch_size)
+        if grid is None:
             raise ValueError(
-                f'an image of {height} x {width} pixels does not divide into patches of '
-                f'{patch_h} x {patch_w}: crop or resize it, or let the data preprocessor pad it '
-                "(pad_size_divisor in MMPretrain's, size_divisor in MMSegmentation's)"
+                f'an image of {size[0]} x {size[1]} pixels does not divide into patches of '
+                f'{self.patch_size[0]} x {self.patch_size[1]}: crop or resize it, or let the data '
+                "preprocessor pad it (pad_size_divisor in MMPretrain's, size_divisor in "
+                "MMSegmentation's)"
             )
-        return height // patch_h, width // patch_w
+        return grid
 
     def reset_parameters(self) -> None:
         """Initialise as the paper says (2.5, appendix) and the released code does.
@@ -322,16 +203,12 @@ class BEiT(BaseModule):
         """
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
-                trunc_normal_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                init_projection_(module)
         for tokens in (self.cls_token, self.mask_token, self.pos_embed):
             if tokens is not None:
                 trunc_normal_(tokens)
-        with torch.no_grad():
-            for depth, block in enumerate(self.blocks, start=1):
-                block.attn.proj.weight.div_(math.sqrt(2 * depth))
-                block.mlp.fc2.weight.div_(math.sqrt(2 * depth))
+        for depth, block in enumerate(self.blocks, start=1):
+            block.rescale_(depth)
 
     def init_weights(self) -> None:
         """Load ``init_cfg``'s checkpoint; without one the constructor has done the work.
@@ -366,15 +243,7 @@ class BEiT(BaseModule):
             CheckpointError: If the file lacks weights of this backbone's blocks, has them in
                 another size, or has more.
         """
-        weights = load_state_dict(path)
-        if prefix:
-            prefix = f'{prefix.removesuffix(".")}.'
-            weights = {
-                n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)
-            }
-            if not weights:
-                raise CheckpointError(f'{path} holds no weights whose names begin with {prefix!r}')
-        self.load_state_dict(fit_model(self, '', weights, path), strict=False)
+        self.load_state_dict(fit_model(self, '', read_weights(path, prefix), path), strict=False)
 
     def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""
@@ -444,9 +313,7 @@ class BEiT(BaseModule):
         if grid == self.grid:
             return self.pos_embed
         return self._resized_positions.get(
-            self.pos_embed,
-            grid,
-            lambda: resize_absolute_positions(self.pos_embed, self.grid, grid),
+            self.pos_embed, grid, lambda: resize_absolute_positions(self.pos_embed, self.grid, grid)
         )
 
     def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:

@@ -6,7 +6,7 @@ from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from .beit import NORM_EPS
+from ..layers.block import NORM_EPS
 
 UPSAMPLES = ('bilinear', 'deconv')
 

@@ -8,6 +8,7 @@ must have the same one. ``stride`` is what a place covers of the second view, in
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
@@ -16,8 +17,10 @@ from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 from ..checkpoints import load_tokenizer_state_dict
+from ..checkpoints.tokenizer import HOW_TO_GET_ONE
+from ..component import Component, Plan
+from ..layers.compiling import in_its_fast_form
 from ..registry import MODELS
-from .compiling import in_its_fast_form
 
 # Of all but the last layer; None for that of the weights.
 PRECISIONS = dict(float32=None, tf32=None, float16=torch.float16, bfloat16=torch.bfloat16)
@@ -121,6 +124,33 @@ class DVAETargetGenerator(BaseModule):
         self.tokenizer.to(memory_format=torch.channels_last)
         self.tokenizer.eval()
 
+    @staticmethod
+    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        key, checkpoint = f'{component.key}.checkpoint', component['checkpoint']
+        if checkpoint is None:
+            if not plan.starts_from_checkpoint:
+                yield (
+                    f'{key} is None, so the tokens would be those of random weights; it must be a '
+                    f'file or URL. {HOW_TO_GET_ONE}'
+                )
+        elif '://' not in checkpoint and not Path(checkpoint).is_file():
+            yield (
+                f'{key} is {checkpoint!r}, and there is no such file; to use the tokenizer inside '
+                f'a checkpoint of a pre-training run, set it to None. {HOW_TO_GET_ONE}'
+            )
+
+    @staticmethod
+    def stride_of(component: Component) -> int | None:
+        """Pixels of the second view a token stands for, by a config."""
+        return component.part('tokenizer').ask('stride_of')
+
+    @staticmethod
+    def vocab_size_of(component: Component) -> tuple[str, int | None]:
+        """Where a config says how many tokens there are, and what it says."""
+        tokenizer = component.part('tokenizer')
+        return f'{tokenizer.key}.vocab_size', tokenizer.get('vocab_size')
+
     def _load(self, checkpoint: str) -> None:
         weights = load_tokenizer_state_dict(checkpoint)
         weights = {name: w for name, w in weights.items() if name.startswith('encoder.')}
@@ -205,6 +235,11 @@ class PixelTargetGenerator(BaseModule):
         self.normalize = normalize
         self.num_values = patch_size**2 * in_channels
 
+    @staticmethod
+    def stride_of(component: Component) -> int:
+        """Pixels of the second view a place covers, by a config."""
+        return component['patch_size']
+
     def forward(self, images: Tensor) -> Tensor:
         """Targets.
 
@@ -238,6 +273,11 @@ class MeanColorTargetGenerator(BaseModule):
     def __init__(self, patch_size: int = 16) -> None:
         super().__init__()
         self.stride = patch_size
+
+    @staticmethod
+    def stride_of(component: Component) -> int:
+        """Pixels of the second view a place covers, by a config."""
+        return component['patch_size']
 
     def forward(self, images: Tensor) -> Tensor:
         """Targets.

@@ -15,11 +15,11 @@ from mmengine.runner import Runner
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.engine import FusedAdamW
-from beit_mm.engine.gradient_norm import clip_in_order
+from beit_mm.engine.optimizing.gradient_norm import clip_in_order
+from beit_mm.layers.attention import fused_attention, plain_attention
+from beit_mm.layers.compiling import can_compile
 from beit_mm.models import DiscreteVAE, DVAETargetGenerator, MaskedImageModeling
-from beit_mm.models.attention import fused_attention, plain_attention
-from beit_mm.models.compiling import can_compile
-from beit_mm.models.discrete_vae import padded_conv
+from beit_mm.models.dvae_networks import padded_conv
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'engine'))
 

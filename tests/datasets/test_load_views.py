@@ -9,13 +9,14 @@ from mmengine.registry import TRANSFORMS
 from photos import broken_kinds, good_kinds
 from PIL import Image
 from scipy import stats
-from test_photo import exif, jpeg, make_photo, psnr
+from test_jpeg import exif, jpeg, make_photo, psnr
 from torchvision.transforms import ColorJitter, RandomHorizontalFlip, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from beit_mm.datasets import BrokenImage, LoadPhoto, LoadTwoViews, TwoViewRandomResizedCrop
-from beit_mm.datasets.load_views import change_colors, draw_box, resample
-from beit_mm.datasets.photo import Box, decode_whole, reduction
+from beit_mm.datasets.jpeg import Box, decode_whole, reduction
+from beit_mm.datasets.views.colors import change_colors
+from beit_mm.datasets.views.crops import draw_box, resample
 
 # Seeds are fixed: a statistical test passes always or never.
 LEVEL = 1e-4
@@ -124,8 +125,11 @@ def test_views_are_those_of_the_straightforward_way(photos):
         assert [view.shape for view in views] == [(3, 96, 80), (3, 40, 40)]
         assert len(view.jitter) == 3
         flips.add(view.flip)
-        for ours, theirs in zip(views, expected, strict=True):
+        with open(path, 'rb') as file:
+            plain = transform.plain_load(file.read(), view)
+        for ours, twin, theirs in zip(views, plain, expected, strict=True):
             assert psnr(ours.permute(1, 2, 0), theirs) > 42
+            assert np.array_equal(twin.permute(1, 2, 0), theirs)
     assert flips == {False, True}
 
 

@@ -18,7 +18,7 @@ from beit_mm.datasets import TwoViewRandomResizedCrop
 
 repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 
-# How likely a statistical test is to fail with another stream of random numbers; see test_masking.
+# How likely a statistical test is to fail with another stream of random numbers; see test_masks.
 LEVEL = 1e-4
 
 # The crop is the whole of a square image.

@@ -16,7 +16,7 @@ from torch import nn
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.datasets.places import seed_generators
-from beit_mm.engine import exact_resume
+from beit_mm.engine.running import exact_resume
 
 run_numbers = itertools.count()
 

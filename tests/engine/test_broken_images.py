@@ -19,9 +19,9 @@ from noisy_run import KillAt, Killed
 from photos import broken_kinds, write_folder
 
 from beit_mm.datasets import BrokenImage, ReplacingDataset
-from beit_mm.datasets.broken_images import read_excluded
+from beit_mm.datasets.photo_folder import read_excluded
 from beit_mm.engine import RunStopped
-from beit_mm.engine.exact_resume import exact_train_cfg
+from beit_mm.engine.running.exact_resume import exact_train_cfg
 from beit_mm.registry import DATASETS
 
 ROOT = Path(__file__).parent.parent.parent

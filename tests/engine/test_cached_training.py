@@ -11,7 +11,7 @@ from PIL import Image
 
 from beit_mm.datasets import CacheError, LoadTwoViews, TokenCache
 from beit_mm.engine import ConfigError, use_token_cache, write_token_cache
-from beit_mm.engine.token_cache import own_device
+from beit_mm.engine.caching.write_tokens import own_device
 from beit_mm.models import CachedTargetGenerator, DiscreteVAE, DVAETargetGenerator
 
 TOKENIZER = dict(vocab_size=50, hidden=8, num_groups=3, blocks_per_group=1)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from beit_mm.engine import ConfigError, check_config
 from beit_mm.models import DiscreteVAE
+from beit_mm.registry import MODELS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -172,6 +173,49 @@ def test_unknown_type_is_named_with_a_suggestion(cfg):
     message = refusal(cfg)
     assert "model.backbone.type is 'beit_mm.BEit', which is not registered" in message
     assert "did you mean 'beit_mm.BEiT'?" in message
+
+
+def test_misspelt_setting_is_named_with_a_suggestion(cfg):
+    cfg.model.backbone.drop_path = 0.1
+    index, step = pipeline_step(cfg, 'MaskGenerator')
+    step.num_mask = 5
+    message = refusal(cfg)
+    assert 'model.backbone.drop_path: beit_mm.BEiT has no such setting' in message
+    assert "did you mean 'drop_path_rate'?" in message
+    wanted = (
+        f"pipeline[{index}].num_mask: {step.type} has no such setting; did you mean 'num_masked'"
+    )
+    assert wanted in message
+    assert len(message.splitlines()) == 2
+
+
+def test_all_that_is_wrong_is_told_at_once(cfg):
+    cfg.model.head.vocab_size = 100
+    cfg.model.head.embed_dims = 768
+    cfg.train_dataloader.dataset.data_root = '/no/such/folder'
+    assert len(refusal(cfg).splitlines()) == 3
+
+
+def test_a_component_brings_its_own_check(cfg):
+    """As MODELS or any other registry may gain; the engine knows nothing of it."""
+
+    class Picky(torch.nn.Module):
+        __module__ = 'beit_mm.models.picky'
+
+        def __init__(self, width=3):
+            super().__init__()
+
+        @staticmethod
+        def check_config(component, plan):
+            if component['width'] != 4:
+                yield f'{component.key}.width is {component["width"]}; it must be 4'
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS._module_dict, 'Picky', Picky)
+        cfg.probe = dict(type='beit_mm.Picky')
+        assert refusal(cfg) == 'probe.width is 3; it must be 4'
+        cfg.probe.width = 4
+        check_config(cfg, 'train')
 
 
 def test_missing_package_is_named_with_its_distribution(cfg, monkeypatch):

@@ -15,8 +15,8 @@ from noisy_run import LOOPS, KillAt, Killed, Noisy, assert_same, assert_same_end
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.datasets import PlacedSampler, SeededDataset
 from beit_mm.datasets.places import Place, seed_generators
-from beit_mm.engine import exact_resume
-from beit_mm.engine.exact_resume import exact_train_cfg, placed_dataloader
+from beit_mm.engine.running import exact_resume
+from beit_mm.engine.running.exact_resume import exact_train_cfg, placed_dataloader
 
 
 @pytest.fixture(scope='module')

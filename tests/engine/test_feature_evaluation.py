@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from beit_mm.engine.feature_evaluation import extract_features, knn_top1, linear_top1
+from beit_mm.engine.measuring.feature_evaluation import extract_features, knn_top1, linear_top1
 from beit_mm.models import BEiT
 
 

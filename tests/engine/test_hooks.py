@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from beit_mm.engine import DVAEAnnealingHook, GlobalBatchSizeHook
-from beit_mm.engine.hooks import cosine_anneal
+from beit_mm.engine.running.tokenizer_hooks import cosine_anneal
 from beit_mm.models import DiscreteVAE
 
 repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=200)

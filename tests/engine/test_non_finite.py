@@ -17,8 +17,8 @@ from beit_mm.checkpoints import read_checkpoint
 from beit_mm.datasets import SeededDataset
 from beit_mm.datasets.places import Place
 from beit_mm.engine import CodebookHook, RunStopped
-from beit_mm.engine.exact_resume import exact_train_cfg
-from beit_mm.engine.non_finite import Step
+from beit_mm.engine.running.exact_resume import exact_train_cfg
+from beit_mm.engine.running.non_finite import Step
 
 run_numbers = itertools.count()
 

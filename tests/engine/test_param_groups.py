@@ -13,9 +13,9 @@ from noisy_run import KillAt, Killed, Model, Noisy
 from torch import nn
 
 from beit_mm.checkpoints import read_checkpoint
-from beit_mm.engine import param_groups
-from beit_mm.engine.exact_resume import exact_train_cfg
-from beit_mm.engine.param_groups import share_groups, share_groups_of_config
+from beit_mm.engine.optimizing import param_groups
+from beit_mm.engine.optimizing.param_groups import share_groups, share_groups_of_config
+from beit_mm.engine.running.exact_resume import exact_train_cfg
 from beit_mm.models import BEiT
 
 run_numbers = itertools.count()

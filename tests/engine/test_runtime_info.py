@@ -11,10 +11,10 @@ from noisy_run import KillAt, Killed, Model, Noisy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from beit_mm.checkpoints import read_checkpoint
-from beit_mm.engine.exact_resume import ExactEpochBasedTrainLoop, exact_train_cfg
-from beit_mm.engine.non_finite import Step
-from beit_mm.engine.param_groups import share_groups_of_config
-from beit_mm.engine.signals import StopSignals
+from beit_mm.engine.optimizing.param_groups import share_groups_of_config
+from beit_mm.engine.running.exact_resume import ExactEpochBasedTrainLoop, exact_train_cfg
+from beit_mm.engine.running.non_finite import Step
+from beit_mm.engine.running.stop_signals import StopSignals
 
 run_numbers = itertools.count()
 # What the host cannot go on without: a number, or a shape that a device decides.

@@ -19,10 +19,12 @@ from mmpretrain.models import BEiTPretrainViT, BEiTViT
 from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
-from beit_mm.models import BEiT, beit, compiling
-from beit_mm.models.beit import ARCHS, Block
-from beit_mm.models.compiling import can_compile
-from beit_mm.models.pretrained import resize_absolute_positions
+from beit_mm.layers import compiling
+from beit_mm.layers.block import Block
+from beit_mm.layers.compiling import can_compile
+from beit_mm.layers.resize_positions import resize_absolute_positions
+from beit_mm.models import BEiT, beit
+from beit_mm.models.sizes import ARCHS
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=4, feedforward_channels=96)
 SIZE = (32, 48)

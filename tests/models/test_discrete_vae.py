@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from mmpretrain.models.selfsup.cae import DALLEEncoder
 from torch import distributions
 
-from beit_mm.models import DiscreteVAE, discrete_vae, linear
+from beit_mm.layers import linear
+from beit_mm.models import DiscreteVAE, discrete_vae, dvae_networks
 from beit_mm.models.discrete_vae import (
     MIN_LOG_SCALE,
     codebook_perplexity,
@@ -478,10 +479,10 @@ def assert_most_likely(ids, logits):
 def test_channels_of_zeros_change_no_convolution(channels, kernel):
     """The first layer as half precision on a GPU computes it, beside its plain twin."""
     torch.manual_seed(0)
-    layer = discrete_vae.conv(channels, 16, kernel).double()
+    layer = dvae_networks.conv(channels, 16, kernel).double()
     images = torch.randn(2, channels, 9, 12, dtype=torch.float64)
     images = images.to(memory_format=torch.channels_last)
-    padded = discrete_vae.padded_conv(layer, images)
+    padded = dvae_networks.padded_conv(layer, images)
     torch.testing.assert_close(padded, layer(images), rtol=0, atol=1e-12)
     grads = [
         torch.autograd.grad(output.square().sum(), layer.parameters())

@@ -7,12 +7,12 @@ from mmpretrain.models.selfsup.cae import DALLEEncoder
 from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
+from beit_mm.layers import compiling
 from beit_mm.models import (
     DiscreteVAE,
     DVAETargetGenerator,
     MeanColorTargetGenerator,
     PixelTargetGenerator,
-    compiling,
     target_generators,
 )
 from beit_mm.models.target_generators import cpu_knows_float16, tf32

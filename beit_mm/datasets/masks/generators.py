@@ -1,0 +1,95 @@
+"""Masks as steps of an input pipeline."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from ...component import Component
+from ...registry import TRANSFORMS
+from .blockwise import check_budget
+from .fast_blockwise import Blocks
+from .random_patches import random_mask
+
+
+class MaskGenerator(BaseTransform):
+    """What adds ``mask``, (h, w) bool, to a sample."""
+
+    @staticmethod
+    def check_grid(
+        component: Component, grid: tuple[int, int], backbone: Component
+    ) -> Iterator[str]:
+        """The mask of a config has a place for each patch of the backbone's grid."""
+        height, width = component['grid_size']
+        if (height, width) != grid:
+            yield (
+                f'{component.key}.grid_size is {(height, width)}; it must be img_size / patch_size '
+                f'of {backbone.key}, {backbone["img_size"]} / {backbone["patch_size"]} = {grid}'
+            )
+
+
+@TRANSFORMS.register_module()
+class BlockwiseMaskGenerator(MaskGenerator):
+    """Add ``mask``, (h, w) bool, by :func:`blockwise_mask`.
+
+    Args:
+        grid_size: Patch grid (h, w); it must be img_size / patch_size.
+        num_masked: Patches to hide.
+        min_block, max_block, aspect_ratio, exact: See :func:`blockwise_mask`.
+    """
+
+    def __init__(
+        self,
+        grid_size: tuple[int, int] = (14, 14),
+        num_masked: int = 75,
+        min_block: int = 16,
+        max_block: int | None = None,
+        aspect_ratio: tuple[float, float] = (0.3, 1 / 0.3),
+        exact: bool = True,
+    ) -> None:
+        self.grid_size = tuple(grid_size)
+        self.settings = dict(
+            num_masked=num_masked,
+            min_block=min_block,
+            max_block=max_block,
+            aspect_ratio=tuple(aspect_ratio),
+            exact=exact,
+        )
+        check_budget(self.grid_size, num_masked)
+        self.blocks = Blocks(self.grid_size, min_block, max_block, aspect_ratio, exact)
+
+    def transform(self, results: dict) -> dict:
+        """Add ``mask`` to the sample."""
+        # Python's global state, which mmengine seeds in each loader worker: a number of NumPy's
+        # takes ten times as long.
+        numbers = iter(random.random, None)
+        results['mask'] = self.blocks.mask(self.settings['num_masked'], numbers)
+        return results
+
+    def __repr__(self) -> str:
+        settings = ', '.join(f'{name}={value}' for name, value in self.settings.items())
+        return f'{type(self).__name__}(grid_size={self.grid_size}, {settings})'
+
+
+@TRANSFORMS.register_module()
+class RandomMaskGenerator(MaskGenerator):
+    """Add ``mask``, (h, w) bool, by :func:`random_mask`.
+
+    Args:
+        grid_size: Patch grid (h, w); it must be img_size / patch_size.
+        num_masked: Patches to hide.
+    """
+
+    def __init__(self, grid_size: tuple[int, int] = (14, 14), num_masked: int = 75) -> None:
+        self.grid_size = tuple(grid_size)
+        self.num_masked = num_masked
+        check_budget(self.grid_size, num_masked)
+
+    def transform(self, results: dict) -> dict:
+        """Add ``mask`` to the sample."""
+        results['mask'] = random_mask(self.grid_size, self.num_masked, rng=np.random)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(grid_size={self.grid_size}, num_masked={self.num_masked})'

@@ -1,0 +1,47 @@
+"""Photos of a folder, without those that a list leaves out."""
+
+import os
+
+from mmengine.dataset import BaseDataset
+
+from ..registry import DATASETS
+
+
+def read_excluded(path: str) -> set[str]:
+    """Files that a list of ``tools/check_images.py`` names: one a line, up to the first tab.
+
+    Raises:
+        ValueError: If a line is no path inside the folder that the list is of.
+    """
+    excluded = set()
+    with open(path, encoding='utf-8') as lines:
+        for number, line in enumerate(lines, start=1):
+            name = line.rstrip('\n').partition('\t')[0]
+            if not name or name.startswith('/') or '..' in name.split('/'):
+                raise ValueError(
+                    f'{path}, line {number}: {name!r} is no path inside the folder; the list is '
+                    'one that tools/check_images.py writes'
+                )
+            excluded.add(name)
+    return excluded
+
+
+@DATASETS.register_module(name='PhotoFolder')
+def photo_folder(exclude: str = '', **settings) -> BaseDataset:
+    """MMPretrain's ``CustomDataset`` without the photos of a list.
+
+    Args:
+        exclude: A list that ``tools/check_images.py`` wrote of the folder ``data_prefix``; '' for
+            none.
+        settings: Those of ``CustomDataset``.
+
+    Raises:
+        ValueError: If the list names files outside of the folder.
+    """
+    dataset = DATASETS.build(dict(type='mmpretrain.CustomDataset', **settings))
+    if exclude:
+        dataset.full_init()
+        excluded = {os.path.join(dataset.img_prefix, name) for name in read_excluded(exclude)}
+        paths = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+        dataset.get_subset_([index for index, path in enumerate(paths) if path not in excluded])
+    return dataset

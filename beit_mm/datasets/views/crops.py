@@ -1,0 +1,172 @@
+"""Random crops, and the sizes that they are resampled to."""
+
+import functools
+import math
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from PIL import Image
+from torch import Tensor
+
+from ...component import Component
+from ..jpeg import Box
+
+RESAMPLING = {
+    'bilinear': Image.Resampling.BILINEAR,
+    'bicubic': Image.Resampling.BICUBIC,
+    'lanczos': Image.Resampling.LANCZOS,
+}
+
+
+def check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size that may be given as one number."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if not all(isinstance(edge, Integral) and edge >= 1 for edge in (height, width)):
+        raise ValueError(f'{name} is {height} x {width}; both must be whole numbers from 1')
+    return height, width
+
+
+def check_range(name: str, limits: Sequence[float], bound: float) -> tuple[float, float]:
+    smallest, largest = limits
+    if not 0 < smallest <= largest <= bound:
+        raise ValueError(
+            f'{name} is {tuple(limits)}; it must be 0 < smallest <= largest <= {bound:g}'
+        )
+    return smallest, largest
+
+
+def uniform(rng: random.Random, low: float, high: float) -> float:
+    """A number from [low, high)."""
+    return low + (high - low) * rng.random()
+
+
+def draw_box(
+    rng: random.Random,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Box:
+    """A random crop as torchvision's ``RandomResizedCrop`` draws it.
+
+    Ten tries of an area uniform in ``scale`` and a width / height log-uniform in ``ratio``; if none
+    fits, the largest central crop of an allowed ratio.
+
+    Args:
+        rng: Source of randomness.
+        size: Height and width of the photo.
+        scale, ratio: See :class:`LoadTwoViews`.
+    """
+    height, width = size
+    for _ in range(10):
+        area = height * width * uniform(rng, *scale)
+        aspect = math.exp(uniform(rng, math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = (int(rng.random() * places) for places in (height - h + 1, width - w + 1))
+            return Box(top, left, h, w)
+    w = max(1, min(width, round(height * ratio[1])))
+    h = max(1, min(height, round(width / ratio[0])))
+    return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+@functools.cache
+def _torch_can(interpolation: str) -> bool:
+    """Whether this torch resamples bytes so, with antialiasing."""
+    pixels = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    try:
+        F.interpolate(pixels, (2, 2), mode=interpolation, antialias=True)
+    except (NotImplementedError, RuntimeError, ValueError):
+        print_log(
+            f'torch {torch.__version__} does not resample by {interpolation}; Pillow does, slower',
+            'current',
+        )
+        return False
+    return True
+
+
+def resample(image: np.ndarray, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Resample with antialiasing, by torch's vectorised kernels or, where it has none, by Pillow.
+
+    The two compute the same filter with the same fixed-point weights and differ by 1 at most.
+
+    Args:
+        image: (H, W, 3) uint8, contiguous.
+        size: Height and width.
+        interpolation: 'bilinear', 'bicubic' or 'lanczos'.
+
+    Returns:
+        (3, height, width) uint8.
+    """
+    # torch's kernels tell the memory layout of an image by its strides, which a single row or
+    # column leaves open.
+    if min(*image.shape[:2], *size) < 2 or not _torch_can(interpolation):
+        small = Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation])
+        return torch.from_numpy(np.stack(cv2.split(np.asarray(small))))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, size, mode=interpolation, antialias=True)[0].contiguous()
+
+
+class TwoViews(BaseTransform):
+    """What makes two views of one random crop: their sizes, and how the crop is drawn.
+
+    Args:
+        size: Height and width of the Transformer's view in pixels, a number or a pair.
+        second_size: Of the tokenizer's view.
+        scale: Smallest and largest share of the image's area that a crop covers.
+        ratio: Smallest and largest width / height of a crop.
+        interpolation: 'bilinear', 'bicubic' or 'lanczos', for the first view.
+        second_interpolation: The same for the second.
+
+    Raises:
+        ValueError: If a size, a range or an interpolation is none.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        second_size: int | Sequence[int],
+        scale: tuple[float, float],
+        ratio: tuple[float, float],
+        interpolation: str,
+        second_interpolation: str,
+    ) -> None:
+        self.sizes = check_size('size', size), check_size('second_size', second_size)
+        self.scale = check_range('scale', scale, bound=1)
+        self.ratio = check_range('ratio', ratio, bound=sys.float_info.max)
+        for name in (interpolation, second_interpolation):
+            if name not in RESAMPLING:
+                raise ValueError(f'interpolation {name!r} is none of {", ".join(RESAMPLING)}')
+        self.interpolations = interpolation, second_interpolation
+
+    @staticmethod
+    def check_views(
+        component: Component, grid: tuple[int, int], backbone: Component, stride: int | None
+    ) -> Iterator[str]:
+        """The views of a config have the sizes that backbone and targets take.
+
+        Args:
+            component: The transform.
+            grid: Patch grid (h, w).
+            backbone: With ``img_size``.
+            stride: Pixels of the second view that a target stands for; None if not known.
+        """
+        size = check_size('size', component['size'])
+        wanted = check_size('img_size', backbone['img_size'])
+        if size != wanted:
+            yield f'{component.key}.size is {size}; it must be {backbone.key}.img_size, {wanted}'
+        second = check_size('second_size', component['second_size'])
+        if stride and second != (grid[0] * stride, grid[1] * stride):
+            yield (
+                f'{component.key}.second_size is {second}; it must be '
+                f'{(grid[0] * stride, grid[1] * stride)}: the mask has {grid[0]} x {grid[1]} '
+                f'places, and a target of model.target_generator stands for {stride} x {stride} '
+                'pixels'
+            )

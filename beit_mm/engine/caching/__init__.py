@@ -1,0 +1,1 @@
+"""How are visual tokens computed once and read in every epoch?"""

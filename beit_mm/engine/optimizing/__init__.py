@@ -1,0 +1,1 @@
+"""How do weights move? Groups of parameters, learning rates, optimizers, precision, clipping."""

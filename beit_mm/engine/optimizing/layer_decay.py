@@ -1,0 +1,118 @@
+"""Layer-wise learning-rate decay: the nearer to the image, the smaller the step."""
+
+from collections.abc import Iterator
+
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import Tensor, nn
+
+from ...models import BEiT
+from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+# Besides what has one dimension: biases, norms and LayerScale (released code).
+NOT_DECAYED = ('cls_token', 'pos_embed')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor:
+    """Optimizer of a model with a :class:`BEiT` inside, classifier or segmenter alike.
+
+    A parameter at depth d of D has the learning rate lr * rate^(D - 1 - d): the embeddings are at
+    depth 0, block l (from 0) at l + 1, everything after the blocks at D - 1, and so is a bias
+    table that the blocks share (released code). Weight decay spares biases, norms, LayerScale,
+    [S] and absolute positions. What needs no gradient is left out. The log shows the groups.
+
+    In a config: ``optim_wrapper = dict(constructor='beit_mm.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay_rate=0.65), optimizer=dict(...))``.
+
+    Args:
+        optim_wrapper_cfg: Config of the optimizer wrapper with its ``optimizer``, which states
+            ``lr`` and ``weight_decay``.
+        paramwise_cfg: ``layer_decay_rate``, in (0, 1]; 1 if there is none.
+
+    Raises:
+        ValueError: If ``paramwise_cfg`` has another key, the rate is out of its range, or the
+            optimizer lacks one of its two numbers.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        self.wrapper_cfg = dict(optim_wrapper_cfg)
+        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer', {}))
+        for name in ('lr', 'weight_decay'):
+            if self.optimizer_cfg.get(name) is None:
+                raise ValueError(
+                    f'optim_wrapper.optimizer has no {name}; layer-wise decay needs its number'
+                )
+        settings = dict(paramwise_cfg or {})
+        self.rate = settings.pop('layer_decay_rate', 1.0)
+        if settings:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg has {", ".join(settings)}; '
+                'LayerDecayOptimWrapperConstructor takes layer_decay_rate alone'
+            )
+        if not 0 < self.rate <= 1:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg.layer_decay_rate is {self.rate}, it must be in (0, 1]'
+            )
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer.
+
+        Args:
+            model: With at least one parameter to train; DDP may be around it.
+
+        Raises:
+            ValueError: If there is no :class:`BEiT` in it.
+        """
+        while is_model_wrapper(model):
+            model = model.module
+        lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg['weight_decay']
+        groups = {}
+        for name, parameter, depth, depths in _depths(model):
+            spared = parameter.ndim <= 1 or name.rpartition('.')[2] in NOT_DECAYED
+            group = groups.setdefault(
+                (depth, spared),
+                dict(
+                    params=[],
+                    lr=lr * self.rate ** (depths - 1 - depth),
+                    weight_decay=0.0 if spared else decay,
+                    depth=depth,
+                ),
+            )
+            group['params'].append(parameter)
+        ordered = [groups[key] for key in sorted(groups)]
+        print_log(_table(ordered), logger='current')
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': ordered})
+        return OPTIM_WRAPPERS.build(
+            {'type': 'OptimWrapper', **self.wrapper_cfg, 'optimizer': optimizer}
+        )
+
+
+def _depths(model: nn.Module) -> Iterator[tuple[str, Tensor, int, int]]:
+    """Name, parameter, depth and number of depths of what is trained."""
+    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, BEiT)), None)
+    if found is None:
+        raise ValueError(
+            f'{type(model).__name__} has no BEiT in it, whose depths the learning rate could follow'
+        )
+    name, backbone = found
+    prefix = f'{name}.' if name else ''
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            yield (parameter_name, parameter, *backbone.get_layer_depth(parameter_name, prefix))
+
+
+def _table(groups: list[dict]) -> str:
+    lines = [
+        'Parameters, learning rates and weight decays by depth:',
+        f'{"depth":>6} {"lr":>10} {"decay":>8} {"tensors":>8} {"values":>12}',
+    ]
+    for group in groups:
+        values = sum(parameter.numel() for parameter in group['params'])
+        lines.append(
+            f'{group["depth"]:>6} {group["lr"]:>10.3g} {group["weight_decay"]:>8.3g} '
+            f'{len(group["params"]):>8} {values:>12,}'
+        )
+    return '\n'.join(lines)

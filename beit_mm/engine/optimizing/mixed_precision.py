@@ -1,0 +1,40 @@
+"""Mixed precision on whatever the machine has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ...registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward pass under bfloat16 autocast, on CPUs and GPUs alike; weights stay in float32.
+
+    bfloat16 has float32's range, so that no loss has to be scaled. mmengine's ``AmpOptimWrapper``
+    does not start on a CPU. One with AVX512-BF16 or AMX trains small Transformers about twice as
+    fast.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Where the loss is computed."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Have a config train in mixed precision: mmengine's on an accelerator, ours on a CPU."""
+    if get_device() != 'cpu':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
+    for setting in ('loss_scale', 'dtype'):
+        cfg.optim_wrapper.pop(setting, None)

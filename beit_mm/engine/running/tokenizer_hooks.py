@@ -1,0 +1,78 @@
+"""A tokenizer's schedules, and a warning when its codebook collapses."""
+
+import math
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from ...registry import HOOKS
+
+
+def cosine_anneal(start: float, end: float, steps: int, step: int) -> float:
+    """Half a cosine from ``start`` at step 0 to ``end`` at ``steps``, constant after."""
+    progress = min(step / steps, 1.0)
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@HOOKS.register_module()
+class DVAEAnnealingHook(Hook):
+    """Move a :class:`DiscreteVAE`'s ``temperature`` and ``kl_weight`` along cosine schedules.
+
+    Both are functions of the Runner's iteration alone, so a resumed run goes on where it was.
+    The defaults are DALL-E's (arXiv 2102.12092, A.2).
+
+    Args:
+        temperature: Start and end of the Gumbel-softmax temperature.
+        temperature_steps: Iterations from start to end.
+        kl_weight: Start and end of beta.
+        kl_steps: Iterations from start to end.
+    """
+
+    def __init__(
+        self,
+        temperature: tuple[float, float] = (1.0, 1 / 16),
+        temperature_steps: int = 150_000,
+        kl_weight: tuple[float, float] = (0.0, 6.6),
+        kl_steps: int = 5_000,
+    ) -> None:
+        if min(temperature) <= 0:
+            raise ValueError(f'temperature is {temperature}; both ends must be more than 0')
+        for name, steps in (('temperature_steps', temperature_steps), ('kl_steps', kl_steps)):
+            if steps < 1:
+                raise ValueError(f'{name} is {steps}; it must be at least 1')
+        self.temperature = (*temperature, temperature_steps)
+        self.kl_weight = (*kl_weight, kl_steps)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Set both for the coming iteration."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.temperature = cosine_anneal(*self.temperature, runner.iter)
+        model.kl_weight = cosine_anneal(*self.kl_weight, runner.iter)
+
+
+@HOOKS.register_module()
+class CodebookHook(Hook):
+    """Warn when a tokenizer's codebook collapses: most of its tokens stand for nothing.
+
+    Looks at ``tokenizer/codes_used``, which :class:`TokenizerMetric` counts over the validation
+    images.
+
+    Args:
+        min_share: Of the vocabulary, how much must be in use.
+    """
+
+    def __init__(self, min_share: float = 0.1) -> None:
+        if not 0 < min_share <= 1:
+            raise ValueError(f'min_share is {min_share}; it must be more than 0, and at most 1')
+        self.min_share = min_share
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Compare what was counted with the vocabulary."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        used = (metrics or {}).get('tokenizer/codes_used')
+        if used is not None and used < self.min_share * model.vocab_size:
+            runner.logger.warning(
+                f'The codebook collapses: {used} of {model.vocab_size} tokens are used, fewer than '
+                f'{self.min_share:.0%}. A larger kl_weight early on (DVAEAnnealingHook), a lower '
+                'learning rate or a smaller vocab_size are what helps'
+            )

@@ -1,0 +1,1 @@
+"""How does a run start? Configs checked, processes joined, the Runner built."""

@@ -1,0 +1,165 @@
+"""Find what cannot work in a config before anything is built or written.
+
+What a component needs, its class says: see :class:`beit_mm.component.Component`. What other
+packages' components need is in :mod:`.data_check`.
+"""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry, root
+
+from ...component import Component, ConfigError, Plan
+from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from .data_check import check_classes, check_data, check_pretrained
+
+# Which distribution brings a package, in the maintained stack and in the original one.
+DISTRIBUTIONS = {
+    'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
+    'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
+}
+
+
+def check_config(cfg: Config, mode: str) -> None:
+    """Check what can be known of a config before its parts are built.
+
+    Packages that its scopes need; every ``type``, and the names of settings of this project's
+    components; data folders and files; and what each component says of itself and of the others.
+
+    Args:
+        cfg: A whole config, with command line options merged in.
+        mode: 'train' or 'test', which decides whose data must be there.
+
+    Raises:
+        ConfigError: With everything that is wrong, a line each.
+    """
+    for check in (_missing_packages, _unknown_types, _wrong_settings):
+        # Each takes for granted what those before it have found in order.
+        if complaints := list(dict.fromkeys(check(cfg, mode))):
+            raise ConfigError('\n'.join(complaints))
+
+
+def walk(value: Any, key: str = '') -> Iterator[tuple[str, Mapping]]:
+    """Every dict with a ``type`` in a config, with its dotted key."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get('type'), str):
+            yield key, value
+        for name, child in value.items():
+            yield from walk(child, f'{key}.{name}' if key else name)
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            yield from walk(child, f'{key}[{index}]')
+
+
+def _missing_packages(cfg: Config, mode: str) -> Iterator[str]:
+    named = {'default_scope': cfg.get('default_scope') or 'mmengine'}
+    named |= {f'{key}.type': c['type'].partition('.')[0] for key, c in walk(cfg.to_dict())}
+    for key, package in named.items():
+        if package in DISTRIBUTIONS and importlib.util.find_spec(package) is None:
+            yield (
+                f'{key} needs the package {package}, which is not installed: '
+                f'pip install {DISTRIBUTIONS[package]}'
+            )
+
+
+class _Types:
+    """What the types of a config stand for.
+
+    Args:
+        scope: The config's default scope.
+    """
+
+    def __init__(self, scope: str) -> None:
+        # Importing the module is also what makes a scope's registries children of mmengine's;
+        # some are not: MMPretrain's batch augmentations.
+        module = importlib.import_module(f'{scope}.registry')
+        every = {
+            id(v): v for m in (root, module) for v in vars(m).values() if isinstance(v, Registry)
+        }
+        self.registries = [registry.children.get(scope, registry) for registry in every.values()]
+        self.found: dict[str, Any] = {}
+
+    def find(self, name: str) -> Any:
+        """The class or function that is registered under a name, or None."""
+        if name not in self.found:
+            found = (self._find_in(registry, name) for registry in self.registries)
+            self.found[name] = next((kind for kind in found if kind is not None), None)
+        return self.found[name]
+
+    @staticmethod
+    def _find_in(registry: Registry, name: str) -> Any:
+        try:
+            return registry.get(name)
+        except (KeyError, RuntimeError, ImportError):
+            return None
+
+    def suggest(self, name: str) -> str:
+        """'; did you mean ...?' of the registered name that is most like this one."""
+        ours = (MODELS, TRANSFORMS, HOOKS, METRICS)
+        for registry in ours:
+            registry.import_from_location()
+        known = {module for registry in self.registries for module in registry.module_dict}
+        known |= {f'beit_mm.{module}' for registry in ours for module in registry.module_dict}
+        return _did_you_mean(name, known)
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean {close[0]!r}?' if close else ''
+
+
+def _types(cfg: Config) -> _Types:
+    return _Types(cfg.get('default_scope') or 'mmengine')
+
+
+def _unknown_types(cfg: Config, mode: str) -> Iterator[str]:
+    types = _types(cfg)
+    for key, component in walk(cfg.to_dict()):
+        name = component['type']
+        if types.find(name) is None:
+            yield f'{key}.type is {name!r}, which is not registered{types.suggest(name)}'
+
+
+def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
+    training = ('train_dataloader', 'val_dataloader')
+    loaders = training if mode == 'train' else ('test_dataloader',)
+    if mode == 'test' and not cfg.get('test_dataloader'):
+        yield 'test_dataloader is missing; testing takes one, and test_evaluator'
+    loaders = [name for name in loaders if cfg.get(name)]
+    for name in loaders:
+        yield from check_data(name, cfg[name].dataset)
+    if mode == 'train':
+        yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
+        yield from check_classes(cfg.model)
+
+    types = _types(cfg)
+    plan = Plan(
+        starts_from_checkpoint=bool(cfg.get('load_from') or cfg.get('resume')),
+        pipelines={name: list(_steps(name, cfg[name], types)) for name in loaders},
+    )
+    for key, given in walk(cfg.to_dict()):
+        component = Component(key, given, types.find)
+        if getattr(component.kind, '__module__', '').startswith('beit_mm.'):
+            yield from _unknown_settings(component)
+            # Of data loaders and evaluators that this run has no use for, nothing is asked.
+            if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(loaders)):
+                yield from component.ask('check_config', plan) or ()
+
+
+def _unknown_settings(component: Component) -> Iterator[str]:
+    for setting in component.unknown_settings():
+        known = _did_you_mean(setting, component.settings())
+        yield f'{component.key}.{setting}: {component.given["type"]} has no such setting{known}'
+
+
+def _steps(loader: str, settings: Mapping, types: _Types) -> Iterator[Component]:
+    """The steps of the pipeline of a data loader, of the innermost data set."""
+    dataset = settings.get('dataset', {})
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    for index, step in enumerate(dataset.get('pipeline', [])):
+        yield Component(f'{loader}.dataset.pipeline[{index}]', step, types.find)

@@ -1,0 +1,127 @@
+"""From the command line to a Runner: what OpenMMLab's tools do, on machines without GPUs too."""
+
+import argparse
+import atexit
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ...component import ConfigError
+from ...layers.fast_paths import fast_paths
+from ..caching.use_tokens import use_token_cache
+from ..optimizing.param_groups import share_groups_of_config
+from ..running.exact_resume import resume_exactly
+from ..running.stop_signals import end_with_launcher, restarted
+from .config_check import check_config
+from .processes import join_cpu_group, leave_group
+
+# The environment variables in which each launcher says who a process is, in torch's terms.
+RANK_VARIABLES = {
+    'mpi': {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+            'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'},
+    'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
+}  # fmt: skip
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that training and testing share."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings of the config to override, such as train_dataloader.batch_size=64',
+    )
+    # Older launchers pass the rank as an argument, torchrun as an environment variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the common arguments; the options come last and win."""
+    end_with_launcher()
+    for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
+        os.environ[variable] = os.environ[source]
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def build_runner(cfg: Config, mode: str) -> Runner:
+    """Check a config and build its Runner.
+
+    Args:
+        cfg: A whole config.
+        mode: 'train' or 'test'.
+
+    Raises:
+        CacheError: If its token cache does not fit; see :func:`use_token_cache`.
+        ConfigError: If the config cannot work, see :func:`check_config`, or the weights that it
+            starts from are not there.
+    """
+    check_config(cfg, mode)
+    start = cfg.get('load_from') or ''
+    if start and '://' not in start and not Path(start).is_file():
+        raise ConfigError(f'load_from is {start!r}, and there is no such file')
+    if mode == 'train':
+        use_token_cache(cfg)
+    if cfg.get('randomness', {}).get('deterministic'):
+        # cuBLAS refuses to work deterministically without a workspace of a fixed size.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        join_cpu_group(cfg)
+    if mode == 'train':
+        resume_exactly(cfg)
+        share_groups_of_config(cfg)
+    atexit.register(leave_group)
+    hooks = list(cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
+    lines = [f'  {choice}' for choice in fast_paths(device)]
+    runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
+    return runner
+
+
+def refuse_foreign_work_dir(cfg: Config) -> None:
+    """Keep a new run from overwriting another run's checkpoints.
+
+    Raises:
+        ConfigError: If the work directory holds a run's checkpoints and this run does not resume.
+    """
+    if Path(cfg.work_dir, 'last_checkpoint').is_file() and not cfg.get('resume'):
+        raise ConfigError(
+            f'work_dir is {cfg.work_dir!r}, which holds the checkpoints of another run: add '
+            '--resume to go on with it, or choose another --work-dir'
+        )
+
+
+def choose_start(cfg: Config, resume: str | None) -> None:
+    """Set ``resume`` and ``load_from`` of a config by what the user and the launcher ask for.
+
+    A job that torchrun or Slurm starts again has its first arguments, and newer checkpoints than
+    they name. Where there is nothing to go on from, the config's ``load_from`` stays.
+
+    Args:
+        cfg: A whole config.
+        resume: A checkpoint, 'auto' for the newest one of the work directory, or None.
+    """
+    saved = Path(cfg.work_dir, 'last_checkpoint').is_file()
+    if saved and (resume == 'auto' or restarted()):
+        cfg.resume, cfg.load_from = True, None
+    elif resume == 'auto':
+        print(f'{cfg.work_dir} holds no checkpoint yet: training begins at the start')
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume

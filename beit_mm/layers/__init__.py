@@ -1,0 +1,1 @@
+"""What is a Transformer made of? One set of layers for every paper; torch alone is needed."""

@@ -1,0 +1,39 @@
+"""From pixels to tokens (BEiT 2.1.1)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size that may be given as one number."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return int(height), int(width)
+
+
+def patch_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Patches (h, w) of an image of a size in pixels; None if it does not divide into patches."""
+    (height, width), (patch_h, patch_w) = size, patch_size
+    if height % patch_h or width % patch_w or not height or not width:
+        return None
+    return height // patch_h, width // patch_w
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and project each to a token (paper 2.1.1).
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Width of the tokens.
+        patch_size: Height and width of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, H/p * W/p, C), row by row."""
+        return self.proj(x).flatten(2).transpose(1, 2)

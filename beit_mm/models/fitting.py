@@ -1,0 +1,280 @@
+"""Weights from a file into a backbone: any public layout, any resolution."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..checkpoints import (
+    PREFIX,
+    CheckpointError,
+    find_layout,
+    is_whole,
+    load_state_dict,
+    of_the_function,
+    read_patch_grid,
+    share_table,
+    summarize,
+    translate,
+)
+from ..layers.relative_position import relative_positions
+from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
+from ..relative_index import num_relative_positions, square_grid
+
+# What a model may lack altogether, group by group: their initial value, zero, is what it has.
+ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
+
+
+class Backbone(Protocol):
+    """What weights are fitted to: a Transformer with or without positions.
+
+    Attributes:
+        grid: Patch grid (h, w) that its positions are made for.
+        embed_dims: Width of its tokens.
+        blocks: Of :class:`beit_mm.layers.block.Block`.
+    """
+
+    grid: tuple[int, int]
+    embed_dims: int
+    blocks: nn.ModuleList
+
+
+class Fitted(NamedTuple):
+    """Weights as a model takes them.
+
+    Attributes:
+        state_dict: Name in the model -> tensor.
+        resized: What was resampled: (name, its grid, the backbone's grid).
+    """
+
+    state_dict: dict[str, Tensor]
+    resized: list[tuple[str, tuple[int, int], tuple[int, int]]]
+
+
+def read_weights(path: str, prefix: str = '') -> dict[str, Tensor]:
+    """Weights in a file or at a URL; of them those whose names begin with a prefix, without it.
+
+    Args:
+        path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
+        prefix: Such as 'student'; '' takes all.
+
+    Raises:
+        CheckpointError: If no name begins so.
+    """
+    weights = load_state_dict(path)
+    if not prefix:
+        return weights
+    prefix = f'{prefix.removesuffix(".")}.'
+    chosen = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    if not chosen:
+        raise CheckpointError(f'{path} holds no weights whose names begin with {prefix!r}')
+    return chosen
+
+
+def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitted:
+    """Give weights of a backbone, in any layout and of any resolution, a backbone's own form.
+
+    A shared relative position table is copied to every block of a backbone with a table a block,
+    as the paper's fine-tuning does; tables and positions are resampled to the backbone's grid.
+
+    Args:
+        backbone: Who shall load them; not changed.
+        state_dict: Weights of a bare backbone or of a whole model. What is not of the backbone
+            stays in the result under its name, or the one it has in this project.
+
+    Raises:
+        CheckpointError: If tables or positions have a shape or dtype that the backbone's cannot be
+            resampled from, or their grid cannot be known.
+    """
+    layout = find_layout(state_dict) or 'beit_mm'
+    translated, left_out = translate(state_dict, layout, 'beit_mm')
+    fitted = {name.removeprefix(PREFIX): tensor for name, tensor in translated.items()}
+    fitted.update({name: state_dict[name] for name in left_out})
+    if backbone.blocks[0].attn.rel_pos_bias is not None:
+        fitted = share_table(fitted)
+
+    _check_positions(backbone, fitted)
+    source, target = _source_grid(fitted, backbone.grid), backbone.grid
+    resized = []
+    for name, tensor in fitted.items():
+        if source == target:
+            break
+        if name.endswith('rel_pos_bias.table'):
+            matrices = relative_positions(source, target, tensor.device).resize
+            fitted[name] = resize_relative_table(tensor, matrices)
+            resized.append((name, source, target))
+        elif name == 'pos_embed':
+            fitted[name] = resize_absolute_positions(tensor, source, target)
+            resized.append((name, source, target))
+    fitted['patch_grid'] = torch.tensor(target)
+    return Fitted(fitted, resized)
+
+
+def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+    """Refuse positions that cannot be resampled for a backbone."""
+    heads = backbone.blocks[0].attn.num_heads
+    for name, tensor in weights.items():
+        if name.endswith('rel_pos_bias.table'):
+            fits = tensor.ndim == 2 and tensor.shape[1] == heads
+            wanted = f'(n, {heads})'
+        elif name == 'pos_embed':
+            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, backbone.embed_dims)
+            wanted = f'(1, n, {backbone.embed_dims})'
+        else:
+            continue
+        if not fits or not tensor.is_floating_point():
+            raise CheckpointError(
+                f'{name} has the shape {tuple(tensor.shape)} and dtype {tensor.dtype}, positions '
+                f'of this backbone have {wanted} and floating numbers'
+            )
+
+
+def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
+    """The patch grid that positions were made for.
+
+    As the weights say; else the backbone's own, if it is of their size; else a square.
+    """
+    rows = {n: len(t) for n, t in weights.items() if n.endswith('rel_pos_bias.table')}
+    places = {n: t.shape[1] for n, t in weights.items() if n == 'pos_embed'}
+    sizes = {**rows, **places}
+    known = read_patch_grid(weights)
+    if not sizes:
+        return own
+
+    if known is not None:
+        # A column of patches has the same offsets as a row.
+        guesses = [own] if known == own[::-1] and 1 in known else [known]
+    else:
+        side = math.isqrt(max(0, places.get('pos_embed', 1) - 1))
+        guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
+    for grid in filter(None, guesses):
+        fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
+        if fit_rows and all(size == 1 + grid[0] * grid[1] for size in places.values()):
+            return grid
+    name, size = next(iter(sizes.items()))
+    raise CheckpointError(
+        f'{name} is of size {size}: it does not fit the patch grid that the weights name, '
+        f'{known[0]} x {known[1]}'
+        if known is not None
+        else f'{name} is of size {size}: its patch grid is not square, and the weights do not say '
+        'what it is (patch_grid, int64 (h, w))'
+    )
+
+
+def fit_model(
+    model: nn.Module, prefix: str, weights: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """Weights of a BEiT in any layout, as a model takes them; the log says what became of them.
+
+    Args:
+        model: A :class:`BEiT`, or a model with one inside, such as a classifier. Not changed.
+        prefix: What the names of the backbone's weights begin with: '', or 'backbone.'.
+        weights: Of a whole model or of a bare backbone.
+        source: Where they come from, for messages.
+
+    Returns:
+        Name in ``model`` -> tensor, the model's shapes throughout. Weights of a head of another
+        size are left out, and so are norms and tokens of the backbone that the model has not.
+
+    Raises:
+        CheckpointError: If they are of no known layout; if the backbone lacks some of them, has
+            them in another size, or has no place for weights of blocks or positions.
+    """
+    if prefix not in ('', PREFIX) and f'{prefix}patch_embed.proj.weight' in weights:
+        # The model's own weights, in a model that calls its backbone otherwise.
+        weights = {
+            f'{PREFIX}{name.removeprefix(prefix)}' if name.startswith(prefix) else name: tensor
+            for name, tensor in weights.items()
+        }
+    try:
+        layout = find_layout(weights)
+        if layout is None:
+            raise CheckpointError(
+                f'no weights of a BEiT in a known layout; they begin with '
+                f'{", ".join(list(weights)[:3])}'
+            )
+        candidates, resized, unknown = _candidates(model, prefix, weights, layout)
+        own = model.state_dict()
+        _check_sizes(prefix, candidates, own)
+        loaded = {
+            name: tensor
+            for name, tensor in candidates.items()
+            if name in own and tensor.shape == own[name].shape
+        }
+        unused = unknown + [name for name in candidates if name not in loaded]
+        _check_whole(prefix, loaded, own)
+        if extra := of_the_function(name.removeprefix(prefix) for name in unused):
+            raise CheckpointError(
+                f'of another backbone than the config describes, which has no place for '
+                f'{summarize(extra)}: compare arch, use_abs_pos_emb, use_rel_pos_bias, '
+                'use_shared_rel_pos_bias and layer_scale_init_value'
+            )
+    except CheckpointError as error:
+        raise CheckpointError(f'{source}: {error}') from None
+    missing = [name for name in own if name not in loaded]
+    print_log(
+        f'{source}: layout {layout}, loaded {len(loaded)} of {len(own)} tensors; '
+        f'resized {_describe(resized)}; missing {summarize(missing)}; unused {summarize(unused)}',
+        logger='current',
+    )
+    return loaded
+
+
+def _candidates(
+    model: nn.Module, prefix: str, weights: Mapping[str, Tensor], layout: str
+) -> tuple[dict[str, Tensor], list[tuple], list[str]]:
+    """Weights under the model's names, what was resampled of them, and names that have no place."""
+    backbone = model.get_submodule(prefix.removesuffix('.'))
+    converted, unknown = translate(weights, layout, 'beit_mm')
+    before = PREFIX if is_whole(converted, 'beit_mm') else ''
+    of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
+    others = {n: t for n, t in converted.items() if not n.startswith(before)}
+    fitted, resized = fit_state_dict(backbone, of_backbone)
+    return {**{f'{prefix}{n}': t for n, t in fitted.items()}, **others}, resized, unknown
+
+
+def _check_sizes(prefix: str, candidates: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse a backbone of another size, and numbers of another kind."""
+    for name in own:
+        if name not in candidates:
+            continue
+        ours, theirs = own[name], candidates[name]
+        if name.startswith(prefix) and ours.shape != theirs.shape:
+            raise CheckpointError(
+                f'of a backbone of another size: {name} is {tuple(theirs.shape)} there and '
+                f'{tuple(ours.shape)} here'
+            )
+        if ours.is_floating_point() and not theirs.is_floating_point():
+            raise CheckpointError(f'{name} is of {theirs.dtype}, not of floating numbers')
+
+
+def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse weights that would leave blocks, embeddings or positions untrained."""
+    optional = ()
+    for endings in ZERO_AT_FIRST:
+        if not any(name.endswith(endings) for name in loaded):
+            optional += endings
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    needed = tuple(f'{prefix}{part}' for part in parts)
+    lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
+    if lost:
+        raise CheckpointError(
+            'no whole BEiT backbone as the config describes it: it lacks '
+            f'{summarize(lost[:3])}{"..." if len(lost) > 3 else ""}'
+        )
+
+
+def _describe(resized: list[tuple[str, tuple[int, int], tuple[int, int]]]) -> str:
+    """'12 tables 14 x 14 -> 24 x 24'."""
+    kinds = {}
+    for name, source, target in resized:
+        kind = 'absolute positions' if name == 'pos_embed' else 'relative tables'
+        kinds.setdefault((kind, source, target), []).append(name)
+    texts = [
+        f'{len(names)} {kind} {source[0]} x {source[1]} -> {target[0]} x {target[1]}'
+        for (kind, source, target), names in kinds.items()
+    ]
+    return ', '.join(texts) or 'nothing'

@@ -1,0 +1,210 @@
+"""Masked image modeling: predict the visual tokens of the hidden patches (paper 2.3).
+
+:class:`PixelHead` and ``predict_all`` are the paper's ablations (3.3).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from ..component import Component, Plan
+from ..registry import MODELS
+from .data_preprocessor import stack_masks
+
+
+def _check_room(
+    component: Component, masks: Component, head: Component, grid: tuple[int, int]
+) -> Iterator[str]:
+    """The head has room for the places of an image; a GPU would stop without a word of which."""
+    most = head.get('num_masked')
+    if most is None:
+        return
+    if component['predict_all']:
+        places, of = grid[0] * grid[1], 'with predict_all the number of patches'
+    else:
+        places, of = masks['num_masked'], f'{masks.key}.num_masked'
+    if places > most:
+        yield (
+            f'{head.key}.num_masked is {most}; it must be at least {places}, {of}, or None to '
+            'count the places in every step'
+        )
+
+
+@MODELS.register_module()
+class MaskedImageModeling(BaseModel):
+    """BEiT's pre-training task.
+
+    Args:
+        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token.
+        target_generator: Config of what turns the second view into targets, such as
+            :class:`DVAETargetGenerator`.
+        head: Config of a :class:`MIMHead`, or of a :class:`PixelHead` for targets that are values.
+        data_preprocessor: Config of a preprocessor that yields ``inputs`` as two views: images
+            for the backbone, normalised, and for the tokenizer, in [0, 1].
+        predict_all: Whether every place is predicted, not the masked ones alone; then an image
+            without masked places is something to learn from too.
+
+    Raises:
+        ValueError: If head and target generator differ in the size of the vocabulary, or in the
+            number of values a place.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        target_generator: dict,
+        head: dict,
+        data_preprocessor: dict | None = None,
+        predict_all: bool = False,
+    ) -> None:
+        super().__init__(data_preprocessor)
+        self.predict_all = predict_all
+        self.backbone = MODELS.build(backbone)
+        self.target_generator = MODELS.build(target_generator)
+        self.head = MODELS.build(head)
+        self._check_head()
+
+    @staticmethod
+    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+        """Mask, views, backbone, targets and head agree; see :class:`beit_mm.component.Component`.
+
+        Whoever makes masks has ``check_grid``, whoever makes views ``check_views``.
+        """
+        backbone, generator, head = (
+            component.part(name) for name in ('backbone', 'target_generator', 'head')
+        )
+        grid, stride = backbone.ask('grid_of'), generator.ask('stride_of')
+        if grid is not None:
+            for loader, step in plan.steps():
+                yield from step.ask('check_grid', grid, backbone) or ()
+                yield from step.ask('check_views', grid, backbone, stride) or ()
+                if loader == 'train_dataloader' and hasattr(step.kind, 'check_grid'):
+                    yield from _check_room(component, step, head, grid)
+        width = backbone.ask('width_of')
+        if width is not None and head.get('embed_dims') != width:
+            yield (
+                f'{head.key}.embed_dims is {head.get("embed_dims")}; it must be the width of '
+                f'{backbone.key}, {width}'
+            )
+        key, vocab_size = generator.ask('vocab_size_of') or ('', None)
+        if vocab_size is not None and head.get('vocab_size') != vocab_size:
+            yield (
+                f'{head.key}.vocab_size is {head.get("vocab_size")}; it must be {key}, {vocab_size}'
+            )
+
+    def _check_head(self) -> None:
+        """Both have classes or both values, and as many."""
+        for name in ('vocab_size', 'num_values'):
+            given, wanted = (
+                getattr(part, name, None) for part in (self.head, self.target_generator)
+            )
+            if given != wanted:
+                raise ValueError(
+                    f'model.head.{name} is {given} ({type(self.head).__name__}); it must be that '
+                    f'of the target generator, {wanted} ({type(self.target_generator).__name__})'
+                )
+
+    def init_weights(self) -> None:
+        """Load what the backbone is configured to load; the parts have initialised themselves."""
+        self.backbone.init_weights()
+
+    def forward(
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: list | None = None,
+        mode: str = 'tensor',
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, ...] | dict[str, Tensor] | Tensor:
+        """The Runner's entry.
+
+        Args:
+            inputs: The two views, (B, 3, H, W) normalised for the backbone and (B, 3, h', w') in
+                [0, 1] for the tokenizer; 'tensor' and 'predict' do with the first alone.
+            data_samples: B data samples with ``mask``, (h, w) bool; 'tensor' and 'predict' run
+                without a mask if there are none.
+            mode: 'tensor' for the backbone's outputs, 'loss' for the training loss, 'predict' for
+                the predicted targets.
+            mask: (B, h, w) bool, the masks of the samples in one, from a preprocessor that has
+                put them together.
+
+        Returns:
+            What the backbone returns; or the head's losses; or :meth:`predict`'s.
+        """
+        views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if mask is None:
+            mask = stack_masks(data_samples)
+        if mode == 'tensor':
+            return self.backbone(views[0], mask)
+        if mode == 'predict':
+            return self.predict(views[0], mask)
+        if mode == 'loss':
+            if len(views) != 2 or mask is None:
+                raise ValueError(
+                    f"mode 'loss' takes two views and a mask for each image, not {len(views)} "
+                    f'view(s) and {"no" if mask is None else "a"} mask'
+                )
+            return self.loss(*views, mask)
+        raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
+
+    def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The journey of a batch: tokens, hidden states, loss at the masked places.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            tokenizer_images: (B, 3, h', w') in [0, 1].
+            mask: (B, h, w) bool.
+
+        Returns:
+            See :meth:`MIMHead.loss`.
+
+        Raises:
+            ValueError: If the tokenizer's grid is not the mask's.
+        """
+        targets = self.target_generator(tokenizer_images)
+        if targets.shape[:3] != mask.shape:
+            raise ValueError(
+                f'the tokenizer gives {targets.shape[1]} x {targets.shape[2]} tokens for its view, '
+                f'the mask is {mask.shape[1]} x {mask.shape[2]}: the size of the second view must '
+                f"be the mask's grid times the tokenizer's stride, {self.target_generator.stride}"
+            )
+        hidden = self.backbone(images, mask)[-1][:, 1:]
+        return self.head.loss(hidden, targets, self._places(mask))
+
+    def _places(self, mask: Tensor) -> Tensor:
+        """(B, h, w) bool, True at the places to predict."""
+        return torch.ones_like(mask) if self.predict_all else mask
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Most likely visual token, or predicted values, of every patch, hidden or not.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            mask: (B, h, w) bool, or None to hide nothing.
+
+        Returns:
+            (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
+        """
+        hidden = self.backbone(images, mask)[-1][:, 1:]
+        patch_h, patch_w = self.backbone.patch_size
+        grid = images.shape[2] // patch_h, images.shape[3] // patch_w
+        return self.head.predict(hidden).unflatten(1, grid)
+
+    def val_step(self, data: dict) -> list[BaseDataElement]:
+        """Predictions, targets and the places to predict of each image, for the metrics."""
+        data = self.data_preprocessor(data, False)
+        images, tokenizer_images = data['inputs']
+        masks = data.get('mask')
+        if masks is None:
+            masks = stack_masks(data['data_samples'])
+        predicted = self.predict(images, masks)
+        targets = self.target_generator(tokenizer_images)
+        return [
+            BaseDataElement(predicted=p, targets=t, places=m)
+            for p, t, m in zip(predicted, targets, self._places(masks), strict=True)
+        ]
+
+    test_step = val_step

@@ -1,0 +1,149 @@
+"""What reads the hidden patches out of their hidden states (BEiT 2.3; pixels: ablation, 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers.initial_values import init_projection_
+from ..layers.linear import Linear
+from ..registry import MODELS
+
+# Of a place that is not masked.
+NO_TARGET = -1
+# Places whose logits are held at a time, and computed again in the backward pass; 128 MiB in
+# float32 for a vocabulary of 8192. A batch of so few places keeps them.
+PLACES_AT_ONCE = 4096
+
+
+def _at_places(hidden: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states (n, C) and targets (n, ...) of the n places to predict."""
+    targets = targets[mask]
+    if not len(targets):
+        raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
+    return hidden[mask.flatten(1)], targets
+
+
+@MODELS.register_module()
+class MIMHead(BaseModule):
+    """Softmax over the visual vocabulary: p(z | x^M) = softmax(W_c h + b_c).
+
+    Args:
+        embed_dims: Width of the backbone's output.
+        vocab_size: Number of visual tokens.
+        num_masked: Most masked places of an image, where the masks are made so; then the host
+            need not wait for a GPU to count them, and shapes are the same in every step. None
+            counts them.
+    """
+
+    def __init__(self, embed_dims: int, vocab_size: int, num_masked: int | None = None) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.num_masked = num_masked
+        self.classifier = Linear(embed_dims, vocab_size)
+        init_projection_(self.classifier)
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor initialises."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., C) -> logits (..., V)."""
+        return self.classifier(hidden)
+
+    def loss(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Mean over the masked places of -log p(z_i | x^M); no other place is projected.
+
+        Args:
+            hidden: (B, h w, C) the backbone's output without [S].
+            tokens: (B, h, w) int64 visual tokens.
+            mask: (B, h, w) bool, True at the places to predict.
+
+        Returns:
+            ``loss``, and ``mim_acc``: per cent of the masked places whose token was predicted.
+
+        Raises:
+            ValueError: If no place of the batch is masked.
+        """
+        hidden, targets = self._masked_places(hidden, tokens.flatten(1), mask.flatten(1))
+        if not len(targets):
+            raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
+        pieces = list(zip(hidden.split(PLACES_AT_ONCE), targets.split(PLACES_AT_ONCE), strict=True))
+        if len(pieces) == 1:
+            sums = [self._sums(*pieces[0])]
+        else:
+            sums = [checkpoint(self._sums, *piece, use_reentrant=False) for piece in pieces]
+        losses, hits = zip(*sums, strict=True)
+        count = (targets != NO_TARGET).sum()
+        return dict(loss=sum(losses) / count, mim_acc=sum(hits) / count * 100)
+
+    def _masked_places(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (M, C) and tokens (M,) of the masked places of (B, N, C), (B, N) twice."""
+        if self.num_masked is None:
+            return hidden[mask], tokens[mask]
+        # On a GPU the check is made there, later, without a wait.
+        torch.ops.aten._assert_async.msg(
+            (mask.sum(dim=1) <= self.num_masked).all(),
+            f'an image has more masked places than model.head.num_masked, {self.num_masked}',
+        )
+        order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        places = order[:, : self.num_masked]
+        targets = tokens.masked_fill(~mask, NO_TARGET).gather(1, places)
+        rows = places + torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
+        return hidden.flatten(0, 1).index_select(0, rows.flatten()), targets.flatten()
+
+    def _sums(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of some places, and how many were predicted."""
+        logits = self(hidden)
+        loss = F.cross_entropy(logits.float(), targets, ignore_index=NO_TARGET, reduction='sum')
+        return loss, (logits.detach().argmax(dim=-1) == targets).sum()
+
+    @torch.no_grad()
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Most likely token at every place: (B, N, C) -> (B, N) int64."""
+        return self(hidden).argmax(dim=-1)
+
+
+@MODELS.register_module()
+class PixelHead(BaseModule):
+    """Linear regression of a patch's pixels, for a :class:`PixelTargetGenerator`.
+
+    Args:
+        embed_dims: Width of the backbone's output.
+        num_values: Values a patch: height * width * channels.
+    """
+
+    def __init__(self, embed_dims: int, num_values: int) -> None:
+        super().__init__()
+        self.num_values = num_values
+        self.regressor = nn.Linear(embed_dims, num_values)
+        init_projection_(self.regressor)
+
+    def init_weights(self) -> None:
+        """Nothing to do: the constructor initialises."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., C) -> values (..., num_values)."""
+        return self.regressor(hidden)
+
+    def loss(self, hidden: Tensor, values: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Mean squared error over the values of the masked places; no other is projected.
+
+        Args:
+            hidden: (B, h w, C) the backbone's output without [S].
+            values: (B, h, w, num_values).
+            mask: (B, h, w) bool, True at the places to predict.
+
+        Returns:
+            ``loss``.
+
+        Raises:
+            ValueError: If no place of the batch is masked.
+        """
+        hidden, targets = _at_places(hidden, values, mask)
+        return dict(loss=F.mse_loss(self(hidden).float(), targets))
+
+    @torch.no_grad()
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Values at every place: (B, N, C) -> (B, N, num_values)."""
+        return self(hidden)

@@ -1,0 +1,29 @@
+"""The sizes of Transformers that have names (ViT, table 1; DeiT, table 1)."""
+
+from collections.abc import Mapping
+
+ARCHS = dict(
+    tiny=dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
+    small=dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536),
+    base=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
+    large=dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=4096),
+)
+
+
+def resolve_arch(arch: str | Mapping) -> Mapping:
+    """Width, depth, heads and inner width of a size that may be given by name.
+
+    Args:
+        arch: A name in ``ARCHS``, or a dict with the same keys.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f'arch {arch!r} is none of {", ".join(ARCHS)}, nor a dict')
+        return ARCHS[arch]
+    missing = set(ARCHS['base']) - set(arch)
+    if missing:
+        raise ValueError(f'arch {dict(arch)} lacks {", ".join(sorted(missing))}')
+    return arch
