@@ -199,7 +199,7 @@ def own_config(arch: str, quick: bool, options: dict | None) -> Config:
     if quick:
         cfg.model.target_generator.tokenizer.hidden = QUICK_TOKENIZER_WIDTH
     cfg.merge_from_dict(options or {})
-    # As the tools do, see beit_mm/engine/launch.py.
+    # As the tools do, see beit_mm/engine/starting/launch.py.
     share_groups_of_config(cfg)
     return cfg
 

@@ -53,6 +53,26 @@ model = dict(
     ),
 )
 
+sizes = dict(size=224, second_size=112)
+# In one step: load, ColorJitter, RandomHorizontalFlip, TwoViewRandomResizedCrop.
+train_views = dict(
+    type='beit_mm.LoadTwoViews',
+    scale=(0.08, 1.0),
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    flip_prob=0.5,
+    **sizes,
+)
+# All of the image.
+test_views = dict(
+    type='beit_mm.TwoViewRandomResizedCrop', scale=(1.0, 1.0), ratio=(1.0, 1.0), **sizes
+)
+mask = dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75)
+load = dict(type='beit_mm.LoadPhoto')
+pack = dict(type='PackInputs')
+
+photos = dict(data_root='data/imagenet', with_label=False)
 train_dataloader = dict(
     batch_size=128,
     num_workers=8,
@@ -63,24 +83,9 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='beit_mm.PhotoFolder',
-        data_root='data/imagenet',
         data_prefix='train',
-        with_label=False,
-        pipeline=[
-            # In one step: load, ColorJitter, RandomHorizontalFlip, TwoViewRandomResizedCrop.
-            dict(
-                type='beit_mm.LoadTwoViews',
-                size=224,
-                second_size=112,
-                scale=(0.08, 1.0),
-                brightness=0.4,
-                contrast=0.4,
-                saturation=0.4,
-                flip_prob=0.5,
-            ),
-            dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75),
-            dict(type='PackInputs'),
-        ],
+        pipeline=[train_views, mask, pack],
+        **photos,
     ),
 )
 test_dataloader = dict(
@@ -89,22 +94,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
-        data_root='data/imagenet',
-        data_prefix='val',
-        with_label=False,
-        pipeline=[
-            dict(type='beit_mm.LoadPhoto'),
-            dict(
-                type='beit_mm.TwoViewRandomResizedCrop',
-                size=224,
-                second_size=112,
-                scale=(1.0, 1.0),
-                ratio=(1.0, 1.0),
-            ),
-            dict(type='beit_mm.BlockwiseMaskGenerator', grid_size=(14, 14), num_masked=75),
-            dict(type='PackInputs'),
-        ],
+        type='CustomDataset', data_prefix='val', pipeline=[load, test_views, mask, pack], **photos
     ),
 )
 test_evaluator = dict(type='beit_mm.MIMAccuracy')

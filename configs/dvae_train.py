@@ -17,63 +17,44 @@ _base_ = ['./_base_/default_runtime.py']
 data_root = 'data/imagenet'
 max_iters = 3_000_000
 
+size = dict(vocab_size=8192, hidden=256, num_groups=4, blocks_per_group=2, decoder_input=128)
 model = dict(
     type='beit_mm.DiscreteVAE',
-    vocab_size=8192,
-    hidden=256,
-    num_groups=4,
-    blocks_per_group=2,
-    decoder_input=128,
     data_preprocessor=dict(
         type='SelfSupDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True
     ),
+    **size,
 )
 
-train_dataloader = dict(
+resampling = dict(backend='pillow', interpolation='bicubic')
+load = dict(type='beit_mm.LoadPhoto', as_array=True)
+crop = dict(type='RandomResizedCrop', scale=256, **resampling)
+flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+resize = dict(type='ResizeEdge', scale=256, edge='short', **resampling)
+middle = dict(type='CenterCrop', crop_size=256)
+pack = dict(type='PackInputs')
+
+photos = dict(data_root=data_root, with_label=False)
+loader = dict(
     batch_size=32,
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
+)
+train_dataloader = dict(
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='beit_mm.PhotoFolder',
-        data_root=data_root,
-        data_prefix='train',
-        with_label=False,
-        pipeline=[
-            dict(type='beit_mm.LoadPhoto', as_array=True),
-            dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bicubic'),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='PackInputs'),
-        ],
+        type='beit_mm.PhotoFolder', data_prefix='train', pipeline=[load, crop, flip, pack], **photos
     ),
+    **loader,
 )
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(
-        type='CustomDataset',
-        data_root=data_root,
-        data_prefix='val',
-        with_label=False,
-        pipeline=[
-            dict(type='beit_mm.LoadPhoto', as_array=True),
-            dict(
-                type='ResizeEdge',
-                scale=256,
-                edge='short',
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='CenterCrop', crop_size=256),
-            dict(type='PackInputs'),
-        ],
+        type='CustomDataset', data_prefix='val', pipeline=[load, resize, middle, pack], **photos
     ),
+    **loader,
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='beit_mm.TokenizerMetric')

@@ -44,36 +44,22 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
+workers = dict(num_workers=8, persistent_workers=True, pin_memory=True)
+# The classes are those of the folders, whatever their number.
+dataset = dict(type='ImageNet', data_root='data/imagenet', metainfo=dict(classes=None))
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(split='train', pipeline=train_pipeline, **dataset),
+    batch_size=128,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='ImageNet',
-        data_root='data/imagenet',
-        split='train',
-        # The classes are those of the folders, whatever their number.
-        metainfo=dict(classes=None),
-        pipeline=train_pipeline,
-    ),
+    **workers,
 )
 val_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(split='val', pipeline=test_pipeline, **dataset),
+    batch_size=128,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='ImageNet',
-        data_root='data/imagenet',
-        split='val',
-        metainfo=dict(classes=None),
-        pipeline=test_pipeline,
-    ),
+    **workers,
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))

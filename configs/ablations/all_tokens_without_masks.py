@@ -8,13 +8,5 @@ No figure is known here.
 _base_ = ['./all_tokens.py']
 
 mask = dict(type='beit_mm.RandomMaskGenerator', grid_size=(14, 14), num_masked=0)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.train_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
-test_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.test_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[_base_.train_views, mask, _base_.pack]))
+test_dataloader = dict(dataset=dict(pipeline=[_base_.load, _base_.test_views, mask, _base_.pack]))

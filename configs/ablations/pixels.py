@@ -11,8 +11,6 @@ Expected: 81.04 % ImageNet top-1 after fine-tuning, 41.38 ADE20K mIoU (paper, ta
 
 _base_ = ['./full.py']
 
-same_view = dict(second_size=224, second_interpolation='bicubic')
-
 model = dict(
     target_generator=dict(
         _delete_=True, type='beit_mm.PixelTargetGenerator', patch_size=16, normalize=False
@@ -22,22 +20,9 @@ model = dict(
         second_mean=[123.675, 116.28, 103.53], second_std=[58.395, 57.12, 57.375]
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            *_base_.train_dataloader.dataset.pipeline[:-3],
-            dict(_base_.train_dataloader.dataset.pipeline[-3], **same_view),
-            *_base_.train_dataloader.dataset.pipeline[-2:],
-        ]
-    )
-)
-test_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            *_base_.test_dataloader.dataset.pipeline[:-3],
-            dict(_base_.test_dataloader.dataset.pipeline[-3], **same_view),
-            *_base_.test_dataloader.dataset.pipeline[-2:],
-        ]
-    )
-)
+same_view = dict(second_size=224, second_interpolation='bicubic')
+train_views = dict(_base_.train_views, **same_view)
+test_views = dict(_base_.test_views, **same_view)
+train_dataloader = dict(dataset=dict(pipeline=[train_views, _base_.mask, _base_.pack]))
+test_dataloader = dict(dataset=dict(pipeline=[_base_.load, test_views, _base_.mask, _base_.pack]))
 test_evaluator = dict(type='beit_mm.MIMError')

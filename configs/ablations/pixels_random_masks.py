@@ -8,13 +8,5 @@ Expected: 80.50 % ImageNet top-1 after fine-tuning, 37.09 ADE20K mIoU (paper, ta
 _base_ = ['./pixels.py']
 
 mask = dict(type='beit_mm.RandomMaskGenerator', grid_size=(14, 14), num_masked=75)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.train_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
-test_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.test_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[_base_.train_views, mask, _base_.pack]))
+test_dataloader = dict(dataset=dict(pipeline=[_base_.load, _base_.test_views, mask, _base_.pack]))

@@ -5,41 +5,26 @@ CamVid (Brostow et al. 2008) as it is usually cut: 367 training and 101 validati
 {training,validation}; in an annotation 0 is unlabelled and 1 to 11 are the classes.
 """
 
-_base_ = ['../_base_/default_runtime.py']
+_base_ = ['../_base_/small.py']
 
 data_root = 'data/camvid'
 # A crop of the half-size picture; 16 x 16 patches.
 image_size = 128
-patch_size = 8
 grid_size = (16, 16)
 # As in the paper the tokenizer sees half the size: 64 pixels / 16 tokens = a stride of 4.
 second_size = 64
 vocab_size = 256
-tokenizer = dict(
-    type='beit_mm.DiscreteVAE',
-    vocab_size=vocab_size,
-    hidden=32,
-    num_groups=3,
-    blocks_per_group=1,
-    decoder_input=32,
-)
-# A network this small learns its positions too slowly from relative bias alone, and from branches
-# that LayerScale holds at 0.1.
+embed_dims = 128
+tokenizer = dict(vocab_size=vocab_size, hidden=32, decoder_input=32)
 backbone = dict(
-    type='beit_mm.BEiT',
-    arch=dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512),
+    arch=dict(embed_dims=embed_dims, num_layers=6, num_heads=4, feedforward_channels=512),
     img_size=image_size,
-    patch_size=patch_size,
-    use_abs_pos_emb=True,
-    layer_scale_init_value=1.0,
 )
+load = dict(type='LoadImageFromFile')
+photos = dict(data_root=data_root, with_label=False)
 
-default_hooks = dict(
-    logger=dict(interval=50),
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1),
-)
-log_processor = dict(by_epoch=False, window_size=50)
+warmup = dict(type='LinearLR', start_factor=1e-3, by_epoch=False)
+decay = dict(type='CosineAnnealingLR', by_epoch=False, eta_min=1e-5)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False)
-randomness = dict(seed=0)
-val_cfg = dict()
-test_cfg = dict()

@@ -69,37 +69,30 @@ dataset = dict(
     metainfo=dict(classes=classes, palette=palette),
     reduce_zero_label=True,
 )
+resize = dict(type='Resize', scale=scale, keep_ratio=True)
+pack = dict(type='PackSegInputs')
+augment = [
+    dict(type='RandomResize', scale=scale, ratio_range=(0.75, 1.75), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(size, size), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            *load_annotation,
-            dict(type='RandomResize', scale=scale, ratio_range=(0.75, 1.75), keep_ratio=True),
-            dict(type='RandomCrop', crop_size=(size, size), cat_max_ratio=0.75),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PhotoMetricDistortion'),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=[_base_.load, *load_annotation, *augment, pack],
         **dataset,
     ),
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         # The annotation is loaded after the photo is resized: it is tested at its own size.
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
-            *load_annotation,
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=[_base_.load, resize, *load_annotation, pack],
         **dataset,
     ),
 )

@@ -27,7 +27,8 @@ train_dataloader = dict(
                 saturation=0.0,
                 flip_prob=0.5,
             ),
-            *_base_.train_dataloader.dataset.pipeline[-2:],
+            _base_.mask,
+            _base_.pack,
         ]
     )
 )

@@ -9,8 +9,6 @@ that the backbone would see. Figures: benchmarks/results/claims_tiny_imagenet.md
 _base_ = ['./pretrain.py']
 
 patch_size = {{_base_.patch_size}}
-same_view = dict(second_size={{_base_.image_size}}, second_interpolation='bicubic')
-
 model = dict(
     target_generator=dict(
         _delete_=True, type='beit_mm.PixelTargetGenerator', patch_size=patch_size
@@ -25,24 +23,11 @@ model = dict(
         second_mean=[123.675, 116.28, 103.53], second_std=[58.395, 57.12, 57.375]
     ),
 )
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            *_base_.train_dataloader.dataset.pipeline[:-3],
-            dict(_base_.train_dataloader.dataset.pipeline[-3], **same_view),
-            *_base_.train_dataloader.dataset.pipeline[-2:],
-        ]
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            *_base_.val_dataloader.dataset.pipeline[:-3],
-            dict(_base_.val_dataloader.dataset.pipeline[-3], **same_view),
-            *_base_.val_dataloader.dataset.pipeline[-2:],
-        ]
-    )
-)
+same_view = dict(second_size={{_base_.image_size}}, second_interpolation='bicubic')
+train_steps = [*_base_.train_steps[:-1], dict(_base_.train_steps[-1], **same_view)]
+val_steps = [*_base_.val_steps[:-1], dict(_base_.val_steps[-1], **same_view)]
+train_dataloader = dict(dataset=dict(pipeline=[*train_steps, _base_.mask, _base_.pack]))
+val_dataloader = dict(dataset=dict(pipeline=[*val_steps, _base_.mask, _base_.pack]))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='beit_mm.MIMError')
 test_evaluator = val_evaluator

@@ -8,14 +8,6 @@ Figures: benchmarks/results/claims_tiny_imagenet.md.
 _base_ = ['./pretrain.py']
 
 mask = dict(type='beit_mm.RandomMaskGenerator', grid_size={{_base_.grid_size}}, num_masked=25)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.train_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        pipeline=[*_base_.val_dataloader.dataset.pipeline[:-2], mask, dict(type='PackInputs')]
-    )
-)
+train_dataloader = dict(dataset=dict(pipeline=[*_base_.train_steps, mask, _base_.pack]))
+val_dataloader = dict(dataset=dict(pipeline=[*_base_.val_steps, mask, _base_.pack]))
 test_dataloader = val_dataloader

@@ -3,43 +3,37 @@
 `make quickstart` writes the pictures and runs the four stages; each also runs by itself.
 """
 
-_base_ = ['../_base_/default_runtime.py']
+_base_ = ['../_base_/small.py']
 
 data_root = 'work_dirs/quickstart/data'
 image_size = 32
-patch_size = 8
 grid_size = (4, 4)
 # As in the paper the tokenizer sees half the size: 16 pixels / 4 tokens = a stride of 4.
 second_size = 16
 vocab_size = 128
-tokenizer = dict(
-    type='beit_mm.DiscreteVAE',
-    vocab_size=vocab_size,
-    hidden=32,
-    num_groups=3,
-    blocks_per_group=1,
-    decoder_input=32,
-)
-# A network this small learns its positions too slowly from relative bias alone, and from branches
-# that LayerScale holds at 0.1.
+embed_dims = 64
+tokenizer = dict(vocab_size=vocab_size, hidden=32, decoder_input=32)
 backbone = dict(
-    type='beit_mm.BEiT',
-    arch=dict(embed_dims=64, num_layers=4, num_heads=4, feedforward_channels=256),
+    arch=dict(embed_dims=embed_dims, num_layers=4, num_heads=4, feedforward_channels=256),
     img_size=image_size,
-    patch_size=patch_size,
-    use_abs_pos_emb=True,
-    layer_scale_init_value=1.0,
 )
+# Digits: half grey on average, whatever the channel.
+grey = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 load_image = [
     dict(type='beit_mm.LoadPhoto'),
 ]
 
-default_hooks = dict(
-    logger=dict(interval=50),
-    checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1),
+train_dataloader = dict(
+    num_workers=1,
+    persistent_workers=True,
+    dataset=dict(type='beit_mm.PhotoFolder', data_root=data_root, data_prefix='train'),
 )
-log_processor = dict(by_epoch=False, window_size=50)
+val_dataloader = dict(batch_size=100, dataset=dict(data_root=data_root, data_prefix='val'))
+test_dataloader = val_dataloader
+
+warmup = dict(type='LinearLR', start_factor=1e-3, by_epoch=False)
+decay = dict(type='CosineAnnealingLR', by_epoch=False, eta_min=1e-5)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
 env_cfg = dict(cudnn_benchmark=False)
-randomness = dict(seed=0, deterministic=True)
-val_cfg = dict()
-test_cfg = dict()
+randomness = dict(deterministic=True)

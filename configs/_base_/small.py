@@ -1,0 +1,33 @@
+"""What the small families (quickstart, claims, camvid) share: networks and loaders for a CPU."""
+
+_base_ = ['./default_runtime.py']
+
+patch_size = 8
+# A network this small learns its positions too slowly from relative bias alone, and from branches
+# that LayerScale holds at 0.1.
+backbone = dict(
+    type='beit_mm.BEiT', patch_size=patch_size, use_abs_pos_emb=True, layer_scale_init_value=1.0
+)
+tokenizer = dict(type='beit_mm.DiscreteVAE', num_groups=3, blocks_per_group=1)
+# Of an image that is validated: all of it.
+whole_views = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(1.0, 1.0), ratio=(1.0, 1.0))
+
+train_dataloader = dict(
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='CustomDataset'),
+)
+val_dataloader = dict(
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='CustomDataset'),
+)
+test_dataloader = val_dataloader
+
+default_hooks = dict(logger=dict(interval=50))
+log_processor = dict(window_size=50)
+randomness = dict(seed=0)
+val_cfg = dict()
+test_cfg = dict()
