@@ -25,7 +25,6 @@ import cv2
 import machine
 import numpy as np
 import torch
-from beit_mm.datasets.photo import simplejpeg
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -33,6 +32,7 @@ from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
 from beit_mm.datasets import LoadTwoViews, TokenCache
+from beit_mm.datasets.jpeg import simplejpeg
 
 ROOT = Path(__file__).parent.parent
 # The same views step by step, as each of these transforms makes them for the whole photo.

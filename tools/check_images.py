@@ -7,8 +7,6 @@ The list has a line a photo: its path inside the folder, a tab, what is wrong.
 """
 
 import argparse
-import functools
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterable
@@ -17,21 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from beit_mm.datasets.decoding import BrokenImage, decode_image
-
-# Those that MMPretrain's CustomDataset looks for.
-ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
-
-
-def reason(folder: Path, name: str) -> tuple[str, str | None]:
-    """A photo's name, and why it cannot be decoded or None."""
-    try:
-        decode_image(folder / name)
-    except BrokenImage as error:
-        return name, ' '.join(error.reason.split())
-    except OSError as error:
-        return name, f'{error.strerror}'
-    return name, None
+from beit_mm.datasets.broken_photos import check_photos, find_photos
 
 
 def _bar(checked: Iterable, total: int) -> Iterable:
@@ -46,15 +30,9 @@ def main() -> None:
     args = parser.parse_args()
     if not args.folder.is_dir():
         sys.exit(f'{args.folder}: no such folder')
-    names = sorted(
-        str(Path(root, name).relative_to(args.folder))
-        for root, _, files in os.walk(args.folder, followlinks=True)
-        for name in files
-        if Path(name).suffix.lower() in ENDINGS
-    )
-    with multiprocessing.Pool(args.workers) as pool:
-        checked = pool.imap(functools.partial(reason, args.folder), names, chunksize=16)
-        broken = [pair for pair in _bar(checked, len(names)) if pair[1]]
+    names = find_photos(args.folder)
+    checked = check_photos(args.folder, names, args.workers)
+    broken = [pair for pair in _bar(checked, len(names)) if pair[1]]
     for name, why in broken:
         print(f'{name}\t{why}')
     if args.list is not None:

@@ -4,9 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import safetensors.torch
-import torch
-
 from beit_mm.checkpoints import (
     LAYOUTS,
     CheckpointError,
@@ -14,9 +11,7 @@ from beit_mm.checkpoints import (
     detect_layout,
     load_state_dict,
 )
-
-# Under which key each library keeps the weights in a .pth file; the others keep them bare.
-WRAPPERS = dict(beit_mm='state_dict', mmpretrain='state_dict', mmseg='state_dict', unilm='model')
+from beit_mm.checkpoints.writing import write_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,16 +36,7 @@ def main() -> None:
         sys.exit(str(error) if str(args.source) in str(error) else f'{args.source}: {error}')
     if not args.target.parent.is_dir():
         sys.exit(f'{args.target}: there is no folder {args.target.parent}')
-    # Copies: parts of a matrix that was cut up would be saved with all of it.
-    converted = {name: tensor.clone().contiguous() for name, tensor in converted.items()}
-    # Beside the target first: whoever stops the program finds the old file or the new one.
-    unfinished = args.target.with_name(f'.{args.target.name}.unfinished')
-    if args.target.suffix == '.safetensors':
-        safetensors.torch.save_file(converted, unfinished, metadata={'format': 'pt'})
-    else:
-        wrapper = WRAPPERS.get(args.to)
-        torch.save({wrapper: converted} if wrapper else converted, unfinished)
-    unfinished.replace(args.target)
+    write_weights(args.target, converted, args.to)
     print(
         f'{args.source} ({layout}, {len(weights)} tensors) -> '
         f'{args.target} ({args.to}, {len(converted)} tensors)'

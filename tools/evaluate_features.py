@@ -12,15 +12,12 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
-from torch import Tensor
+from mmengine.registry import init_default_scope
 
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import ConfigError, check_config
-from beit_mm.engine.measuring.feature_evaluation import extract_features, knn_top1, linear_top1
+from beit_mm.engine.measuring.feature_evaluation import evaluate_features
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,61 +52,21 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_backbone(cfg: Config, args: argparse.Namespace) -> torch.nn.Module:
-    """In eval mode, returning the blocks that were asked for."""
-    torch.manual_seed(args.seed)
-    backbone = MODELS.build({**cfg.model.backbone, 'out_type': 'featmap'})
-    if args.layer is not None and not 1 <= args.layer <= backbone.num_layers:
-        raise ConfigError(f'--layer is {args.layer}; the backbone has 1 to {backbone.num_layers}')
-    layers = range(backbone.num_layers) if args.by_layer else [(args.layer or 0) - 1]
-    backbone.out_indices = tuple(layer % backbone.num_layers for layer in layers)
-    backbone.init_weights()
-    return backbone.eval()
-
-
-def features_of(dataset: dict, cfg: Config, backbone: torch.nn.Module) -> tuple:
-    """Features and labels of a data set, through the test pipeline."""
-    loader = {**cfg.test_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
-    loader['dataset'] = {**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
-    preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.model.data_preprocessor})
-    device = next(backbone.parameters()).device
-    return extract_features(backbone, preprocessor.to(device), Runner.build_dataloader(loader))
-
-
-def evaluate(train: tuple, test: tuple, layers: list[int], neighbors: int) -> list[dict]:
-    """Top-1 a layer, by both classifiers."""
-    rows = []
-    for layer, train_features, test_features in zip(layers, train[0], test[0], strict=True):
-        sets: tuple[Tensor, ...] = (train_features, train[1], test_features, test[1])
-        rows.append(
-            dict(layer=layer, knn=knn_top1(*sets, neighbors=neighbors), linear=linear_top1(*sets))
-        )
-    return rows
-
-
 def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args)
-        backbone = build_backbone(cfg, args)
+        report = evaluate_features(
+            cfg, args.layer, by_layer=args.by_layer, neighbors=args.neighbors, seed=args.seed
+        )
     except (CheckpointError, ConfigError) as error:
         sys.exit(f'{args.config}: {error}')
-    if torch.cuda.is_available():
-        backbone.cuda()
-    train, test = (
-        features_of(cfg[loader].dataset, cfg, backbone)
-        for loader in ('train_dataloader', 'test_dataloader')
-    )
-    layers = [index + 1 for index in backbone.out_indices]
-    rows = evaluate(train, test, layers, args.neighbors)
-    chance = 100 * float(test[1].bincount().max()) / len(test[1])
-    print(f'{len(train[1])} training and {len(test[1])} test images; '
-          f'always the commonest class: {chance:.1f} %')  # fmt: skip
+    print(f'{report["train"]} training and {report["test"]} test images; '
+          f'always the commonest class: {report["chance"]:.1f} %')  # fmt: skip
     print(f'layer  {args.neighbors}-NN top-1  linear top-1')
-    for row in rows:
+    for row in report['layers']:
         print(f'{row["layer"]:5d}  {row["knn"]:11.2f}  {row["linear"]:12.2f}')
     if args.json:
-        report = dict(train=len(train[1]), test=len(test[1]), chance=chance, layers=rows)
         args.json.write_text(json.dumps(report, indent=2) + '\n')
 
 

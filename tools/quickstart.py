@@ -7,7 +7,6 @@ class folders. Each stage is one run of tools/train.py; the commands are printed
 import argparse
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -19,107 +18,19 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from PIL import Image, ImageOps
 
 from beit_mm.checkpoints import load_state_dict
-from beit_mm.visualization import draw_reconstructions, hide_patches
+from beit_mm.datasets.class_folders import (
+    digit_samples,
+    folder_samples,
+    write_class_folders,
+    write_few_labels,
+)
+from beit_mm.visualization import draw_reconstructions, reconstruct
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'quickstart'
 IMAGE_SIZE = 32
-IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'}
-# Enough to learn from in minutes; more images would only cost time to read.
-MOST_TRAIN, MOST_VAL = 4000, 1000
 LABELS_PER_CLASS = 10
-
-# A sample: class name, name of the picture file to write, and how to get the picture.
-
-
-def digit_samples() -> dict[str, list[tuple]]:
-    """scikit-learn's digits: 1,797 grey images of 8 x 8, every fifth for validation."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    samples = {'train': [], 'val': []}
-    for index, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
-        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
-        split = 'val' if index % 5 == 4 else 'train'
-        samples[split].append((str(digit), f'{index:04d}.png', image))
-    return samples
-
-
-def folder_samples(folder: Path) -> dict[str, list[tuple]]:
-    """Images of class folders, by ``train`` and ``val`` folders or else four to one in each class.
-
-    Only classes with images on both sides are used, so that both number them alike.
-    """
-    rng = random.Random(0)
-    if (folder / 'train').is_dir() and (folder / 'val').is_dir():
-        train, val = _class_folders(folder / 'train', rng), _class_folders(folder / 'val', rng)
-    else:
-        every = _class_folders(folder, rng)
-        train = {name: files[len(files) // 5 :] for name, files in every.items()}
-        val = {name: files[: len(files) // 5] for name, files in every.items()}
-    classes = sorted(name for name in train if train[name] and val.get(name))
-    if left_out := sorted((set(train) | set(val)) - set(classes)):
-        print(f'left out, too few images: {", ".join(left_out)}')
-    if len(classes) < 2:
-        sys.exit(f'{folder}: needs two class folders with five images or more each')
-    return {
-        split: [
-            (name, f'{index:06d}.png', path)
-            for name in classes
-            for index, path in enumerate(files[name][: most // len(classes)])
-        ]
-        for split, files, most in (('train', train, MOST_TRAIN), ('val', val, MOST_VAL))
-    }
-
-
-def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
-    classes = {}
-    for path in sorted(folder.glob('*/**/*')):
-        if path.suffix.lower() in IMAGE_ENDINGS:
-            classes.setdefault(path.relative_to(folder).parts[0], []).append(path)
-    for files in classes.values():
-        rng.shuffle(files)
-    return classes
-
-
-def write_class_folders(samples: dict[str, list[tuple]], target: Path) -> None:
-    """Write square thumbnails into class folders, where stock datasets find them."""
-    marker = target / '.written_by_quickstart'
-    if target.exists() and not marker.exists():
-        sys.exit(f'{target} is not a folder that the quickstart made; choose another --out')
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    marker.touch()
-    for split, rows in samples.items():
-        for class_name, file_name, source in rows:
-            path = target / split / class_name / file_name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _thumbnail(Image.open(source) if isinstance(source, Path) else source).save(path)
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    if image.mode.startswith('I'):
-        # 16-bit grey, as scanners and microscopes write it.
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    image = ImageOps.exif_transpose(image).convert('RGB')
-    return ImageOps.fit(image, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-
-
-def write_few_labels(samples: list[tuple], target: Path, seed: int) -> int:
-    """Write the annotation file of a few labels a class, drawn by the seed; return how many."""
-    rng = random.Random(seed)
-    by_class = {}
-    for class_name, file_name, _ in samples:
-        by_class.setdefault(class_name, []).append(file_name)
-    lines = [
-        f'{class_name}/{file_name} {label}\n'
-        for label, (class_name, names) in enumerate(sorted(by_class.items()))
-        for file_name in sorted(rng.sample(names, min(LABELS_PER_CLASS, len(names))))
-    ]
-    target.write_text(''.join(lines))
-    return len(lines)
 
 
 def run_stage(number: int, title: str, config: str, work_dir: Path, options: dict) -> Path:
@@ -175,18 +86,7 @@ def picture(pretrained: Path, tokenizer: Path, data: Path, seed: int, target: Pa
     dvae.load_state_dict(load_state_dict(tokenizer))
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
-    inputs = mim.data_preprocessor(batch)
-    mask = torch.stack([sample.mask for sample in inputs['data_samples']])
-    tokens = dvae.tokenize(inputs['inputs'][1])
-    predicted = mim(inputs['inputs'], inputs['data_samples'], mode='predict')
-    images = batch['inputs'][0].float() / 255
-    rows = {
-        'original': images,
-        'masked input': hide_patches(images, mask),
-        "tokenizer's\nreconstruction": dvae.decode(tokens),
-        'from predicted\ntokens': dvae.decode(torch.where(mask, predicted, tokens)),
-    }
-    draw_reconstructions(rows, target)
+    draw_reconstructions(reconstruct(mim, dvae, batch), target)
 
 
 def main() -> None:
@@ -203,9 +103,13 @@ def main() -> None:
 
     if args.data and data.resolve() in (args.data.resolve(), *args.data.resolve().parents):
         sys.exit(f'--data {args.data} lies in {data}, which the quickstart writes anew')
-    samples = folder_samples(args.data) if args.data else digit_samples()
-    write_class_folders(samples, data)
-    num_labels = write_few_labels(samples['train'], data / 'few_labels.txt', args.seed)
+    try:
+        samples = folder_samples(args.data) if args.data else digit_samples()
+        write_class_folders(samples, data, IMAGE_SIZE)
+    except ValueError as error:
+        sys.exit(str(error))
+    labels = data / 'few_labels.txt'
+    num_labels = write_few_labels(samples['train'], labels, LABELS_PER_CLASS, args.seed)
     num_classes = len({class_name for class_name, _, _ in samples['train']})
     print(f'{len(samples["train"])} training and {len(samples["val"])} validation images of '
           f'{num_classes} classes, {num_labels} labels, in {data}')  # fmt: skip

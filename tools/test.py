@@ -4,12 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
 from beit_mm.checkpoints import CheckpointError
-from beit_mm.engine import ConfigError, add_common_arguments, build_runner, load_config
+from beit_mm.engine import (
+    ConfigError,
+    add_common_arguments,
+    average_over_views,
+    build_runner,
+    dump_predictions,
+    load_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,19 +37,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def average_over_views(cfg: Config) -> None:
-    """Test every photo at several sizes and flipped, and average what is predicted.
-
-    Raises:
-        ConfigError: If the config does not say how.
-    """
-    for key in ('tta_model', 'tta_pipeline'):
-        if key not in cfg:
-            raise ConfigError(f'--tta takes {key}, which the config lacks')
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
-
-
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -51,10 +44,7 @@ def main() -> None:
     # The config that a resumed run has dumped says True.
     cfg.resume = False
     if args.predictions:
-        metrics = (
-            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        )
-        cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.predictions)]
+        dump_predictions(cfg, args.predictions)
     try:
         if args.tta:
             average_over_views(cfg)

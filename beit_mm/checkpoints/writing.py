@@ -2,7 +2,15 @@
 
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+# Under which key each library keeps the weights in a .pth file; the others keep them bare.
+WRAPPERS = dict(beit_mm='state_dict', mmpretrain='state_dict', mmseg='state_dict', unilm='model')
 
 
 def partial_path(path: Path) -> Path:
@@ -37,3 +45,23 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], layout: str) -> None:
+    """Write weights as a library keeps them.
+
+    Args:
+        path: Ends in .safetensors, or is written by ``torch.save``.
+        weights: Name -> tensor, under that library's names.
+        layout: One of ``LAYOUTS``.
+    """
+    # Copies: parts of a matrix that was cut up would be saved with all of it.
+    weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}
+    # Beside the target first: whoever stops the program finds the old file or the new one.
+    unfinished = path.with_name(f'.{path.name}.unfinished')
+    if path.suffix == '.safetensors':
+        safetensors.torch.save_file(weights, unfinished, metadata={'format': 'pt'})
+    else:
+        wrapper = WRAPPERS.get(layout)
+        torch.save({wrapper: weights} if wrapper else weights, unfinished)
+    unfinished.replace(path)

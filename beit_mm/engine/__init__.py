@@ -24,6 +24,7 @@ from .starting.launch import (
     load_config,
     refuse_foreign_work_dir,
 )
+from .starting.testing import average_over_views, dump_predictions
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -47,9 +48,11 @@ __all__ = [
     'TokenizerMetric',
     'WholeCheckpointHook',
     'add_common_arguments',
+    'average_over_views',
     'build_runner',
     'check_config',
     'choose_start',
+    'dump_predictions',
     'load_config',
     'read_safely',
     'refuse_foreign_work_dir',

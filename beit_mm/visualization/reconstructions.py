@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
@@ -22,6 +22,31 @@ def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
     (height, width), (rows, columns) = images.shape[2:], mask.shape[1:]
     hidden = mask.repeat_interleave(height // rows, 1).repeat_interleave(width // columns, 2)
     return torch.where(hidden[:, None], torch.full_like(images, grey), images)
+
+
+@torch.no_grad()
+def reconstruct(task: nn.Module, tokenizer: nn.Module, batch: dict) -> dict[str, Tensor]:
+    """A batch as the tokenizer and a pre-trained BEiT see it: the rows of a panel.
+
+    Args:
+        task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
+        tokenizer: A ``DiscreteVAE`` with its decoder, in eval mode.
+        batch: As the task's data loader yields it: two views, (B, 3, H, W) uint8, and masks.
+
+    Returns:
+        Label -> (B, 3, H, W) in [0, 1].
+    """
+    inputs = task.data_preprocessor(batch)
+    mask = torch.stack([sample.mask for sample in inputs['data_samples']])
+    tokens = tokenizer.tokenize(inputs['inputs'][1])
+    predicted = task(inputs['inputs'], inputs['data_samples'], mode='predict')
+    images = batch['inputs'][0].float() / 255
+    return {
+        'original': images,
+        'masked input': hide_patches(images, mask),
+        "tokenizer's\nreconstruction": tokenizer.decode(tokens),
+        'from predicted\ntokens': tokenizer.decode(torch.where(mask, predicted, tokens)),
+    }
 
 
 def draw_reconstructions(rows: dict[str, Tensor], path: str | Path) -> None:

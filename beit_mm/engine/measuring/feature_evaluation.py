@@ -1,10 +1,15 @@
 """How much of a frozen backbone's features is about the classes: k-NN and a linear classifier."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
 from torch import Tensor, nn
+
+from ...component import ConfigError
 
 
 @torch.no_grad()
@@ -73,3 +78,55 @@ def linear_top1(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     classifier.fit(train.numpy(), train_labels.numpy())
     return 100 * classifier.score(test.numpy(), test_labels.numpy())
+
+
+def evaluate_features(
+    cfg: Config, layer: int | None, *, by_layer: bool, neighbors: int, seed: int
+) -> dict:
+    """k-NN and a linear classifier on a frozen backbone, for one block or for each.
+
+    Args:
+        cfg: A classification config, whose backbone, preprocessing and data sets are used, with
+            the test pipeline for both.
+        layer: Block, counted from 1; None for the last.
+        by_layer: Whether to evaluate every block.
+        neighbors: Of k-NN.
+        seed: Of random weights.
+
+    Returns:
+        ``train`` and ``test``, numbers of images; ``chance``, top-1 of the commonest class in per
+        cent; ``layers``, a dict with ``layer``, ``knn`` and ``linear`` for each.
+
+    Raises:
+        ConfigError: If there is no such block.
+    """
+    torch.manual_seed(seed)
+    backbone = MODELS.build({**cfg.model.backbone, 'out_type': 'featmap'})
+    depth = backbone.num_layers
+    if layer is not None and not 1 <= layer <= depth:
+        raise ConfigError(f'--layer is {layer}; the backbone has 1 to {depth}')
+    backbone.out_indices = tuple(range(depth)) if by_layer else ((layer or depth) - 1,)
+    backbone.init_weights()
+    backbone.eval()
+    if torch.cuda.is_available():
+        backbone.cuda()
+    train, test = (
+        _features_of(cfg[loader].dataset, cfg, backbone)
+        for loader in ('train_dataloader', 'test_dataloader')
+    )
+    rows = []
+    for index, *features in zip(backbone.out_indices, train[0], test[0], strict=True):
+        sets = features[0], train[1], features[1], test[1]
+        knn, linear = knn_top1(*sets, neighbors=neighbors), linear_top1(*sets)
+        rows.append(dict(layer=index + 1, knn=knn, linear=linear))
+    chance = 100 * float(test[1].bincount().max()) / len(test[1])
+    return dict(train=len(train[1]), test=len(test[1]), chance=chance, layers=rows)
+
+
+def _features_of(dataset: Mapping, cfg: Config, backbone: nn.Module) -> tuple[list[Tensor], Tensor]:
+    """Features and labels of a data set, through the test pipeline."""
+    loader = {**cfg.test_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
+    loader['dataset'] = {**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
+    preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.model.data_preprocessor})
+    device = next(backbone.parameters()).device
+    return extract_features(backbone, preprocessor.to(device), Runner.build_dataloader(loader))

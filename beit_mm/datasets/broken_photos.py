@@ -1,0 +1,49 @@
+"""Photos of a folder that cannot be decoded, found before training."""
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .decoding import BrokenImage, decode_image
+
+# Those that MMPretrain's CustomDataset looks for.
+ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
+
+
+def find_photos(folder: Path) -> list[str]:
+    """Paths of the photos inside a folder and all folders in it, in order."""
+    return sorted(
+        str(Path(root, name).relative_to(folder))
+        for root, _, files in os.walk(folder, followlinks=True)
+        for name in files
+        if Path(name).suffix.lower() in ENDINGS
+    )
+
+
+def check_photos(
+    folder: Path, names: list[str], workers: int | None
+) -> Iterator[tuple[str, str | None]]:
+    """Decode photos, in several processes.
+
+    Args:
+        folder: Of the photos.
+        names: Their paths inside it.
+        workers: Number of processes; None for one a core.
+
+    Yields:
+        Name, and why the photo cannot be decoded or None; in order.
+    """
+    with multiprocessing.Pool(workers) as pool:
+        yield from pool.imap(functools.partial(_reason, folder), names, chunksize=16)
+
+
+def _reason(folder: Path, name: str) -> tuple[str, str | None]:
+    try:
+        decode_image(folder / name)
+    except BrokenImage as error:
+        return name, ' '.join(error.reason.split())
+    except OSError as error:
+        return name, f'{error.strerror}'
+    return name, None

@@ -1,0 +1,118 @@
+"""Small class folders, for trying out: scikit-learn's digits, or thumbnails of one's own images.
+
+A sample is (class name, name of the picture file to write, the picture or its path).
+"""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'}
+# Enough to learn from in minutes; more images would only cost time to read.
+MOST_TRAIN, MOST_VAL = 4000, 1000
+Sample = tuple[str, str, Image.Image | Path]
+
+
+def digit_samples() -> dict[str, list[Sample]]:
+    """scikit-learn's digits: 1,797 grey images of 8 x 8, every fifth for validation."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    samples = {'train': [], 'val': []}
+    for index, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
+        split = 'val' if index % 5 == 4 else 'train'
+        samples[split].append((str(digit), f'{index:04d}.png', image))
+    return samples
+
+
+def folder_samples(folder: Path) -> dict[str, list[Sample]]:
+    """Images of class folders, by ``train`` and ``val`` folders or else four to one in each class.
+
+    Only classes with images on both sides are used, so that both number them alike.
+
+    Raises:
+        ValueError: If there are not two such classes.
+    """
+    rng = random.Random(0)
+    if (folder / 'train').is_dir() and (folder / 'val').is_dir():
+        train, val = _class_folders(folder / 'train', rng), _class_folders(folder / 'val', rng)
+    else:
+        every = _class_folders(folder, rng)
+        train = {name: files[len(files) // 5 :] for name, files in every.items()}
+        val = {name: files[: len(files) // 5] for name, files in every.items()}
+    classes = sorted(name for name in train if train[name] and val.get(name))
+    if left_out := sorted((set(train) | set(val)) - set(classes)):
+        print(f'left out, too few images: {", ".join(left_out)}')
+    if len(classes) < 2:
+        raise ValueError(f'{folder}: needs two class folders with five images or more each')
+    return {
+        split: [
+            (name, f'{index:06d}.png', path)
+            for name in classes
+            for index, path in enumerate(files[name][: most // len(classes)])
+        ]
+        for split, files, most in (('train', train, MOST_TRAIN), ('val', val, MOST_VAL))
+    }
+
+
+def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
+    classes = {}
+    for path in sorted(folder.glob('*/**/*')):
+        if path.suffix.lower() in IMAGE_ENDINGS:
+            classes.setdefault(path.relative_to(folder).parts[0], []).append(path)
+    for files in classes.values():
+        rng.shuffle(files)
+    return classes
+
+
+def write_class_folders(samples: dict[str, list[Sample]], target: Path, size: int) -> None:
+    """Write square thumbnails into class folders, where stock datasets find them.
+
+    Args:
+        samples: Of each split.
+        target: Folder to write; what this function wrote there before goes.
+        size: Height and width of a picture in pixels.
+
+    Raises:
+        ValueError: If the folder is there and not of this function's making.
+    """
+    marker = target / '.written_by_quickstart'
+    if target.exists() and not marker.exists():
+        raise ValueError(f'{target} is not a folder that the quickstart made; choose another --out')
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    marker.touch()
+    for split, rows in samples.items():
+        for class_name, file_name, source in rows:
+            path = target / split / class_name / file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.open(source) if isinstance(source, Path) else source
+            thumbnail(image, size).save(path)
+
+
+def thumbnail(image: Image.Image, size: int) -> Image.Image:
+    """The middle square of an image, RGB."""
+    if image.mode.startswith('I'):
+        # 16-bit grey, as scanners and microscopes write it.
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    image = ImageOps.exif_transpose(image).convert('RGB')
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def write_few_labels(samples: list[Sample], target: Path, labels: int, seed: int) -> int:
+    """Write the annotation file of a few labels a class, drawn by the seed; return how many."""
+    rng = random.Random(seed)
+    by_class = {}
+    for class_name, file_name, _ in samples:
+        by_class.setdefault(class_name, []).append(file_name)
+    lines = [
+        f'{class_name}/{file_name} {label}\n'
+        for label, (class_name, names) in enumerate(sorted(by_class.items()))
+        for file_name in sorted(rng.sample(names, min(labels, len(names))))
+    ]
+    target.write_text(''.join(lines))
+    return len(lines)

@@ -1,0 +1,164 @@
+"""README and guides: they are short, their links lead somewhere, and what they show works."""
+
+import ast
+import functools
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import CheckpointLoader
+from PIL import Image
+
+from beit_mm.models.sizes import ARCHS
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / 'docs').glob('*.md'))
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'configs/README.md', *GUIDES]
+# Launchers, and the tool that each starts with the arguments behind its own.
+LAUNCHERS = {
+    'tools/dist_train.sh': ('tools/train.py', slice(1, 2)),
+    'tools/dist_test.sh': ('tools/test.py', slice(2, 3)),
+}
+
+
+def blocks(language: str) -> list:
+    """(page, text) of the code blocks in a language."""
+    found = []
+    for page in PAGES:
+        for text in re.findall(rf'```{language}\n(.*?)```', page.read_text(), re.DOTALL):
+            name = f'{page.relative_to(ROOT)}:{text.strip().splitlines()[0][:40]}'
+            found.append(pytest.param(text, id=name))
+    return found
+
+
+def test_pages_are_short():
+    length = {page: len(page.read_text().splitlines()) for page in PAGES}
+    assert length[ROOT / 'README.md'] <= 160
+    assert max(length.values()) < 200
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r'\]\((?!https?://)([^)#]+)', page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize('text', blocks('bash'))
+def test_commands_are_understood(text, monkeypatch):
+    """Every tool is there and takes the arguments, every config is there and has the settings."""
+    lines = text.replace('\\\n', ' ').splitlines()
+    for line in lines:
+        words = [word for word in shlex.split(line, comments=True) if word != '...']
+        while words and re.fullmatch(r'[A-Z_]+=\S*', words[0]):
+            words = words[1:]
+        script = next((w for w in words if re.match(r'(tools|benchmarks)/', w)), None)
+        if script is None:
+            continue
+        assert (ROOT / script).is_file(), script
+        arguments = words[words.index(script) + 1 :]
+        if script in LAUNCHERS:
+            script, processes = LAUNCHERS[script]
+            del arguments[processes]
+        check_settings(arguments)
+        if script.endswith('.py') and script.startswith('tools/'):
+            monkeypatch.setattr(sys, 'argv', [script, *map(stand_in, arguments)])
+            tool = runpy.run_path(str(ROOT / script))
+            if 'parse_args' in tool:
+                tool['parse_args']()
+
+
+def stand_in(word: str) -> str:
+    """A word of a command with what a reader fills in filled in."""
+    return str(ROOT / 'configs/beit_pretrain.py') if word == 'CONFIG' else word
+
+
+def check_settings(arguments: list[str]) -> None:
+    """A config that is named is there, and has the settings that a command changes."""
+    configs = [word for word in arguments if re.match(r'configs/.*\.py$', word)]
+    if not configs:
+        return
+    cfg = Config.fromfile(ROOT / configs[0])
+    for key in (word.partition('=')[0] for word in arguments if re.match(r'[a-z_.0-9]+=', word)):
+        value = cfg
+        for part in key.split('.')[:-1]:
+            value = value[int(part) if part.isdigit() else part]
+        last = key.rpartition('.')[2]
+        assert last in value or setting_of(value, last), f'{configs[0]} has no {key}'
+
+
+def setting_of(component: dict, name: str) -> bool:
+    """Whether a component that states no such setting takes it all the same."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        kind = MODELS.get(component['type'])
+    return name in kind.__init__.__code__.co_varnames
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """What the examples read: weights, photos and configs, the networks narrow inside."""
+    root = tmp_path_factory.mktemp('docs')
+    (root / 'configs').symlink_to(ROOT / 'configs')
+    noise = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(root / 'photo.jpg')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHS, 'base', {**ARCHS['base'], 'feedforward_channels': 8})
+        for name, config, part in (
+            ('pretrain/epoch_800.pth', 'beit_pretrain', 'backbone'),
+            ('beit_finetune_imagenet/epoch_100.pth', 'beit_finetune_imagenet', None),
+            ('segment/iter_160000.pth', 'beit_segment_ade20k', None),
+        ):
+            path = root / 'work_dirs' / name
+            path.parent.mkdir(parents=True)
+            torch.save(dict(state_dict=weights_of(config, part), meta={}), path)
+        yield root
+
+
+def weights_of(config: str, part: str | None) -> dict:
+    """Random weights of a recipe's model, or of a part of it."""
+    cfg = Config.fromfile(ROOT / f'configs/{config}.py')
+    cfg.model.backbone.pop('init_cfg', None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model if part is None else cfg.model[part])
+    return model.state_dict()
+
+
+@pytest.mark.parametrize('text', blocks('python'))
+def test_examples_run(text, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    # One of them changes how mmengine reads checkpoints from there on.
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    names = {}
+    exec(compile(ast.parse(text), 'example', 'exec'), names)
+    if 'features' in names:
+        assert [tuple(f.shape) for f in names['features']] == [(1, 768, 14, 14)] * 4
+    if 'pictures' in names:
+        assert names['tokens'].shape == (2, 14, 14)
+        assert names['pictures'].shape == (2, 3, 112, 112)
+    if 'labels' in names:
+        assert names['labels'].shape == (64, 80)
+
+
+@functools.cache
+def registered() -> set[str]:
+    """Names of this project's components."""
+    from beit_mm import registry
+
+    found = set()
+    for value in vars(registry).values():
+        if getattr(value, 'scope', None) == 'beit_mm':
+            value.import_from_location()
+            found |= set(value.module_dict)
+    return found
+
+
+def test_every_component_is_listed_and_every_listed_one_is_there():
+    listed = set(re.findall(r'`beit_mm\.([A-Z]\w+)`', (ROOT / 'docs/components.md').read_text()))
+    # A function, which loader workers start with.
+    assert listed == registered() - {'outlive_group_signals'}
