@@ -35,6 +35,7 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL)
 # What runs another way on a GPU; no other test sees one.
 	if command -v nvidia-smi >/dev/null; then $(VENV)/bin/python -m pytest -m cuda tests/cuda; fi

@@ -20,7 +20,7 @@ QUICKSTART = ['scikit-learn']
 FAST = ['simplejpeg']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
-TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', *PEERS, *QUICKSTART, *FAST]
+TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST]
 
 setup(
     name='beit-mm',

@@ -24,6 +24,11 @@ def relative_position_index(grid: tuple[int, int]) -> Tensor:
 
     Returns:
         (1 + h w, 1 + h w) int64, query by key, [S] first.
+
+    >>> relative_position_index((1, 2))
+    tensor([[5, 3, 3],
+            [4, 1, 0],
+            [4, 2, 1]])
     """
     height, width = grid
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')

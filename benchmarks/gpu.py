@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import describe
+from this_machine import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -170,7 +170,7 @@ def step(bench: Bench) -> None:
 def attention(bench: Bench) -> None:
     """All forms of attention with a learned bias."""
     args = bench.args
-    arguments = ['benchmarks/attention.py', '--device', args.device]
+    arguments = ['benchmarks/attention_forms.py', '--device', args.device]
     arguments += ['--minutes', max(1, round(bench.minutes_left())), '--out']
     arguments += [args.out / 'attention.json', *(['--quick'] if args.quick else [])]
     bench.run(Command('attention', arguments, 2))

@@ -18,9 +18,9 @@ from pathlib import Path
 # Before NumPy and torch read it.
 os.environ['OMP_NUM_THREADS'] = '1'
 
-import machine
 import numpy as np
 from mmpretrain.datasets.transforms import BEiTMaskGenerator
+from this_machine import describe
 
 from beit_mm.datasets import BlockwiseMaskGenerator, RandomMaskGenerator
 
@@ -78,7 +78,7 @@ def main() -> None:
     if args.out:
         report = dict(
             command=' '.join(['python', *sys.argv]),
-            machine=machine.describe('cpu'),
+            machine=describe('cpu'),
             results=results,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,6 @@ from pathlib import Path
 os.environ['OMP_NUM_THREADS'] = '1'
 
 import cv2
-import machine
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -30,6 +29,7 @@ from mmengine.hub import get_config
 from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 from PIL import Image
+from this_machine import describe
 
 from beit_mm.datasets import LoadTwoViews, TokenCache
 from beit_mm.datasets.jpeg import simplejpeg
@@ -187,7 +187,7 @@ def main() -> None:
             images=len(paths),
             mean_kilobytes=None if args.folder is None else
             sum(os.path.getsize(path) for path in paths) / len(paths) / 1000,
-            machine=machine.describe('cpu'),
+            machine=describe('cpu'),
             simplejpeg=simplejpeg and simplejpeg.__version__,
             results=results,
         )  # fmt: skip

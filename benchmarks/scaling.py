@@ -27,9 +27,9 @@ import mmpretrain
 import step
 import torch
 import torch.distributed as dist
-from machine import describe
 from mmengine.registry import DefaultScope
 from step import PRECISIONS, Batch, Contestant, GivenTokens, own_config, peer_config
+from this_machine import describe
 from torch import Tensor, nn
 
 from beit_mm.models.sizes import ARCHS

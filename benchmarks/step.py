@@ -30,11 +30,11 @@ from pathlib import Path
 import mmpretrain
 import numpy as np
 import torch
-from machine import describe
 from mmengine.config import Config, DictAction
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
+from this_machine import describe
 from torch import Tensor, nn
 
 from beit_mm.datasets import blockwise_mask

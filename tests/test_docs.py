@@ -1,11 +1,14 @@
 """README and guides: they are short, their links lead somewhere, and what they show works."""
 
 import ast
+import doctest
 import functools
+import importlib
 import re
 import runpy
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from PIL import Image
 
+import beit_mm.datasets  # noqa: F401, so that no example is the first to register its parts
 from beit_mm.models.sizes import ARCHS
+from beit_mm.registry import TRANSFORMS
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / 'docs').glob('*.md'))
@@ -33,6 +38,7 @@ def blocks(language: str) -> list:
     found = []
     for page in PAGES:
         for text in re.findall(rf'```{language}\n(.*?)```', page.read_text(), re.DOTALL):
+            text = textwrap.dedent(text)
             name = f'{page.relative_to(ROOT)}:{text.strip().splitlines()[0][:40]}'
             found.append(pytest.param(text, id=name))
     return found
@@ -134,13 +140,18 @@ def test_examples_run(text, folder, monkeypatch):
     monkeypatch.chdir(folder)
     # One of them changes how mmengine reads checkpoints from there on.
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-    names = {}
+    # One adds a component.
+    monkeypatch.setattr(TRANSFORMS, '_module_dict', dict(TRANSFORMS.module_dict))
+    names = {'__name__': 'example'}
     exec(compile(ast.parse(text), 'example', 'exec'), names)
     if 'features' in names:
         assert [tuple(f.shape) for f in names['features']] == [(1, 768, 14, 14)] * 4
     if 'pictures' in names:
         assert names['tokens'].shape == (2, 14, 14)
         assert names['pictures'].shape == (2, 3, 112, 112)
+    if 'RowMaskGenerator' in names:
+        mask = names['RowMaskGenerator']((6, 8), num_rows=2).transform({})['mask']
+        assert mask.sum() == 16
     if 'labels' in names:
         assert names['labels'].shape == (64, 80)
 
@@ -162,3 +173,14 @@ def test_every_component_is_listed_and_every_listed_one_is_there():
     listed = set(re.findall(r'`beit_mm\.([A-Z]\w+)`', (ROOT / 'docs/components.md').read_text()))
     # A function, which loader workers start with.
     assert listed == registered() - {'outlive_group_signals'}
+
+
+WITH_EXAMPLES = [p for p in sorted((ROOT / 'beit_mm').rglob('*.py')) if '>>> ' in p.read_text()]
+
+
+@pytest.mark.parametrize('path', WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_in_docstrings_run(path):
+    name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed

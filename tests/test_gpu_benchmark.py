@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
-import attention  # noqa: E402
+import attention_forms  # noqa: E402
 import gpu  # noqa: E402
 
 
@@ -53,7 +53,7 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path, rehearse):
         steps = json.loads((tmp_path / f'{name}.json').read_text())
         assert commands[name]['ratios'] == steps['ratios']
     forms = {row['form'] for row in json.loads((tmp_path / 'attention.json').read_text())['rows']}
-    assert forms == set(attention.FORMS)
+    assert forms == set(attention_forms.FORMS)
     for name in ('pipeline_computed', 'pipeline_cached'):
         assert commands[name]['images_per_second'] > 0
         assert 0 <= commands[name]['waited'] < 1
@@ -112,7 +112,7 @@ def chunk_of_gradients(qkv, as_one):
             return tuple(parts if as_one else [part.clone() for part in parts])
 
     made = []
-    return Parts.apply(*attention.SplitWithoutCopy.apply(qkv)), made
+    return Parts.apply(*attention_forms.SplitWithoutCopy.apply(qkv)), made
 
 
 @pytest.mark.parametrize('as_one', [True, False])
@@ -123,7 +123,7 @@ def test_gradients_that_are_parts_of_one_are_not_copied(as_one):
     parts, made = chunk_of_gradients(qkv, as_one)
     loss = sum((p * w).sum() for p, w in zip(parts, weights, strict=True))
     (grad,) = torch.autograd.grad(loss, qkv)
-    plain = [part * n for part, n in zip(attention.split(qkv), (2, 3, 4), strict=True)]
+    plain = [part * n for part, n in zip(attention_forms.split(qkv), (2, 3, 4), strict=True)]
     loss = sum((p * w).sum() for p, w in zip(plain, weights, strict=True))
     (expected,) = torch.autograd.grad(loss, qkv)
     assert torch.equal(grad, expected)

@@ -113,8 +113,10 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         for part, theirs in enumerate(rule.theirs)
     ]
     # Our name -> part -> their name; our name -> number of parts.
-    sources, parts = {}, {}
-    grids, left_out = {}, []
+    sources: dict[str, dict[int, str]] = {}
+    parts: dict[str, int] = {}
+    grids: dict[str, tuple[int, int] | None] = {}
+    left_out = []
     for name, tensor in state_dict.items():
         stem = name.removeprefix(prefix)
         if stem.endswith(INDEX):
@@ -168,12 +170,14 @@ def _cut(name: str, tensor: Tensor, parts: int) -> Sequence[Tensor]:
 
 def _add_grid(weights: dict[str, Tensor], grids: dict[str, tuple | None], prefix: str) -> None:
     """Say what patch grid the tables are for, where an index tells."""
+    known = set()
     for name, grid in grids.items():
         if grid is None:
             raise CheckpointError(f'{name} is not the index that BEiT has')
-    if len(set(grids.values())) > 1:
+        known.add(grid)
+    if len(known) > 1:
         raise CheckpointError(f'{" and ".join(grids)} are for different patch grids')
-    for grid in set(grids.values()):
+    for grid in known:
         for name in weights:
             if name.endswith('rel_pos_bias.table'):
                 _check_rows(name, weights[name], grid)

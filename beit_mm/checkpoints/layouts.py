@@ -132,6 +132,11 @@ def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
 
 
 def known_layout(state_dict: Mapping[str, Tensor]) -> str:
+    """:func:`find_layout`, for weights that must be of one.
+
+    Raises:
+        CheckpointError: If they are of none.
+    """
     layout = find_layout(state_dict)
     if layout is None:
         raise CheckpointError(
@@ -156,6 +161,7 @@ class Rule(NamedTuple):
 
 
 def rules_of(layout: str) -> list[Rule]:
+    """The rows of the tables, read for one of ``LAYOUTS``."""
     rules = []
     for table, of_backbone in ((BACKBONE, True), (HEADS, False)):
         for row in table:
@@ -167,11 +173,17 @@ def rules_of(layout: str) -> list[Rule]:
 
 
 def pattern_of(name: str) -> re.Pattern:
+    """What matches the names that a name in the tables stands for."""
     pattern = re.escape(name).replace(r'\{n\}', r'(?P<n>\d+)')
     return re.compile(pattern.replace(r'\*', '(?P<leaf>weight|bias)'))
 
 
 def fill(name: str, match: re.Match) -> str:
+    """A name in the tables with the block's number and the leaf of a match of another.
+
+    >>> fill('layers.{n}.ln1.*', pattern_of('blocks.{n}.norm1.*').fullmatch('blocks.3.norm1.bias'))
+    'layers.3.ln1.bias'
+    """
     fields = match.groupdict()
     return name.replace('{n}', fields.get('n', '')).replace('*', fields.get('leaf', ''))
 
@@ -207,12 +219,16 @@ def of_the_function(names: Iterable[str]) -> list[str]:
 
 
 def summarize(names: Iterable[str]) -> str:
-    """Names for a log line: blocks as one, 'blocks.*.x (12)', as are other large parts."""
-    groups = {}
+    """Names for a log line: blocks as one, as are other large parts.
+
+    >>> summarize(['blocks.0.gamma_1', 'blocks.1.gamma_1', 'norm.bias'])
+    'blocks.*.gamma_1 (2), norm.bias'
+    """
+    groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(re.sub(r'\.\d+\.', '.*.', name), []).append(name)
     parts = Counter(group.partition('.')[0] for group in groups)
-    merged = {}
+    merged: dict[str, list[str]] = {}
     for group, members in groups.items():
         part = group.partition('.')[0]
         large = parts[part] > 8 and part not in ('backbone', 'blocks')

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -116,9 +117,12 @@ def _plain_dtype(code: str, *args) -> np.dtype:
     return np.dtype(code, False, True)
 
 
-# pickle's twin in Python, whose steps can be overridden.
-class _Unpickler(pickle._Unpickler):
-    dispatch = dict(pickle._Unpickler.dispatch)
+# pickle's twin in Python, whose steps can be overridden; its type is nowhere declared.
+_PYTHONS_UNPICKLER: Any = pickle._Unpickler
+
+
+class _Unpickler(_PYTHONS_UNPICKLER):
+    dispatch = dict(_PYTHONS_UNPICKLER.dispatch)
 
     def find_class(self, module: str, name: str):
         # The names of Python 2, which pickle protocol 2 and so torch.save still writes.
@@ -287,7 +291,7 @@ def take_tensors(content: object, ema: bool = False, source: str = '') -> dict[s
         raise CheckpointError(f'{source} is damaged or no checkpoint: {error}') from error
 
 
-def _unwrap(content: object, ema: bool) -> object:
+def _unwrap(content: Any, ema: bool) -> Any:
     if ema:
         wrapper = next((key for key in EMA_WRAPPERS if _holds(content, key)), None)
         if wrapper is None:

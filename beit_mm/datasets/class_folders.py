@@ -21,7 +21,7 @@ def digit_samples() -> dict[str, list[Sample]]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    samples = {'train': [], 'val': []}
+    samples: dict[str, list[Sample]] = {'train': [], 'val': []}
     for index, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
         split = 'val' if index % 5 == 4 else 'train'
@@ -60,7 +60,7 @@ def folder_samples(folder: Path) -> dict[str, list[Sample]]:
 
 
 def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
-    classes = {}
+    classes: dict[str, list[Path]] = {}
     for path in sorted(folder.glob('*/**/*')):
         if path.suffix.lower() in IMAGE_ENDINGS:
             classes.setdefault(path.relative_to(folder).parts[0], []).append(path)
@@ -106,7 +106,7 @@ def thumbnail(image: Image.Image, size: int) -> Image.Image:
 def write_few_labels(samples: list[Sample], target: Path, labels: int, seed: int) -> int:
     """Write the annotation file of a few labels a class, drawn by the seed; return how many."""
     rng = random.Random(seed)
-    by_class = {}
+    by_class: dict[str, list[str]] = {}
     for class_name, file_name, _ in samples:
         by_class.setdefault(class_name, []).append(file_name)
     lines = [

@@ -44,7 +44,8 @@ def decode_image(source: str | Path | bytes) -> Image.Image:
             decompression bombs, 179 million.
     """
     path = 'the image' if isinstance(source, bytes) else Path(source)
-    if not (source if isinstance(source, bytes) else path.stat().st_size):
+    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    if not size:
         raise BrokenImage(path, 'the file is empty')
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:

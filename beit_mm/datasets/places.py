@@ -9,6 +9,7 @@ matters, and a run can begin at any place.
 import random
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ class Place(int):
     numbers: tuple[int, ...]
 
     def __new__(cls, index: int, numbers: tuple[int, ...] = ()) -> 'Place':
+        """An index that knows where its randomness comes from."""
         place = super().__new__(cls, index)
         place.numbers = numbers
         return place
@@ -73,7 +75,7 @@ class PlacedSampler(Sampler):
         self.dataset = dataset
         self.seed = seed
         self.epoch = self.start = 0
-        inner = self._build()
+        inner: Any = self._build()
         self.length = len(inner)
         self.endless = isinstance(inner, InfiniteSampler)
 
@@ -92,7 +94,8 @@ class PlacedSampler(Sampler):
             inner.set_epoch(self.epoch)
         epoch = self.epoch
         for number, index in enumerate(islice(inner, self.start, None), self.start):
-            yield Place(index, (SAMPLE, self.seed, epoch, number * world_size + rank))
+            entropy: Any = (SAMPLE, self.seed, epoch, number * world_size + rank)
+            yield Place(index, entropy)
 
     def __len__(self) -> int:
         return self.length

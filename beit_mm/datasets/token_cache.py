@@ -80,7 +80,7 @@ class TokenCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.manifest = self._read_manifest()
-        self._shards = {}
+        self._shards: dict[int, np.ndarray] = {}
 
     @classmethod
     def create(cls, folder: str | Path, manifest: dict) -> 'TokenCache':

@@ -46,11 +46,11 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.mlp = Mlp(embed_dims, feedforward_channels)
         self.drop_path = DropPath(drop_path, skip_dropped)
+        self.gamma_1: nn.Parameter | float = 1.0
+        self.gamma_2: nn.Parameter | float = 1.0
         if layer_scale_init_value > 0:
-            self.gamma_1 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
-            self.gamma_2 = nn.Parameter(torch.full((embed_dims,), float(layer_scale_init_value)))
-        else:
-            self.gamma_1 = self.gamma_2 = 1.0
+            scale = torch.full((embed_dims,), float(layer_scale_init_value))
+            self.gamma_1, self.gamma_2 = nn.Parameter(scale), nn.Parameter(scale.clone())
 
     @torch.no_grad()
     def rescale_(self, depth: int) -> None:

@@ -18,8 +18,8 @@ class KeptInEval:
 
     def __init__(self, limit: int = 16) -> None:
         self.limit = limit
-        self._results = {}
-        self._seen = None
+        self._results: dict[tuple[int, int], Tensor] = {}
+        self._seen: tuple[Tensor, int] | None = None
 
     def clear(self) -> None:
         """Forget everything."""
@@ -30,7 +30,7 @@ class KeptInEval:
         """``compute()`` for a parameter and a grid, or what it gave last time."""
         if torch.is_grad_enabled() or is_compiling() or parameter.is_inference():
             return compute()
-        if self._seen is None or not self._is_seen(parameter):
+        if not self._is_seen(parameter):
             self.clear()
             # An alias: as long as it is held, no other tensor can get its place in memory.
             self._seen = parameter.detach(), parameter._version
@@ -41,6 +41,8 @@ class KeptInEval:
         return self._results[grid]
 
     def _is_seen(self, parameter: Tensor) -> bool:
+        if self._seen is None:
+            return False
         alias, version = self._seen
         return (
             parameter.data_ptr() == alias.data_ptr()

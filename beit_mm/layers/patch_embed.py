@@ -14,7 +14,12 @@ def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def patch_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Patches (h, w) of an image of a size in pixels; None if it does not divide into patches."""
+    """Patches (h, w) of an image of a size in pixels; None if it does not divide into patches.
+
+    >>> patch_grid((224, 256), (16, 16))
+    (14, 16)
+    >>> patch_grid((224, 250), (16, 16))
+    """
     (height, width), (patch_h, patch_w) = size, patch_size
     if height % patch_h or width % patch_w or not height or not width:
         return None

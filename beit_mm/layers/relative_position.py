@@ -20,13 +20,13 @@ class RelativePositions(NamedTuple):
 
     Attributes:
         grid: Height and width of the input's patch grid.
-        index: (N, N) int64, see :func:`relative_position_index`.
+        table_rows: (N, N) int64, see :func:`relative_position_index`.
         resize: Matrices that resample the table's rows of offsets, (2h'-1, 2h-1) and
             (2w'-1, 2w-1) float32, or None where the table was made for this grid.
     """
 
     grid: tuple[int, int]
-    index: Tensor
+    table_rows: Tensor
     resize: tuple[Tensor, Tensor] | None = None
 
 
@@ -62,8 +62,8 @@ def _relative_positions(
         if source == target:
             return RelativePositions(target, index)
         axes = zip(source, target, strict=True)
-        resize = tuple(axis_matrix(*axis).to(device) for axis in axes)
-        return RelativePositions(target, index, resize)
+        rows, columns = (axis_matrix(*axis).to(device) for axis in axes)
+        return RelativePositions(target, index, (rows, columns))
 
 
 class RelativePositionBias(nn.Module):
@@ -93,10 +93,10 @@ class RelativePositionBias(nn.Module):
         Returns:
             (heads, 1 + h w, 1 + h w), query by key.
         """
-        table = self.table
-        if positions.resize is not None:
+        table: Tensor = self.table
+        if (matrices := positions.resize) is not None:
             table = self._resized.get(
-                table, positions.grid, lambda: resize_relative_table(self.table, positions.resize)
+                table, positions.grid, lambda: resize_relative_table(self.table, matrices)
             )
         # PyTorch's fused attention on a GPU takes no bias whose rows do not lie together in memory.
-        return table[positions.index].permute(2, 0, 1).contiguous()
+        return table[positions.table_rows].permute(2, 0, 1).contiguous()

@@ -1,5 +1,7 @@
 """Positions made for one patch grid, resampled for another."""
 
+import itertools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -51,13 +53,7 @@ def cubic_spline_matrix(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
     count = len(points)
     queries = np.clip(queries, points[0], points[-1])
     if count < 4:
-        # Lagrange: one polynomial through all points.
-        matrix = np.ones((len(queries), count))
-        for i in range(count):
-            for j in range(count):
-                if i != j:
-                    matrix[:, i] *= (queries - points[j]) / (points[i] - points[j])
-        return matrix
+        return _polynomial_matrix(points, queries)
 
     # The second derivatives at the points solve ``system @ second = values_to_rhs @ values``.
     steps = np.diff(points)
@@ -82,6 +78,14 @@ def cubic_spline_matrix(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
         + (to_left**3 - to_left) * step**2 / 6 * second[left]
         + (to_right**3 - to_right) * step**2 / 6 * second[left + 1]
     )
+
+
+def _polynomial_matrix(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Lagrange's interpolation, one polynomial through all points, as a matrix."""
+    matrix = np.ones((len(queries), len(points)))
+    for i, j in itertools.permutations(range(len(points)), 2):
+        matrix[:, i] *= (queries - points[j]) / (points[i] - points[j])
+    return matrix
 
 
 def axis_matrix(source: int, target: int) -> Tensor:

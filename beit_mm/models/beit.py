@@ -1,6 +1,7 @@
 """The BEiT backbone: one Vision Transformer for pre-training, classification and segmentation."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -70,6 +71,8 @@ class BEiT(BaseModule):
         ValueError: If an argument is none of the above.
     """
 
+    init_cfg: Any
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -92,9 +95,9 @@ class BEiT(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        arch = resolve_arch(arch)
-        self.embed_dims = arch['embed_dims']
-        self.num_layers = arch['num_layers']
+        size = resolve_arch(arch)
+        self.embed_dims = size['embed_dims']
+        self.num_layers = size['num_layers']
         self.patch_size = to_pair(patch_size)
         self.grid = self._grid_of(to_pair(img_size))
         if out_type not in OUT_TYPES:
@@ -111,25 +114,22 @@ class BEiT(BaseModule):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
+        def learned(tokens: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
+
         num_patches = self.grid[0] * self.grid[1]
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
-        self.mask_token = (
-            nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_mask_token else None
-        )
-        self.pos_embed = (
-            nn.Parameter(torch.zeros(1, 1 + num_patches, self.embed_dims))
-            if use_abs_pos_emb
-            else None
-        )
+        self.cls_token = learned(1)
+        self.mask_token = learned(1) if with_mask_token else None
+        self.pos_embed = learned(1 + num_patches) if use_abs_pos_emb else None
         self.rel_pos_bias = (
-            RelativePositionBias(self.grid, arch['num_heads']) if use_shared_rel_pos_bias else None
+            RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
         )
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Block(
                 self.embed_dims,
-                arch['num_heads'],
-                arch['feedforward_channels'],
+                size['num_heads'],
+                size['feedforward_channels'],
                 drop_path=drop_path_rate * index / max(1, self.num_layers - 1),
                 layer_scale_init_value=layer_scale_init_value,
                 grid=self.grid if use_rel_pos_bias else None,
@@ -139,7 +139,7 @@ class BEiT(BaseModule):
             for index in range(self.num_layers)
         )
         self.norm = nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if final_norm else None
-        self.fc_norm = (
+        self.fc_norm: Any = (
             nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if out_type == 'avg_featmap' else None
         )
         # With the weights, so that whoever resamples their positions knows where from.
@@ -182,9 +182,9 @@ class BEiT(BaseModule):
                 )
         return tuple(index % self.num_layers for index in indices)
 
-    def _grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
+    def _grid_of(self, size: Sequence[int]) -> tuple[int, int]:
         """Patch grid (h, w) of an image of ``size`` pixels."""
-        grid = patch_grid(size, self.patch_size)
+        grid = patch_grid((size[0], size[1]), self.patch_size)
         if grid is None:
             raise ValueError(
                 f'an image of {size[0]} x {size[1]} pixels does not divide into patches of '
@@ -218,7 +218,7 @@ class BEiT(BaseModule):
         """
         if not self.init_cfg:
             return
-        every = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+        every: Any = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         others = [cfg for cfg in every if cfg['type'] != 'Pretrained']
         if others:
             self.init_cfg = others
@@ -302,18 +302,18 @@ class BEiT(BaseModule):
         grid = self._grid_of(x.shape[-2:])
         tokens = self.patch_embed(x)
         if mask is not None:
-            self._check_mask(mask, len(x), grid)
-            tokens = torch.where(mask.flatten(1)[..., None], self.mask_token, tokens)
+            e_m = self._check_mask(mask, len(x), grid)
+            tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            tokens = tokens + self._absolute_positions(grid)
+            tokens = tokens + self._absolute_positions(self.pos_embed, grid)
         return tokens
 
-    def _absolute_positions(self, grid: tuple[int, int]) -> Tensor:
+    def _absolute_positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
         if grid == self.grid:
-            return self.pos_embed
+            return stored
         return self._resized_positions.get(
-            self.pos_embed, grid, lambda: resize_absolute_positions(self.pos_embed, self.grid, grid)
+            stored, grid, lambda: resize_absolute_positions(stored, self.grid, grid)
         )
 
     def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:
@@ -323,7 +323,8 @@ class BEiT(BaseModule):
             return RelativePositions(grid, self.relative_index)
         return relative_positions(self.grid, grid, self.relative_index.device)
 
-    def _check_mask(self, mask: Tensor, batch: int, grid: tuple[int, int]) -> None:
+    def _check_mask(self, mask: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
+        """The mask token, if the mask fits the images."""
         if self.mask_token is None:
             raise ValueError('a mask was given, but the backbone has with_mask_token=False')
         if mask.shape != (batch, *grid):
@@ -334,6 +335,7 @@ class BEiT(BaseModule):
             )
         if mask.dtype != torch.bool:
             raise ValueError(f'the mask has dtype {mask.dtype}, it must be torch.bool')
+        return self.mask_token
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Run the Transformer.

@@ -1,6 +1,7 @@
 """The image tokenizer: a discrete VAE of DALL-E's shape (paper 2.1.2; arXiv 2102.12092, A)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -99,8 +100,8 @@ class DiscreteVAE(BaseModel):
         self.temperature = 1.0
         self.kl_weight = 0.0
         size = (in_channels, hidden, num_groups, blocks_per_group, vocab_size)
-        self.encoder = build_encoder(*size)
-        self.decoder = build_decoder(*size, decoder_input) if with_decoder else None
+        self.encoder: Any = build_encoder(*size)
+        self.decoder: Any = build_decoder(*size, decoder_input) if with_decoder else None
 
     @staticmethod
     def stride_of(component: Component) -> int:
@@ -282,6 +283,9 @@ def codebook_perplexity(counts: Tensor) -> Tensor:
 
     Returns:
         Scalar float.
+
+    >>> codebook_perplexity(torch.tensor([5, 5, 5, 5])).item()
+    4.0
     """
     share = counts.float() / counts.sum()
     return torch.exp(torch.special.entr(share).sum())

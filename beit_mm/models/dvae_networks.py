@@ -15,7 +15,8 @@ def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     kind = PointwiseConv if kernel_size == 1 else nn.Conv2d
     layer = kind(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
     nn.init.normal_(layer.weight, std=1 / math.sqrt(in_channels * kernel_size**2))
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -65,7 +66,7 @@ class ResidualBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else conv(in_channels, out_channels, 1)
         )
         widths = [in_channels, inner, inner, inner, out_channels]
-        layers = OrderedDict()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for number, kernel_size in enumerate(kernel_sizes, start=1):
             # The first one's input is the identity path's too.
             layers[f'relu_{number}'] = nn.ReLU(inplace=number > 1)
@@ -85,7 +86,7 @@ def _groups(
     gain = 1 / (num_groups * blocks_per_group) ** 2
     groups = OrderedDict()
     for number in range(1, num_groups + 1):
-        layers = OrderedDict()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for index in range(blocks_per_group):
             in_channels = widths[number - 1] if index == 0 else widths[number]
             layers[f'block_{index + 1}'] = ResidualBlock(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmengine.logging import print_log
@@ -39,7 +39,7 @@ class Backbone(Protocol):
 
     grid: tuple[int, int]
     embed_dims: int
-    blocks: nn.ModuleList
+    blocks: Any
 
 
 class Fitted(NamedTuple):
@@ -103,8 +103,9 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
         if source == target:
             break
         if name.endswith('rel_pos_bias.table'):
-            matrices = relative_positions(source, target, tensor.device).resize
-            fitted[name] = resize_relative_table(tensor, matrices)
+            positions = relative_positions(source, target, tensor.device)
+            assert positions.resize is not None
+            fitted[name] = resize_relative_table(tensor, positions.resize)
             resized.append((name, source, target))
         elif name == 'pos_embed':
             fitted[name] = resize_absolute_positions(tensor, source, target)
@@ -144,6 +145,7 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
     if not sizes:
         return own
 
+    guesses: list[tuple[int, int] | None]
     if known is not None:
         # A column of patches has the same offsets as a row.
         guesses = [own] if known == own[::-1] and 1 in known else [known]
@@ -227,7 +229,7 @@ def _candidates(
     model: nn.Module, prefix: str, weights: Mapping[str, Tensor], layout: str
 ) -> tuple[dict[str, Tensor], list[tuple], list[str]]:
     """Weights under the model's names, what was resampled of them, and names that have no place."""
-    backbone = model.get_submodule(prefix.removesuffix('.'))
+    backbone: Any = model.get_submodule(prefix.removesuffix('.'))
     converted, unknown = translate(weights, layout, 'beit_mm')
     before = PREFIX if is_whole(converted, 'beit_mm') else ''
     of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
@@ -253,7 +255,7 @@ def _check_sizes(prefix: str, candidates: Mapping[str, Tensor], own: Mapping[str
 
 def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Refuse weights that would leave blocks, embeddings or positions untrained."""
-    optional = ()
+    optional: tuple[str, ...] = ()
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
@@ -269,7 +271,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
 
 def _describe(resized: list[tuple[str, tuple[int, int], tuple[int, int]]]) -> str:
     """'12 tables 14 x 14 -> 24 x 24'."""
-    kinds = {}
+    kinds: dict[tuple, list[str]] = {}
     for name, source, target in resized:
         kind = 'absolute positions' if name == 'pos_embed' else 'relative tables'
         kinds.setdefault((kind, source, target), []).append(name)

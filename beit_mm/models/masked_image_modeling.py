@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -146,7 +147,7 @@ class MaskedImageModeling(BaseModel):
                     f"mode 'loss' takes two views and a mask for each image, not {len(views)} "
                     f'view(s) and {"no" if mask is None else "a"} mask'
                 )
-            return self.loss(*views, mask)
+            return self.loss(views[0], views[1], mask)
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
 
     def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -197,7 +198,7 @@ class MaskedImageModeling(BaseModel):
         """Predictions, targets and the places to predict of each image, for the metrics."""
         data = self.data_preprocessor(data, False)
         images, tokenizer_images = data['inputs']
-        masks = data.get('mask')
+        masks: Any = data.get('mask')
         if masks is None:
             masks = stack_masks(data['data_samples'])
         predicted = self.predict(images, masks)

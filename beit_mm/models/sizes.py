@@ -10,7 +10,7 @@ ARCHS = dict(
 )
 
 
-def resolve_arch(arch: str | Mapping) -> Mapping:
+def resolve_arch(arch: str | Mapping[str, int]) -> Mapping[str, int]:
     """Width, depth, heads and inner width of a size that may be given by name.
 
     Args:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -111,10 +112,11 @@ class DVAETargetGenerator(BaseModule):
             )
         self.precision = precision
         self.compile_tokenizer = compile
-        if isinstance(tokenizer, nn.Module):
-            self.tokenizer = tokenizer
-        else:
-            self.tokenizer = MODELS.build({'with_decoder': False, **tokenizer})
+        self.tokenizer: Any = (
+            tokenizer
+            if isinstance(tokenizer, nn.Module)
+            else MODELS.build({'with_decoder': False, **tokenizer})
+        )
         # Whoever tests a whole model need not find these weights in the model's checkpoint.
         self.checkpoint = checkpoint
         if checkpoint is not None:

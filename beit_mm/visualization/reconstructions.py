@@ -1,11 +1,12 @@
 """What the tokenizer keeps of an image, and what the Transformer fills in."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
@@ -25,7 +26,7 @@ def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(task: nn.Module, tokenizer: nn.Module, batch: dict) -> dict[str, Tensor]:
+def reconstruct(task: Any, tokenizer: Any, batch: dict) -> dict[str, Tensor]:
     """A batch as the tokenizer and a pre-trained BEiT see it: the rows of a panel.
 
     Args:

@@ -57,7 +57,7 @@ def draw_segmentations(
             axis.imshow(picture, interpolation='nearest')
             axis.set(xticks=[], yticks=[])
     handles = [
-        Patch(facecolor=np.divide(colour, 255), label=name)
+        Patch(facecolor=tuple(np.divide(colour, 255)), label=name)
         for name, colour in zip(classes, palette, strict=True)
     ]
     handles.append(Patch(facecolor='black', label='unlabelled'))

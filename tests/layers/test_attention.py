@@ -197,7 +197,7 @@ def test_module_equals_torchs_multihead_attention(own_table):
     x = torch.randn(2, LENGTH, 48, dtype=torch.float64)
     output = attention(x, POSITIONS, None if own_table else bias)
     if own_table:
-        bias = attention.rel_pos_bias.table.T[:, POSITIONS.index]
+        bias = attention.rel_pos_bias.table.T[:, POSITIONS.table_rows]
     # MultiheadAttention wants a mask an image and head, and adds float masks to the scores.
     expected, _ = peer(x, x, x, attn_mask=bias.repeat(2, 1, 1))
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)

@@ -46,6 +46,10 @@ def plain_blockwise_mask(
 
     Raises:
         ValueError: If the arguments cannot be met.
+
+    >>> mask = plain_blockwise_mask((14, 14), 75, rng=np.random.default_rng(0))
+    >>> mask.shape, int(mask.sum()) <= 75
+    ((14, 14), True)
     """
     check_budget(grid_size, num_masked)
     check_blocks(min_block, max_block, aspect_ratio)

@@ -54,6 +54,10 @@ def blockwise_mask(
 
     Raises:
         ValueError: If the arguments cannot be met.
+
+    >>> mask = blockwise_mask((14, 14), 75)
+    >>> mask.shape, int(mask.sum())
+    ((14, 14), 75)
     """
     check_budget(grid_size, num_masked)
     blocks = Blocks(grid_size, min_block, max_block, aspect_ratio, exact)

@@ -48,7 +48,9 @@ class BlockwiseMaskGenerator(MaskGenerator):
         aspect_ratio: tuple[float, float] = (0.3, 1 / 0.3),
         exact: bool = True,
     ) -> None:
-        self.grid_size = tuple(grid_size)
+        height, width = grid_size
+        self.grid_size = height, width
+        self.num_masked = num_masked
         self.settings = dict(
             num_masked=num_masked,
             min_block=min_block,
@@ -64,7 +66,7 @@ class BlockwiseMaskGenerator(MaskGenerator):
         # Python's global state, which mmengine seeds in each loader worker: a number of NumPy's
         # takes ten times as long.
         numbers = iter(random.random, None)
-        results['mask'] = self.blocks.mask(self.settings['num_masked'], numbers)
+        results['mask'] = self.blocks.mask(self.num_masked, numbers)
         return results
 
     def __repr__(self) -> str:
@@ -82,7 +84,8 @@ class RandomMaskGenerator(MaskGenerator):
     """
 
     def __init__(self, grid_size: tuple[int, int] = (14, 14), num_masked: int = 75) -> None:
-        self.grid_size = tuple(grid_size)
+        height, width = grid_size
+        self.grid_size = height, width
         self.num_masked = num_masked
         check_budget(self.grid_size, num_masked)
 

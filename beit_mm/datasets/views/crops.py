@@ -35,6 +35,11 @@ def check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_range(name: str, limits: Sequence[float], bound: float) -> tuple[float, float]:
+    """(smallest, largest) of a range of positive numbers.
+
+    Raises:
+        ValueError: If it is none, or reaches beyond ``bound``.
+    """
     smallest, largest = limits
     if not 0 < smallest <= largest <= bound:
         raise ValueError(

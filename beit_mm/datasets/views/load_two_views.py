@@ -209,8 +209,8 @@ class LoadTwoViews(TwoViews):
         """
         size, cut = _open(data)
         view = self.draw(rng, size)
-        min_size = tuple(REDUCTION_GAP * max(edges) for edges in zip(*self.sizes, strict=True))
-        crop = cut(view.box, reduction(view.box, min_size))
+        height, width = (REDUCTION_GAP * max(edges) for edges in zip(*self.sizes, strict=True))
+        crop = cut(view.box, reduction(view.box, (height, width)))
         crop = cv2.flip(crop, 1) if view.flip else np.ascontiguousarray(crop)
         crop = change_colors(crop, view.jitter)
         views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in which]

@@ -17,7 +17,7 @@ def _resample(crop: Image.Image | np.ndarray, size: tuple[int, int], interpolati
         return crop.resize((width, height), method)
     # Channel by channel: Pillow takes a fourth channel for transparency and knows no fifth.
     planes = [
-        Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), method)
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), method))
         for plane in np.moveaxis(np.atleast_3d(crop), -1, 0)
     ]
     return np.stack(planes, axis=-1).reshape(height, width, *crop.shape[2:])

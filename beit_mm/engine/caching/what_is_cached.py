@@ -1,15 +1,15 @@
 """What tells one token cache from another, and where a config says so."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from importlib import metadata
+from typing import Any
 
 import cv2
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
-from torch.utils.data import Dataset
 
 from ...component import ConfigError
 from ...datasets import CacheError
@@ -49,7 +49,7 @@ def describe_tokenizer(cfg: Config, generator: nn.Module) -> dict:
 
 def describe_versions() -> dict[str, str | None]:
     """Versions of the libraries that pixels and tokens pass through."""
-    versions = dict(opencv=cv2.__version__)
+    versions: dict[str, str | None] = dict(opencv=cv2.__version__)
     for name in LIBRARIES:
         try:
             versions[name] = metadata.version(name)
@@ -58,7 +58,7 @@ def describe_versions() -> dict[str, str | None]:
     return versions
 
 
-def photo_paths(dataset: Dataset) -> list[str]:
+def photo_paths(dataset: Any) -> list[str]:
     """Files of a data set in its order.
 
     Raises:
@@ -77,13 +77,18 @@ def photo_paths(dataset: Dataset) -> list[str]:
     return [path for path, _ in paths]
 
 
-def view_steps(cfg: Config) -> list[Mapping]:
+def view_steps(cfg: Config) -> list[MutableMapping]:
     """The steps of the training pipeline that make the two views."""
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
     return [step for step in pipeline if str(step.type).rpartition('.')[2] == 'LoadTwoViews']
 
 
-def views_of(cfg: Config) -> Mapping:
+def views_of(cfg: Config) -> MutableMapping:
+    """The step of the training pipeline that makes the two views.
+
+    Raises:
+        ConfigError: If there is not exactly one.
+    """
     steps = view_steps(cfg)
     if len(steps) != 1:
         raise ConfigError(
@@ -103,6 +108,11 @@ def _check_preprocessor(cfg: Config) -> None:
 
 
 def build_generator(cfg: Config) -> nn.Module:
+    """The target generator of a config, in eval mode.
+
+    Raises:
+        ConfigError: If its weights are not of a file, or the preprocessor would change tokens.
+    """
     _check_preprocessor(cfg)
     generator = cfg.model.target_generator
     if not generator.get('checkpoint'):

@@ -34,6 +34,7 @@ class SeededViews(Dataset):
 
     def __init__(self, paths: list[str], transform: LoadTwoViews) -> None:
         self.paths, self.transform = paths, transform
+        self.num_views = transform.num_views or 1
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -44,7 +45,7 @@ class SeededViews(Dataset):
         try:
             views = [
                 self.transform.load(data, self.transform.view_rng(index, view), which=(1,))[0][0]
-                for view in range(self.transform.num_views)
+                for view in range(self.num_views)
             ]
         except ValueError as error:
             reason = getattr(error, 'reason', error)

@@ -1,6 +1,7 @@
 """The norm of all gradients: computed once a step, and not waited for."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class ClipInOrder:
         self.norm = nn.utils.clip_grad_norm_(self.parameters, **settings)
 
 
-def clip_in_order(optim_wrapper: object, model: nn.Module) -> ClipInOrder | None:
+def clip_in_order(optim_wrapper: Any, model: nn.Module) -> ClipInOrder | None:
     """Have a wrapper that clips by norm do so by :class:`ClipInOrder`, and return that.
 
     None of one that does not clip by norm: of value clipping there is no norm, and several
@@ -46,6 +47,6 @@ def total_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Euclidean norm () of the gradients of all parameters that have one."""
     parameters = [p for p in parameters if p.grad is not None]
     if hasattr(nn.utils, 'get_total_norm'):
-        return nn.utils.get_total_norm([p.grad for p in parameters])
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     # Before torch 2.6: infinity clips nothing, finite gradients are multiplied by one.
     return nn.utils.clip_grad_norm_(parameters, torch.inf)

@@ -1,6 +1,7 @@
 """Layer-wise learning-rate decay: the nearer to the image, the smaller the step."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -57,7 +58,7 @@ class LayerDecayOptimWrapperConstructor:
                 f'optim_wrapper.paramwise_cfg.layer_decay_rate is {self.rate}, it must be in (0, 1]'
             )
 
-    def __call__(self, model: nn.Module) -> OptimWrapper:
+    def __call__(self, model: Any) -> OptimWrapper:
         """Build the optimizer.
 
         Args:
@@ -69,7 +70,7 @@ class LayerDecayOptimWrapperConstructor:
         while is_model_wrapper(model):
             model = model.module
         lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg['weight_decay']
-        groups = {}
+        groups: dict[tuple[int, bool], dict[str, Any]] = {}
         for name, parameter, depth, depths in _depths(model):
             spared = parameter.ndim <= 1 or name.rpartition('.')[2] in NOT_DECAYED
             group = groups.setdefault(

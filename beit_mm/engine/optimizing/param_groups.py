@@ -4,7 +4,7 @@ mmengine's constructors make a group of each parameter, and an optimizer starts 
 by group: 189 times for BEiT-B, where there are two kinds of settings.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -129,7 +129,7 @@ def share_groups_of_checkpoint(checkpoint: dict, optim_wrapper: OptimWrapper) ->
 def share_groups_of_config(cfg: Config) -> None:
     """Have a config's run keep one group for each kind, whatever its constructor."""
     settings = cfg.get('optim_wrapper')
-    if isinstance(settings, Mapping) and settings.get('constructor') != GROUPED:
+    if isinstance(settings, MutableMapping) and settings.get('constructor') != GROUPED:
         settings['grouped'] = settings.get('constructor', 'DefaultOptimWrapperConstructor')
         settings['constructor'] = GROUPED
 

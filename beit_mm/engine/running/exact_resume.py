@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_generators
 from ...registry import LOOPS
@@ -45,14 +45,14 @@ def placed_dataloader(dataloader: Mapping) -> dict:
     mmengine's seeding of the workers has nothing left to do.
     """
     return dict(
-        dict(worker_init_fn=dict(type='beit_mm.outlive_group_signals')) | dataloader,
+        {'worker_init_fn': dict(type='beit_mm.outlive_group_signals'), **dataloader},
         sampler=dict(type='beit_mm.PlacedSampler', sampler=dataloader['sampler']),
         dataset=dict(type='beit_mm.SeededDataset', dataset=dataloader['dataset']),
     )
 
 
-class _ExactLoop:
-    """What both loops share; goes before mmengine's loop in the bases."""
+class _ExactLoop(BaseLoop):
+    """What both loops share; goes before mmengine's loop in the bases, whose attributes it uses."""
 
     def __init__(self, runner, dataloader: dict, *args, **kwargs) -> None:
         if not isinstance(dataloader, Mapping):

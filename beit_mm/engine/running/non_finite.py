@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_gather_object, is_main_process
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     iteration: int
     batches: list[dict]
     norm: Tensor | None
-    arrived: object | None = None
+    arrived: torch.cuda.Event | None = None
 
     @classmethod
     def taken(cls, iteration: int, batches: list[dict], norm: Tensor | None) -> 'Step':
@@ -85,7 +85,7 @@ class NonFiniteHook(Hook):
         self.batches: list[dict] = []
         self.norm: Tensor | None = None
         self.unread: Step | None = None
-        self.handles = []
+        self.handles: list[Any] = []
 
     def before_train(self, runner: Runner) -> None:
         """Watch the model's losses and the optimizer's steps."""
@@ -111,7 +111,7 @@ class NonFiniteHook(Hook):
         """Forget the last step's norm."""
         self.norm = None
 
-    def _check_gradients(self, optimizer: torch.optim.Optimizer, clipping: object) -> None:
+    def _check_gradients(self, optimizer: Any, clipping: object) -> None:
         """Before the optimizer's step: have it left out if the norm is not finite."""
         if isinstance(clipping, ClipInOrder) and clipping.norm is not None:
             self.norm = clipping.norm
@@ -197,7 +197,7 @@ def _can_skip(optimizer: torch.optim.Optimizer) -> bool:
     return getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
-def _forget_what_was_found(optimizer: torch.optim.Optimizer, _args, _kwargs) -> None:
+def _forget_what_was_found(optimizer: Any, _args, _kwargs) -> None:
     if optimizer.__dict__.pop('found_by_hook', False):
         del optimizer.found_inf
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -26,7 +27,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
-        self.previous = {}
+        self.previous: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Begin; in the process that trains, not in the loader workers that it starts."""

@@ -9,7 +9,11 @@ from ...registry import HOOKS
 
 
 def cosine_anneal(start: float, end: float, steps: int, step: int) -> float:
-    """Half a cosine from ``start`` at step 0 to ``end`` at ``steps``, constant after."""
+    """Half a cosine from ``start`` at step 0 to ``end`` at ``steps``, constant after.
+
+    >>> [round(cosine_anneal(1.0, 0.0, 10, step), 2) for step in (0, 5, 10, 20)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
     progress = min(step / steps, 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 

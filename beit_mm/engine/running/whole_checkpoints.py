@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -29,7 +30,7 @@ def check_saved(path: Path) -> None:
         CheckpointError: If it is not whole, asks for code to be run, or holds weights that are
             not finite.
     """
-    content = read_checkpoint(path)
+    content: Any = read_checkpoint(path)
     for part in ('state_dict', 'ema_state_dict'):
         for name, tensor in content.get(part, {}).items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -71,13 +72,14 @@ def newest_whole(work_dir: Path, folder: Path) -> Path | None:
     return None
 
 
-def on_main_process(task: Callable[[], object]) -> object:
+def on_main_process(task: Callable[[], Any]) -> Any:
     """What a task gives that runs in the main process alone; its failure is everyone's.
 
     Raises:
         CheckpointError: In the other processes, so that none waits for one that has given up.
     """
-    outcome, cause = [None, None], None
+    outcome: list[Any] = [None, None]
+    cause = None
     if is_main_process():
         try:
             outcome[0] = task()

@@ -129,8 +129,8 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     loaders = training if mode == 'train' else ('test_dataloader',)
     if mode == 'test' and not cfg.get('test_dataloader'):
         yield 'test_dataloader is missing; testing takes one, and test_evaluator'
-    loaders = [name for name in loaders if cfg.get(name)]
-    for name in loaders:
+    used = [name for name in loaders if cfg.get(name)]
+    for name in used:
         yield from check_data(name, cfg[name].dataset)
     if mode == 'train':
         yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
@@ -139,14 +139,14 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     types = _types(cfg)
     plan = Plan(
         starts_from_checkpoint=bool(cfg.get('load_from') or cfg.get('resume')),
-        pipelines={name: list(_steps(name, cfg[name], types)) for name in loaders},
+        pipelines={name: list(_steps(name, cfg[name], types)) for name in used},
     )
     for key, given in walk(cfg.to_dict()):
         component = Component(key, given, types.find)
         if getattr(component.kind, '__module__', '').startswith('beit_mm.'):
             yield from _unknown_settings(component)
             # Of data loaders and evaluators that this run has no use for, nothing is asked.
-            if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(loaders)):
+            if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(used)):
                 yield from component.ask('check_config', plan) or ()
 
 

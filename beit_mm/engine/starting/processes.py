@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 
 import torch
 from mmengine.config import Config
@@ -36,15 +36,15 @@ def join_cpu_group(cfg: Config) -> None:
     )
 
 
-def _unsync_norms(part: Mapping | list) -> None:
+def _unsync_norms(part: MutableMapping | list | tuple) -> None:
     """Make SyncBN, which is for GPUs only, batch norm of each process's own images.
 
     The Runner does so itself where there is one process.
     """
-    for value in part.values() if isinstance(part, Mapping) else part:
-        if isinstance(value, (Mapping, list, tuple)):
+    for value in part.values() if isinstance(part, MutableMapping) else part:
+        if isinstance(value, (MutableMapping, list, tuple)):
             _unsync_norms(value)
-    if isinstance(part, Mapping) and part.get('type') == 'SyncBN':
+    if isinstance(part, MutableMapping) and part.get('type') == 'SyncBN':
         part['type'] = 'BN'
 
 

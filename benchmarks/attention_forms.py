@@ -1,7 +1,7 @@
 """Attention with a learned bias: every form that was thought of, at the shapes of BEiT.
 
-    python benchmarks/attention.py --device cuda --out attention.json
-    python benchmarks/attention.py --device cpu --quick
+    python benchmarks/attention_forms.py --device cuda --out attention.json
+    python benchmarks/attention_forms.py --device cpu --quick
 
 Each form takes what a block has, q, k and v in one tensor and a bias that the batch shares, both
 with gradients, so that the copy of the gradients of q, k and v into one tensor is timed too. Before
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from machine import describe
+from this_machine import describe
 from torch import Tensor
 
 from beit_mm.layers.attention import fused_attention, plain_attention
