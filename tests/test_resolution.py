@@ -170,8 +170,8 @@ def test_the_loss_of_a_trained_model_changes_smoothly_with_size(absolute):
 
     train, held_out = torch.randperm(len(labels)).split([1400, len(labels) - 1400])
     optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=5e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=200)
-    for _ in range(200):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=220)
+    for _ in range(220):
         index = train[torch.randint(len(train), (64,))]
         crop = int(torch.randint(20, 33, ()))
         top, left = torch.randint(0, 33 - crop, (2,)).tolist()

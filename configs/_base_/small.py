@@ -15,13 +15,11 @@ whole_views = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(1.0, 1.0), ra
 train_dataloader = dict(
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(type='CustomDataset'),
 )
 val_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(type='CustomDataset'),
 )
 test_dataloader = val_dataloader

@@ -79,7 +79,6 @@ augment = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=[_base_.load, *load_annotation, *augment, pack],
@@ -88,7 +87,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=1,
-    collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         # The annotation is loaded after the photo is resized: it is tested at its own size.

@@ -31,10 +31,12 @@ train_steps = [_base_.load, flip, views, mask, pack]
 val_steps = [_base_.load, middle, dict(_base_.whole_views, **sizes), mask, pack]
 train_dataloader = dict(
     batch_size=16,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(data_prefix='images/training', pipeline=train_steps, **_base_.photos),
 )
 val_dataloader = dict(
     batch_size=16,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(data_prefix='images/validation', pipeline=val_steps, **_base_.photos),
 )
 test_dataloader = val_dataloader

@@ -25,9 +25,15 @@ flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
 crop_scale = (0.3, 1.0)
 
 train_dataloader = dict(
-    sampler=dict(type='DefaultSampler'), dataset=dict(data_root=data_root, data_prefix='train')
+    sampler=dict(type='DefaultSampler'),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(data_root=data_root, data_prefix='train'),
 )
-val_dataloader = dict(batch_size=100, dataset=dict(data_root=data_root, data_prefix='val'))
+val_dataloader = dict(
+    batch_size=100,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(data_root=data_root, data_prefix='val'),
+)
 test_dataloader = val_dataloader
 
 by_epoch = dict(by_epoch=True, convert_to_iter_based=True)

@@ -26,9 +26,14 @@ load_image = [
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(type='beit_mm.PhotoFolder', data_root=data_root, data_prefix='train'),
 )
-val_dataloader = dict(batch_size=100, dataset=dict(data_root=data_root, data_prefix='val'))
+val_dataloader = dict(
+    batch_size=100,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(data_root=data_root, data_prefix='val'),
+)
 test_dataloader = val_dataloader
 
 warmup = dict(type='LinearLR', start_factor=1e-3, by_epoch=False)

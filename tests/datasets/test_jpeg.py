@@ -141,7 +141,7 @@ def test_crop_is_that_of_the_whole_photo_bit_for_bit(kind, mode, capfd):
         expected = whole[box.top : box.top + height, box.left : box.left + width]
         np.testing.assert_array_equal(decode_crop(data, header, box), expected)
     # libjpeg complains about what follows the last row, on the terminal, if it is let.
-    assert capfd.readouterr().err == ''
+    assert 'JPEG' not in capfd.readouterr().err
 
 
 def psnr(a, b):

@@ -212,9 +212,11 @@ def test_a_component_brings_its_own_check(cfg):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS._module_dict, 'Picky', Picky)
-        cfg.probe = dict(type='beit_mm.Picky')
-        assert refusal(cfg) == 'probe.width is 3; it must be 4'
-        cfg.probe.width = 4
+        cfg.variable = dict(type='beit_mm.Picky')
+        check_config(cfg, 'train')  # nobody builds it
+        cfg.visualizer = dict(type='beit_mm.Picky')
+        assert refusal(cfg) == 'visualizer.width is 3; it must be 4'
+        cfg.visualizer.width = 4
         check_config(cfg, 'train')
 
 

@@ -51,7 +51,7 @@ def placed_dataloader(dataloader: Mapping) -> dict:
     )
 
 
-class _ExactLoop(BaseLoop):
+class ExactLoop(BaseLoop):
     """What both loops share; goes before mmengine's loop in the bases, whose attributes it uses."""
 
     def __init__(self, runner, dataloader: dict, *args, **kwargs) -> None:
@@ -109,7 +109,7 @@ class _ExactLoop(BaseLoop):
 
 
 @LOOPS.register_module()
-class ExactEpochBasedTrainLoop(_ExactLoop, EpochBasedTrainLoop):
+class ExactEpochBasedTrainLoop(ExactLoop, EpochBasedTrainLoop):
     """mmengine's loop over epochs that resumes in the middle of one, exactly."""
 
     def run(self):
@@ -143,7 +143,7 @@ class ExactEpochBasedTrainLoop(_ExactLoop, EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class ExactIterBasedTrainLoop(_ExactLoop, IterBasedTrainLoop):
+class ExactIterBasedTrainLoop(ExactLoop, IterBasedTrainLoop):
     """mmengine's loop over iterations that resumes at once and exactly."""
 
     def run(self):

@@ -7,11 +7,13 @@ packages' components need is in :mod:`.data_check`.
 import difflib
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry, root
+from mmengine.runner import Runner
 
 from ...component import Component, ConfigError, Plan
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
@@ -22,6 +24,10 @@ DISTRIBUTIONS = {
     'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
+
+
+# Top-level keys of a config that are built.
+RUNNER_TAKES = frozenset(inspect.signature(Runner.__init__).parameters)
 
 
 def check_config(cfg: Config, mode: str) -> None:
@@ -141,7 +147,9 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
         starts_from_checkpoint=bool(cfg.get('load_from') or cfg.get('resume')),
         pipelines={name: list(_steps(name, cfg[name], types)) for name in used},
     )
-    for key, given in walk(cfg.to_dict()):
+    # A config's own variables are not built; another config may have changed them by halves.
+    built = {name: value for name, value in cfg.to_dict().items() if name in RUNNER_TAKES}
+    for key, given in walk(built):
         component = Component(key, given, types.find)
         if getattr(component.kind, '__module__', '').startswith('beit_mm.'):
             yield from _unknown_settings(component)
