@@ -1,6 +1,7 @@
 """What tells one token cache from another, and where a config says so."""
 
 import hashlib
+import inspect
 from collections.abc import MutableMapping
 from importlib import metadata
 from typing import Any
@@ -32,8 +33,10 @@ def describe_tokenizer(cfg: Config, generator: nn.Module) -> dict:
     settings = cfg.model.target_generator.to_dict()
     for name in ('with_decoder', 'decoder_input'):
         settings.get('tokenizer', {}).pop(name, None)
-    if settings.get('precision') == 'float32':
-        del settings['precision']  # the default
+    # As if it had not been said.
+    default = inspect.signature(type(generator)).parameters.get('precision')
+    if default is not None and settings.get('precision') == default.default:
+        del settings['precision']
     # Where the weights come from is not what they are; to compile is not to compute otherwise.
     left_out = ('type', 'checkpoint', 'compile')
     preprocessor = cfg.model.data_preprocessor
