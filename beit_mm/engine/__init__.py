@@ -8,11 +8,12 @@ from .optimizing.fused_adamw import FusedAdamW
 from .optimizing.layer_decay import LayerDecayOptimWrapperConstructor
 from .optimizing.mixed_precision import BFloat16OptimWrapper, use_mixed_precision
 from .optimizing.param_groups import GroupedOptimWrapperConstructor
-from .running.broken_images import BrokenImagesHook, RunStopped
+from .running.broken_images import BrokenImagesHook
 from .running.exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
 from .running.global_batch import GlobalBatchSizeHook
 from .running.non_finite import NonFiniteHook
 from .running.public_weights import PublicWeightsHook, read_safely
+from .running.run_stopped import RunStopped
 from .running.runtime_info import RuntimeInfoHook
 from .running.tokenizer_hooks import CodebookHook, DVAEAnnealingHook
 from .running.whole_checkpoints import WholeCheckpointHook

@@ -226,7 +226,7 @@ class DiscreteVAE(BaseModel):
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Negative evidence lower bound (BEiT, equation 2) a pixel value; and the tokenizer's health.
+        """Negative evidence lower bound (BEiT, equation 2) a pixel value; a tokenizer's health.
 
         Reconstruction is averaged over pixel values, so the KL divergence from the uniform prior,
         a sum over tokens, is divided by the pixel values a token stands for (192 in DALL-E).

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from beit_mm.checkpoints import read_checkpoint
-from beit_mm.engine import FusedAdamW
+from beit_mm.engine import FusedAdamW, RunStopped
 from beit_mm.engine.optimizing.gradient_norm import clip_in_order
 from beit_mm.layers.attention import fused_attention, plain_attention
 from beit_mm.layers.compiling import can_compile
@@ -176,6 +176,28 @@ def test_a_resumed_run_is_the_undisturbed_one(tmp_path, loop):
         noisy_run.train(tmp_path / 'killed', dict(noisy_run.LOOPS[loop]), [killer], **settings)
     noisy_run.train(tmp_path / 'killed', dict(noisy_run.LOOPS[loop]), resume=True, **settings)
     noisy_run.assert_same_end(tmp_path / 'whole', tmp_path / 'killed', 'iter_18.pth')
+
+
+def test_a_batch_that_does_not_fit_is_told_with_one_that_does(device, tmp_path, monkeypatch):
+    """Four samples of 64 MiB each, in memory for three and a half."""
+    if device.type != 'cuda':
+        pytest.skip('a CPU has no memory of its own to run out of')
+    forward = noisy_run.Model.forward
+
+    def large(self, inputs, *args, **kwargs):
+        held = torch.empty(len(inputs), 2**26, dtype=torch.uint8, device=inputs.device)
+        return forward(self, inputs + 0 * held[:, :4], *args, **kwargs)
+
+    monkeypatch.setattr(noisy_run.Model, 'forward', large)
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.empty_cache()
+    limit = torch.cuda.memory_reserved(device) + 7 * 2**25
+    try:
+        torch.cuda.set_per_process_memory_fraction(limit / total)
+        with pytest.raises(RunStopped, match=r'a batch of 4 images; a batch of [23] fits'):
+            noisy_run.train(tmp_path, dict(noisy_run.LOOPS['epochs']), by_epoch=False, interval=1)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.parametrize('optimizer', ['AdamW', 'beit_mm.FusedAdamW'])

@@ -8,10 +8,7 @@ from mmengine.runner import Runner
 from torch import tensor
 
 from ...registry import HOOKS
-
-
-class RunStopped(RuntimeError):
-    """The run ended itself; the message says why and what to do."""
+from .run_stopped import RunStopped
 
 
 @HOOKS.register_module()

@@ -15,6 +15,8 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_generators
 from ...registry import LOOPS
+from .out_of_memory import OutOfMemory, advice
+from .run_stopped import RunStopped
 
 
 def resume_exactly(cfg: Config) -> None:
@@ -93,7 +95,14 @@ class ExactLoop(BaseLoop):
     def run_iter(self, *args) -> None:
         """Train on a batch, with generators that know the iteration and no past."""
         seed_generators(ITERATION, self.seed, self.runner.rank, self._iter)
-        super().run_iter(*args)
+        try:
+            super().run_iter(*args)
+        except OutOfMemory as error:
+            said = str(error).partition('\n')[0]
+        else:
+            return
+        # Behind the handler, whose traceback holds the tensors of the step.
+        raise RunStopped(advice(self.runner, args[-1], said))
 
     def _validation_is_due(self) -> bool:
         raise NotImplementedError

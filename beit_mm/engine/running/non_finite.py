@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...registry import HOOKS
 from ..optimizing.gradient_norm import ClipInOrder, total_norm
-from .broken_images import RunStopped
+from .run_stopped import RunStopped
 
 FOLDER = 'non_finite'
 
