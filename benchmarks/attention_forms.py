@@ -12,6 +12,7 @@ on. The form without a bias is a limit, and no candidate.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -108,6 +109,13 @@ def compiled_formula() -> Callable:
     return torch.compile(by_formula)
 
 
+def by_triton() -> Callable:
+    """Our own kernels, for rows of scores that fit into registers."""
+    from attention_by_triton import attention_by_triton
+
+    return attention_by_triton
+
+
 # Name -> what makes it, and whether it takes a GPU.
 FORMS = {
     'formula': (lambda: by_formula, False),
@@ -115,6 +123,7 @@ FORMS = {
     'in use, no copy of gradients': (lambda: in_use_without_copy, False),
     'no bias (limit)': (lambda: without_bias, False),
     'formula compiled': (compiled_formula, True),
+    'Triton, whole rows': (by_triton, 'TRITON_INTERPRET' not in os.environ),
     'FlexAttention': (lambda: flex(None, None, None), True),
     'FlexAttention, blocks of 64': (lambda: flex(None, None, SMALL_BLOCKS), True),
     'FlexAttention, bias in bfloat16': (lambda: flex(torch.bfloat16, None, SMALL_BLOCKS), True),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -128,3 +129,17 @@ def test_gradients_that_are_parts_of_one_are_not_copied(as_one):
     (expected,) = torch.autograd.grad(loss, qkv)
     assert torch.equal(grad, expected)
     assert (grad.data_ptr() == made[0].data_ptr()) == as_one
+
+
+def test_tritons_kernels_are_the_formula(tmp_path):
+    """Output, gradients of q, k and v, and that of the bias, in Triton's interpreter."""
+    pytest.importorskip('triton', minversion='3.0')
+    out = tmp_path / 'a.json'
+    result = subprocess.run(
+        [sys.executable, ROOT / 'benchmarks/attention_forms.py', '--device', 'cpu', '--quick',
+         '--dtype', 'float32', '--forms', 'Triton, whole rows', '--out', out],
+        env={**os.environ, 'TRITON_INTERPRET': '1'}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    (row,) = json.loads(out.read_text())['rows']
+    assert row['right'], row
