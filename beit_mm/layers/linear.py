@@ -90,7 +90,12 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, out_channels, h, w), in the memory format of the input."""
-        if x.device.type == 'cpu' and x.is_contiguous(memory_format=torch.channels_last):
+        # Without gradients: what follows in training may write over a view, which autograd forbids.
+        if (
+            x.device.type == 'cpu'
+            and not torch.is_grad_enabled()
+            and x.is_contiguous(memory_format=torch.channels_last)
+        ):
             x = linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
             return x.permute(0, 3, 1, 2)
         return super().forward(x)

@@ -112,3 +112,20 @@ def test_the_module_loads_and_computes_as_torchs(calls):
     x = torch.randn(SHAPE)
     torch.testing.assert_close(fast(x), plain(x), rtol=0, atol=1e-5)
     assert len(calls) == 1
+
+
+@needs_onednn
+def test_what_follows_a_pointwise_convolution_may_write_in_place(calls):
+    """Channels-last images in training, an in-place ReLU behind the convolution."""
+    torch.manual_seed(0)
+    conv = module.PointwiseConv(256, 512, 1).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 256, 16, 16).contiguous(memory_format=torch.channels_last)
+    F.relu(conv(images), inplace=True).sum().backward()
+    expected = nn.Conv2d(256, 512, 1)
+    expected.load_state_dict(conv.state_dict())
+    F.relu(expected(images.contiguous())).sum().backward()
+    torch.testing.assert_close(conv.weight.grad, expected.weight.grad)
+    assert not calls
+    with torch.no_grad():
+        torch.testing.assert_close(conv(images), expected(images))
+    assert calls
