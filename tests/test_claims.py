@@ -10,6 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import forked
+import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -187,7 +189,7 @@ def test_it_goes_on_where_it_was_stopped_and_skips_what_is_finished(photos, tmp_
     assert not (stage / 'result.json').exists()
     assert stopped_at < 40
 
-    subprocess.run(command(photos, out), env=environment, check=True, stdout=subprocess.DEVNULL)
+    forked.run(command(photos, out), env=environment, check=True)
     logs = sorted(stage.glob('*/vis_data/scalars.json'))
     rows = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     # Two steps an epoch; a run that starts anew logs the end of its first epoch.
@@ -198,7 +200,7 @@ def test_it_goes_on_where_it_was_stopped_and_skips_what_is_finished(photos, tmp_
     results = {path: path.stat().st_mtime_ns for path in out.rglob('result.json')}
     assert len(results) == 2
 
-    again = subprocess.run(
+    again = forked.run(
         command(photos, out), env=environment, check=True, capture_output=True, text=True
     )
     assert {path: path.stat().st_mtime_ns for path in out.rglob('result.json')} == results

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
+import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def run(command, *arguments, cwd) -> str:
         'PORT': str(free_port()),
     }
     prefix = [sys.executable] if command.endswith('.py') else []
-    result = subprocess.run(
+    result = forked.run(
         [*prefix, ROOT / 'tools' / command, *map(str, arguments)],
         cwd=cwd, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip

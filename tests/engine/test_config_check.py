@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
+import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import pytest
 import torch
 from mmengine.config import Config
@@ -233,7 +235,7 @@ def test_missing_package_is_named_with_its_distribution(cfg, monkeypatch):
 def test_the_command_line_prints_one_line_and_writes_nothing(tmp_path):
     """Without data the tool stops with its message alone, no traceback and no work directory."""
     work_dir = tmp_path / 'run'
-    result = subprocess.run(
+    result = forked.run(
         [sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/quickstart/dvae.py',
          '--work-dir', work_dir],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -248,7 +250,7 @@ def test_a_work_directory_of_another_run_is_left_alone(tmp_path):
     work_dir = tmp_path / 'run'
     work_dir.mkdir()
     (work_dir / 'last_checkpoint').write_text('epoch_3.pth')
-    result = subprocess.run(
+    result = forked.run(
         [sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/quickstart/dvae.py',
          '--work-dir', work_dir],
         cwd=tmp_path, capture_output=True, text=True, check=False,
