@@ -12,8 +12,12 @@ from torch import Tensor
 from ..component import Component
 from ..layers.compiling import is_compiling
 from ..registry import MODELS
+from .codebook import Codebook
 from .dvae_networks import build_decoder, build_encoder, padded_conv
 
+QUANTIZERS = ('gumbel', 'vector')
+# Weight of what holds the encoder to its codes (arXiv 1711.00937, 3.2).
+COMMITMENT = 0.25
 # Pixels are squeezed into [EPS, 1 - EPS], where the logit of the likelihood is finite.
 PIXEL_EPS = 0.1
 # Places whose logits are held at a time: 128 MiB in float32 for a vocabulary of 8192.
@@ -63,9 +67,15 @@ def stride_of_groups(num_groups: int) -> int:
 class DiscreteVAE(BaseModel):
     """Image <-> grid of visual tokens; trained by the Runner, used by BEiT's pre-training.
 
-    The defaults are DALL-E's network: stride 8, 8192 tokens. Training maximises the evidence
-    lower bound with codes drawn by the Gumbel-softmax relaxation; :class:`DVAEAnnealingHook`
-    moves ``temperature`` and ``kl_weight`` along their schedules.
+    The defaults are DALL-E's network: stride 8, 8192 tokens. There are two ways to train it:
+
+    - ``quantizer='gumbel'``, the paper's: the evidence lower bound with codes drawn by the
+      Gumbel-softmax relaxation and the logit-Laplace likelihood; :class:`DVAEAnnealingHook` moves
+      ``temperature`` and ``kl_weight`` along their schedules. It takes long runs on many images:
+      in short ones on few images most codes are never used.
+    - ``quantizer='vector'``, for one's own images: each place takes the nearest of
+      :class:`beit_mm.models.codebook.Codebook`'s vectors, and pixels are fitted by squared error
+      (VQ-VAE). Codes that fall out of use are set on images that are badly served.
 
     Args:
         vocab_size: Number of visual tokens V.
@@ -73,6 +83,8 @@ class DiscreteVAE(BaseModel):
         num_groups: Groups of blocks in encoder and decoder; the stride is 2^(num_groups - 1).
         blocks_per_group: Residual blocks a group.
         decoder_input: Width of the decoder's first layer, the embedding of a token.
+        quantizer: 'gumbel' or 'vector'.
+        code_dims: Width of the vectors of ``quantizer='vector'``.
         in_channels: Channels of the images.
         with_decoder: Whether to hold the decoder; tokenizing alone does without.
         data_preprocessor: Config of a preprocessor that yields images in [0, 1].
@@ -92,16 +104,31 @@ class DiscreteVAE(BaseModel):
         in_channels: int = 3,
         with_decoder: bool = True,
         data_preprocessor: dict | None = None,
+        quantizer: str = 'gumbel',
+        code_dims: int = 32,
     ) -> None:
         super().__init__(data_preprocessor)
+        if quantizer not in QUANTIZERS:
+            raise ValueError(f'quantizer {quantizer!r} is none of {", ".join(QUANTIZERS)}')
+        self.quantizer = quantizer
         self.vocab_size = vocab_size
         self.in_channels = in_channels
         self.stride = stride_of_groups(num_groups)
         self.temperature = 1.0
         self.kl_weight = 0.0
-        size = (in_channels, hidden, num_groups, blocks_per_group, vocab_size)
-        self.encoder: Any = build_encoder(*size)
-        self.decoder: Any = build_decoder(*size, decoder_input) if with_decoder else None
+        size = hidden, num_groups, blocks_per_group
+        if quantizer == 'gumbel':
+            # The decoder is given one-hot codes, and makes mean and scale of each pixel value.
+            encoded, decoded, made = vocab_size, vocab_size, 2 * in_channels
+        else:
+            encoded, decoded, made = code_dims, code_dims, in_channels
+        self.encoder: Any = build_encoder(in_channels, *size, encoded)
+        if quantizer == 'vector':
+            output: Any = self.encoder.output
+            output.add_module('codebook', Codebook(vocab_size, code_dims))
+        self.decoder: Any = (
+            build_decoder(*size, decoded, decoder_input, made) if with_decoder else None
+        )
 
     @staticmethod
     def stride_of(component: Component) -> int:
@@ -192,15 +219,21 @@ class DiscreteVAE(BaseModel):
         Returns:
             (B, in_channels, h * stride, w * stride) in [0, 1].
         """
+        if self.quantizer == 'vector':
+            return self._decoded(self.encoder.output.codebook.look_up(ids)).clamp(0, 1)
         codes = F.one_hot(ids, self.vocab_size).permute(0, 3, 1, 2)
         mean, _ = self._decode_codes(codes.to(self.encoder.input.weight.dtype))
         return unmap_pixels(mean.sigmoid())
 
-    def _decode_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, V, h, w) one-hot or relaxed codes -> mean and log-scale, (B, C, H, W) each."""
+    def _decoded(self, codes: Tensor) -> Tensor:
+        """What the decoder makes of codes."""
         if self.decoder is None:
             raise ValueError('this tokenizer was built with with_decoder=False')
-        mean, log_scale = self.decoder(codes).chunk(2, dim=1)
+        return self.decoder(codes)
+
+    def _decode_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, V, h, w) one-hot or relaxed codes -> mean and log-scale, (B, C, H, W) each."""
+        mean, log_scale = self._decoded(codes).chunk(2, dim=1)
         # A smooth floor: behind a hard one a scale that went too far could not come back.
         return mean, torch.logaddexp(log_scale, log_scale.new_tensor(MIN_LOG_SCALE))
 
@@ -226,6 +259,16 @@ class DiscreteVAE(BaseModel):
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """:meth:`evidence_loss` or :meth:`vector_loss`, by ``quantizer``.
+
+        Args:
+            images: (B, in_channels, H, W) in [0, 1].
+        """
+        if self.quantizer == 'vector':
+            return self.vector_loss(images)
+        return self.evidence_loss(images)
+
+    def evidence_loss(self, images: Tensor) -> dict[str, Tensor]:
         """Negative evidence lower bound (BEiT, equation 2) a pixel value; a tokenizer's health.
 
         Reconstruction is averaged over pixel values, so the KL divergence from the uniform prior,
@@ -260,6 +303,34 @@ class DiscreteVAE(BaseModel):
             perplexity=codebook_perplexity(counts),
             temperature=images.new_tensor(self.temperature),
             beta=images.new_tensor(self.kl_weight),
+        )
+
+    def vector_loss(self, images: Tensor) -> dict[str, Tensor]:
+        """Squared error of pixels, and what holds the encoder to its codes (arXiv 1711.00937, 3).
+
+        Args:
+            images: (B, in_channels, H, W) in [0, 1].
+
+        Returns:
+            ``loss_recon`` and ``loss_commit``, and for the log ``recon_mse``, ``codes_used`` and
+            ``perplexity`` of this batch's tokens.
+        """
+        self._check_images(images)
+        codebook = self.encoder.output.codebook
+        vectors = self.encoder.output[:-1](self.encoder[:-1](map_pixels(images)))
+        if self.training:
+            codebook.follow(vectors.detach())
+        ids = codebook.nearest(vectors)
+        codes = codebook.look_up(ids)
+        # Backwards as if the code were the vector itself.
+        error = F.mse_loss(self._decoded(vectors + (codes - vectors).detach()), images)
+        counts = torch.bincount(ids.flatten(), minlength=self.vocab_size)
+        return dict(
+            loss_recon=error,
+            loss_commit=COMMITMENT * F.mse_loss(vectors, codes),
+            recon_mse=error.detach(),
+            codes_used=(counts > 0).sum().float(),
+            perplexity=codebook_perplexity(counts),
         )
 
     def val_step(self, data: dict) -> list[BaseDataElement]:

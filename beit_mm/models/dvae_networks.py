@@ -99,34 +99,34 @@ def _groups(
 
 
 def build_encoder(
-    in_channels: int, hidden: int, num_groups: int, blocks_per_group: int, vocab_size: int
+    in_channels: int, hidden: int, num_groups: int, blocks_per_group: int, out_channels: int
 ) -> nn.Sequential:
-    """Images -> logits over the vocabulary, at 1 / 2^(num_groups - 1) of the size."""
+    """Images -> (B, out_channels, h, w), at 1 / 2^(num_groups - 1) of the size."""
     widths = [hidden, *(hidden * 2**index for index in range(num_groups))]
     return nn.Sequential(
         OrderedDict(
             input=conv(in_channels, hidden, 7),
             **_groups(widths, blocks_per_group, (3, 3, 3, 1), 'pool', lambda: nn.MaxPool2d(2)),
             output=nn.Sequential(
-                OrderedDict(relu=nn.ReLU(inplace=True), conv=conv(widths[-1], vocab_size, 1))
+                OrderedDict(relu=nn.ReLU(inplace=True), conv=conv(widths[-1], out_channels, 1))
             ),
         )
     )
 
 
 def build_decoder(
-    in_channels: int,
     hidden: int,
     num_groups: int,
     blocks_per_group: int,
-    vocab_size: int,
+    code_dims: int,
     decoder_input: int,
+    out_channels: int,
 ) -> nn.Sequential:
-    """One-hot or relaxed codes -> mean and log-scale of every pixel's logit."""
+    """Codes, (B, code_dims, h, w), one-hot, relaxed or vectors -> (B, out_channels, H, W)."""
     widths = [decoder_input, *(hidden * 2**index for index in reversed(range(num_groups)))]
     return nn.Sequential(
         OrderedDict(
-            input=conv(vocab_size, decoder_input, 1),
+            input=conv(code_dims, decoder_input, 1),
             **_groups(
                 widths,
                 blocks_per_group,
@@ -135,7 +135,7 @@ def build_decoder(
                 lambda: nn.Upsample(scale_factor=2, mode='nearest'),
             ),
             output=nn.Sequential(
-                OrderedDict(relu=nn.ReLU(inplace=True), conv=conv(widths[-1], 2 * in_channels, 1))
+                OrderedDict(relu=nn.ReLU(inplace=True), conv=conv(widths[-1], out_channels, 1))
             ),
         )
     )
