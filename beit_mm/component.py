@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Not for a component's constructor: taken out by the registries; by the Runner, of hooks; and by
-# mmengine's build_optim_wrapper.
-NOT_SETTINGS = ('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg')
+# Not for a component's constructor: taken out by the registries; by the Runner, of hooks; and, of
+# optimizer wrappers, by mmengine and by the constructor that keeps groups together.
+NOT_SETTINGS = ('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'grouped')
 
 
 class ConfigError(ValueError):
@@ -40,8 +40,17 @@ class Component:
         name = self.given.get('type')
         return self.find(name) if isinstance(name, str) else name
 
-    def _parameters(self) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(self.kind).parameters if self.kind is not None else {}
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        """Of the constructor and, where that hands on what it does not know, of its bases'."""
+        found: dict[str, inspect.Parameter] = {}
+        for kind in getattr(self.kind, '__mro__', (self.kind,)):
+            if kind in (None, object):
+                break
+            own = inspect.signature(kind).parameters
+            found = {**own, **found}
+            if not any(p.kind == p.VAR_KEYWORD for p in own.values()):
+                return {n: p for n, p in found.items() if p.kind != p.VAR_KEYWORD}
+        return found
 
     def __getitem__(self, setting: str) -> Any:
         if setting in self.given:

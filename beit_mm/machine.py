@@ -1,7 +1,7 @@
 """What is fast on this machine: decided by what the processor can do, never by a stopwatch.
 
 A choice follows from the instruction set, the vendor and the device alone, so that a run repeats
-bit for bit. :func:`beit_mm.models.fast_paths` says what was chosen and why; training logs it.
+bit for bit. :func:`beit_mm.layers.fast_paths` says what was chosen and why; training logs it.
 """
 
 from functools import cache

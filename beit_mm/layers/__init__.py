@@ -1,1 +1,1 @@
-"""What is a Transformer made of? One set of layers for every paper; torch alone is needed."""
+"""What is a Transformer made of? One set of layers for every paper."""

@@ -26,8 +26,8 @@ def _check_room(
     if component['predict_all']:
         places, of = grid[0] * grid[1], 'with predict_all the number of patches'
     else:
-        places, of = masks['num_masked'], f'{masks.key}.num_masked'
-    if places > most:
+        places, of = masks.get('num_masked'), f'{masks.key}.num_masked'
+    if places is not None and places > most:
         yield (
             f'{head.key}.num_masked is {most}; it must be at least {places}, {of}, or None to '
             'count the places in every step'

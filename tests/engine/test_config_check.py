@@ -1,5 +1,6 @@
 """What a wrong config gets: one line, before the first step, that names the key and the remedy."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from beit_mm.datasets.masks.generators import MaskGenerator
 from beit_mm.engine import ConfigError, check_config
-from beit_mm.models import DiscreteVAE
-from beit_mm.registry import MODELS
+from beit_mm.engine.optimizing.param_groups import share_groups_of_config
+from beit_mm.models import BEiT, DiscreteVAE
+from beit_mm.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -258,3 +261,74 @@ def test_a_work_directory_of_another_run_is_left_alone(tmp_path):
     assert result.returncode == 1
     assert '--resume' in result.stderr
     assert [path.name for path in work_dir.iterdir()] == ['last_checkpoint']
+
+
+class Rows(MaskGenerator):
+    """A mask of one's own, which knows no number of patches."""
+
+    def __init__(self, grid_size=(4, 4), num_rows=1):
+        self.grid_size = grid_size
+
+    def transform(self, results):
+        return results
+
+
+class Wider(BEiT):
+    """A backbone of one's own that hands its settings on."""
+
+    def __init__(self, extra=1, **settings):
+        super().__init__(**settings)
+
+
+@pytest.fixture
+def own_components():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRANSFORMS._module_dict, 'Rows', Rows)
+        patch.setitem(MODELS._module_dict, 'Wider', Wider)
+        yield
+
+
+@pytest.mark.usefixtures('own_components')
+def test_components_of_ones_own_are_asked_for_what_they_have(cfg):
+    index, _ = pipeline_step(cfg, 'MaskGenerator')
+    cfg.train_dataloader.dataset.pipeline[index] = dict(type='beit_mm.Rows')
+    cfg.model.head.num_masked = 6
+    cfg.model.backbone.type = 'beit_mm.Wider'
+    del cfg.model.backbone['patch_size']
+    cfg.model.backbone.img_size = 64  # a grid of 4 x 4 by the default of the class it hands on to
+    assert 'size is (32, 32); it must be model.backbone.img_size, (64, 64)' in refusal(cfg)
+    cfg.model.backbone.extra = 2
+    assert 'extra' not in refusal(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'said'),
+    [
+        ('model.backbone.arch', 'bse', r"model: arch 'bse' is none of"),
+        ('train_dataloader.dataset.pipeline.MASK.grid_size', 13, 'model: cannot unpack'),
+    ],
+)
+def test_values_that_cannot_be_read_are_complaints_among_others(cfg, key, value, said):
+    index, _ = pipeline_step(cfg, 'MaskGenerator')
+    cfg.merge_from_dict({key.replace('MASK', str(index)): value})
+    cfg.train_dataloader.dataset.data_root = '/no/such/folder'
+    lines = refusal(cfg).splitlines()
+    assert len(lines) == 2
+    assert re.match(said, lines[1])
+
+
+def test_configs_that_runs_have_dumped_pass(cfg):
+    cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
+    share_groups_of_config(cfg)
+    check_config(cfg, 'train')
+
+
+@pytest.mark.parametrize('name', ['random_masks', 'pixels_random_masks'])
+def test_variables_that_nobody_builds_are_not_asked(name, tmp_path):
+    cfg = Config.fromfile(ROOT / f'configs/claims/{name}.py')
+    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = ''
+    cfg.train_dataloader.dataset.data_prefix = cfg.val_dataloader.dataset.data_prefix = ''
+    cfg.load_from = 'somewhere'
+    if name == 'random_masks':
+        cfg.model.target_generator.checkpoint = None
+    check_config(cfg, 'train')

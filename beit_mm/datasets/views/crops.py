@@ -169,9 +169,9 @@ class TwoViews(BaseTransform):
             yield f'{component.key}.size is {size}; it must be {backbone.key}.img_size, {wanted}'
         second = check_size('second_size', component['second_size'])
         if stride and second != (grid[0] * stride, grid[1] * stride):
+            generator = f'{backbone.key.rpartition(".")[0]}.target_generator'
             yield (
                 f'{component.key}.second_size is {second}; it must be '
                 f'{(grid[0] * stride, grid[1] * stride)}: the mask has {grid[0]} x {grid[1]} '
-                f'places, and a target of model.target_generator stands for {stride} x {stride} '
-                'pixels'
+                f'places, and a target of {generator} stands for {stride} x {stride} pixels'
             )

@@ -151,17 +151,27 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     built = {name: value for name, value in cfg.to_dict().items() if name in RUNNER_TAKES}
     for key, given in walk(built):
         component = Component(key, given, types.find)
-        if getattr(component.kind, '__module__', '').startswith('beit_mm.'):
+        # Others' constructors may be given more than their config says.
+        if str(getattr(component.kind, '__module__', '')).startswith('beit_mm.'):
             yield from _unknown_settings(component)
-            # Of data loaders and evaluators that this run has no use for, nothing is asked.
-            if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(used)):
-                yield from component.ask('check_config', plan) or ()
+        # Of data loaders and evaluators that this run has no use for, nothing is asked.
+        if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(used)):
+            yield from _own_complaints(component, plan)
 
 
 def _unknown_settings(component: Component) -> Iterator[str]:
     for setting in component.unknown_settings():
         known = _did_you_mean(setting, component.settings())
         yield f'{component.key}.{setting}: {component.given["type"]} has no such setting{known}'
+
+
+def _own_complaints(component: Component, plan: Plan) -> list[str]:
+    """What a component's class says; a value that it cannot even read is a complaint too."""
+    try:
+        return list(component.ask('check_config', plan) or ())
+    except (KeyError, TypeError, ValueError) as error:
+        said = error.args[0] if isinstance(error, KeyError) else error
+        return [f'{component.key}: {said}']
 
 
 def _steps(loader: str, settings: Mapping, types: _Types) -> Iterator[Component]:
