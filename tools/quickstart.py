@@ -105,8 +105,11 @@ def main() -> None:
         sys.exit(f'--data {args.data} lies in {data}, which the quickstart writes anew')
     try:
         samples = folder_samples(args.data) if args.data else digit_samples()
-        write_class_folders(samples, data, IMAGE_SIZE)
     except ValueError as error:
+        sys.exit(str(error))
+    try:
+        write_class_folders(samples, data, IMAGE_SIZE)
+    except FileExistsError as error:
         sys.exit(str(error))
     labels = data / 'few_labels.txt'
     num_labels = write_few_labels(samples['train'], labels, LABELS_PER_CLASS, args.seed)

@@ -78,11 +78,13 @@ def write_class_folders(samples: dict[str, list[Sample]], target: Path, size: in
         size: Height and width of a picture in pixels.
 
     Raises:
-        ValueError: If the folder is there and not of this function's making.
+        FileExistsError: If the folder is there and not of this function's making.
     """
     marker = target / '.written_by_quickstart'
     if target.exists() and not marker.exists():
-        raise ValueError(f'{target} is not a folder that the quickstart made; choose another --out')
+        raise FileExistsError(
+            f'{target} is not a folder that the quickstart made; choose another --out'
+        )
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     marker.touch()
