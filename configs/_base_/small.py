@@ -8,7 +8,8 @@ patch_size = 8
 backbone = dict(
     type='beit_mm.BEiT', patch_size=patch_size, use_abs_pos_emb=True, layer_scale_init_value=1.0
 )
-tokenizer = dict(type='beit_mm.DiscreteVAE', num_groups=3, blocks_per_group=1)
+# In few steps on few images the paper's relaxation leaves most codes out of use.
+tokenizer = dict(type='beit_mm.DiscreteVAE', quantizer='vector', num_groups=3, blocks_per_group=1)
 # Of an image that is validated: all of it.
 whole_views = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(1.0, 1.0), ratio=(1.0, 1.0))
 

@@ -33,7 +33,3 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 param_scheduler = dict(_base_.decay, T_max=max_iters, eta_min=2e-5)
-custom_hooks = [
-    dict(_base_.annealing, temperature_steps=max_iters * 4 // 5, kl_steps=max_iters // 20),
-    _base_.codebook,
-]

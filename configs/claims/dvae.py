@@ -26,7 +26,3 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [dict(_base_.decay, begin=0, end=max_epochs, eta_min=2e-5)]
-custom_hooks = [
-    dict(_base_.annealing, temperature_steps=600, kl_steps=40),
-    _base_.codebook,
-]

@@ -17,7 +17,7 @@ backbone = dict(
     arch=dict(embed_dims=embed_dims, num_layers=4, num_heads=4, feedforward_channels=256),
     img_size=image_size,
 )
-# Digits: half grey on average, whatever the channel.
+# To [-1, 1], whatever the channel.
 grey = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 load_image = [
     dict(type='beit_mm.LoadPhoto'),

@@ -3,15 +3,15 @@
     python tools/train.py configs/quickstart/pretrain.py
     tools/dist_train.sh configs/quickstart/pretrain.py 2
 
-Takes stage 1's tokenizer. Expected on the digits (seed 0, measured here): 41.7 % of
+Takes stage 1's tokenizer. Expected on MNIST's digits (seed 0, measured here): 17.9 % of
 the hidden tokens of the validation images predicted.
 """
 
 _base_ = ['./_base_.py', '../_base_/small_pretrain.py']
 
 sizes = dict(size={{_base_.image_size}}, second_size={{_base_.second_size}})
-max_iters = 4500
-warmup_iters = 225
+max_iters = 2000
+warmup_iters = 100
 
 model = dict(
     backbone={{_base_.backbone}},

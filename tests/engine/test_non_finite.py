@@ -243,3 +243,20 @@ def test_a_collapsing_codebook_warns(used, warns):
 def test_an_impossible_share_is_refused(share):
     with pytest.raises(ValueError, match=f'min_share is {share}'):
         CodebookHook(min_share=share)
+
+
+@pytest.mark.parametrize(
+    ('iteration', 'used', 'warns'), [(499, 3.0, True), (499, 4.0, False), (498, 3.0, False)]
+)
+def test_a_collapse_is_told_while_it_happens(iteration, used, warns):
+    """Two images of 16 x 40 pixels and a stride of 8: 20 places, of 100 codes; every 500 steps."""
+    lines = []
+    runner = SimpleNamespace(
+        model=nn.Identity(), iter=iteration, logger=SimpleNamespace(warning=lines.append)
+    )
+    runner.model.vocab_size, runner.model.stride = 100, 8
+    batch = dict(inputs=torch.zeros(2, 3, 16, 40))
+    outputs = dict(codes_used=torch.tensor(used))
+    CodebookHook(min_share=0.2).after_train_iter(runner, iteration, batch, outputs)
+    assert len(lines) == warns
+    assert all('3 tokens where it could use 20' in line for line in lines)

@@ -59,11 +59,14 @@ class CodebookHook(Hook):
     """Warn when a tokenizer's codebook collapses: most of its tokens stand for nothing.
 
     Looks at ``tokenizer/codes_used``, which :class:`TokenizerMetric` counts over the validation
-    images.
+    images, and, every 500 iterations, at the ``codes_used`` of a training batch.
 
     Args:
-        min_share: Of the vocabulary, how much must be in use.
+        min_share: Of the vocabulary, how much must be in use; of a batch with fewer tokens than
+            that, how much of these must differ.
     """
+
+    INTERVAL = 500
 
     def __init__(self, min_share: float = 0.1) -> None:
         if not 0 < min_share <= 1:
@@ -75,8 +78,23 @@ class CodebookHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         used = (metrics or {}).get('tokenizer/codes_used')
         if used is not None and used < self.min_share * model.vocab_size:
-            runner.logger.warning(
-                f'The codebook collapses: {used} of {model.vocab_size} tokens are used, fewer than '
-                f'{self.min_share:.0%}. A larger kl_weight early on (DVAEAnnealingHook), a lower '
-                'learning rate or a smaller vocab_size are what helps'
-            )
+            self._warn(runner, f'{used} of {model.vocab_size} tokens are used')
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Compare what a batch used with what it could."""
+        if 'codes_used' not in (outputs or {}) or not self.every_n_train_iters(
+            runner, self.INTERVAL
+        ):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        places = sum(i.shape[-2] * i.shape[-1] // model.stride**2 for i in data_batch['inputs'])
+        possible, used = min(model.vocab_size, places), int(outputs['codes_used'])
+        if used < self.min_share * possible:
+            self._warn(runner, f'a batch uses {used} tokens where it could use {possible}')
+
+    def _warn(self, runner, what: str) -> None:
+        runner.logger.warning(
+            f"The codebook collapses: {what}, fewer than {self.min_share:.0%}. quantizer='vector' "
+            "keeps every code in use; with 'gumbel' a larger kl_weight early on "
+            '(DVAEAnnealingHook), a lower learning rate or a smaller vocab_size help'
+        )
