@@ -206,8 +206,8 @@ def to_markdown(report: dict) -> str:
 
 def main() -> None:
     args = parse_args()
-    settings, (num_images, _) = begin(args)
-    share_tokenizer(settings, args.out, num_images)
+    settings, _ = begin(args)
+    share_tokenizer(settings, args.out)
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for views in [None, *args.views]:

@@ -240,25 +240,21 @@ def _last_metrics(folder: Path) -> dict[str, float]:
     return {key: value for row in rows for key, value in row.items() if '/' in key}
 
 
-def train_tokenizer(settings: Settings, out: Path, num_images: int) -> dict:
+def train_tokenizer(settings: Settings, out: Path) -> dict:
     """Stage 1, once for all variants and seeds."""
-    steps = settings.tokenizer_epochs * (num_images // settings.batch_size)
-    hook = 'custom_hooks.0'
     return run_stage(
         'tokenizer', 'dvae', out, 0,
         {
             **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
             'train_dataloader.batch_size': settings.batch_size,
             **schedule(settings.tokenizer_epochs, warmup=False),
-            f'{hook}.temperature_steps': max(1, steps * 4 // 5),
-            f'{hook}.kl_steps': max(1, steps // 20),
         },
     )  # fmt: skip
 
 
-def share_tokenizer(settings: Settings, out: Path, num_images: int) -> None:
+def share_tokenizer(settings: Settings, out: Path) -> None:
     """Train the tokenizer and put its weights where stage 2 takes them from."""
-    report = train_tokenizer(settings, out, num_images)
+    report = train_tokenizer(settings, out)
     print(report['metrics'], flush=True)
     shutil.copy(out / 'tokenizer' / report['checkpoint'], out / 'tokenizer.pth')
 
@@ -413,7 +409,7 @@ def main() -> None:
     args = parse_args()
     settings, counts = begin(args)
     if WITH_TOKENIZER & set(args.variants):
-        share_tokenizer(settings, args.out, counts[0])
+        share_tokenizer(settings, args.out)
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for variant in args.variants:

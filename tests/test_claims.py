@@ -97,7 +97,7 @@ def test_every_option_names_a_setting_of_its_config(claims, settings, tmp_path, 
     """An option that the config lacks would be added to it and change nothing."""
     stages = []
     monkeypatch.setattr(claims, 'run_stage', lambda *args: stages.append((args[1], args[-1])))
-    claims.train_tokenizer(settings, tmp_path, 16)
+    claims.train_tokenizer(settings, tmp_path)
     for variant in claims.VARIANTS:
         if variant != 'scratch':
             claims.pretrain(variant, 0, settings, tmp_path)

@@ -1,6 +1,9 @@
 """Validation of what has no labels: tokenizers and masked image modeling."""
 
+from itertools import zip_longest
+
 import torch
+from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
@@ -28,42 +31,41 @@ class TokenizerMetric(BaseMetric):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.kept: tuple[list[Tensor], list[Tensor]] = [], []
-        self.beside: dict[str, float] | None = None
+        self.beside: dict[str, float] = {}
+        self.evaluated = False
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Keep each image's error and tokens, which take less room than its counts."""
-        for sample in data_samples:
-            tokens = sample['tokens'].flatten().to('cpu', torch.int32)
-            self.results.append((float(sample['recon_mse']), tokens, sample['vocab_size']))
-        if self.beside is None and 'inputs' in (data_batch or {}):
-            self._keep(data_batch['inputs'], data_samples)
+        images = [] if self.evaluated else (data_batch or {}).get('inputs', [])
+        for sample, image in zip_longest(data_samples, images):
+            tokens = sample['tokens'].to('cpu', torch.int32)
+            row = float(sample['recon_mse']), tokens.flatten(), sample['vocab_size']
+            self.results.append((*row, self._patches(image, tokens)))
 
-    def _keep(self, images: Tensor | list[Tensor], samples: list[dict]) -> None:
-        """Keep some images' patches for the yardsticks, in turn to fit and to measure."""
-        for image, sample in zip(images, samples, strict=True):
-            if sum(patches.numel() for part in self.kept for patches in part) > MOST_VALUES:
-                return
-            stride = image.shape[-1] // sample['tokens'].shape[-1]
-            fitted, held_out = self.kept
-            part = fitted if len(fitted) == len(held_out) else held_out
-            part.append(patches_of(image[None].cpu().float() / 255, stride))
+    def _patches(self, image: Tensor | None, tokens: Tensor) -> Tensor | None:
+        """Of the first images of the data set, all processes together."""
+        if image is None or len(self.results) * get_world_size() * image.numel() > MOST_VALUES:
+            return None
+        return patches_of(image[None].cpu().float() / 255, image.shape[-1] // tokens.shape[-1])
+
+    def evaluate(self, size: int) -> dict:
+        """The report; the yardsticks' images are the same at every validation."""
+        report = super().evaluate(size)
+        self.evaluated = True
+        return report
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        """Average the errors, count the tokens."""
-        errors, tokens, vocab_sizes = zip(*results, strict=True)
+        """Average the errors, count the tokens, and compute the yardsticks once."""
+        errors, tokens, vocab_sizes, patches = zip(*results, strict=True)
         counts = torch.bincount(torch.cat(tokens), minlength=vocab_sizes[0])
-        if self.beside is None and self.kept[1]:
-            # The images are the same at every validation.
-            fitted, held_out = (torch.cat(part) for part in self.kept)
-            self.beside = yardsticks(fitted, held_out, vocab_sizes[0])
-            self.kept[0].clear()
-            self.kept[1].clear()
+        kept = [some for some in patches if some is not None]
+        if len(kept) > 1:
+            self.beside = yardsticks(torch.cat(kept[::2]), torch.cat(kept[1::2]), vocab_sizes[0])
         return dict(
             recon_mse=sum(errors) / len(errors),
             codes_used=int((counts > 0).sum()),
             perplexity=float(codebook_perplexity(counts)),
-            **(self.beside or {}),
+            **self.beside,
         )
 
 
