@@ -90,9 +90,9 @@ def clouds(number, generator):
 
 @pytest.mark.parametrize('kind', [strokes, clouds])
 def test_it_does_not_collapse(kind):
-    """250 steps of 32 images: most codes are in use, and the error is below that of k-means.
+    """250 steps of 32 images: most codes are in use, and the error is near that of k-means.
 
-    In 20 runs with other seeds at least 60 of 64 codes were.
+    Of the 64 codes 63 and 64 were in use when this was written.
     """
     model = tokenizer(64, hidden=32, decoder_input=32).train()
     generator = torch.Generator().manual_seed(1)
@@ -113,5 +113,4 @@ def test_it_does_not_collapse(kind):
     patches = patches_of(images, 4)
     codes = kmeans(patches_of(kind(500, generator), 4), 64)
     by_kmeans = (patches - codes[nearest(patches, codes)]).square().mean()
-    print(len(tokens.unique()), float(error), float(by_kmeans))
     assert error < 1.5 * by_kmeans
