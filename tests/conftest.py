@@ -51,6 +51,11 @@ SLOW_FILES = (
     'test_segmentation_tools.py',
     'test_beit.py',
     'test_classification.py',
+    'test_benchmarks.py',
+    'test_distributed.py',
+    'test_docs.py',
+    'test_resolution.py',
+    'test_vector_tokenizer.py',
 )
 
 
