@@ -1,4 +1,4 @@
-# make quickstart [DATA=path/to/class/folders] [SEED=0]   see BEiT work, in minutes
+# make quickstart [DATA=path/to/images] [SEED=0]   see BEiT work, in minutes
 # make test                                              everything that CI runs
 # make test-openmmlab                                    the tests on the original OpenMMLab stack
 PYTHON ?= python3
