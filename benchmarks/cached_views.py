@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def summarize(settings: Settings, out: Path, views: list[int]) -> dict:
                 uses_of_a_view=None if count is None else settings.pretrain_epochs / count,
                 **compare(runs, fresh),
             )
-    tokenizer = json.loads((out / 'tokenizer/result.json').read_text())
+    tokenizer = json.loads((out / 'tokenizers/dvae/result.json').read_text())
     counts = {
         name: len((out / file).read_text().splitlines())
         for name, file in (('images', 'images.txt'), ('validation_images', 'val.txt'))
@@ -207,7 +208,7 @@ def to_markdown(report: dict) -> str:
 def main() -> None:
     args = parse_args()
     settings, _ = begin(args)
-    share_tokenizer(settings, args.out)
+    shutil.copy(share_tokenizer('dvae', settings, args.out), args.out / 'tokenizer.pth')
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for views in [None, *args.views]:

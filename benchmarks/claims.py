@@ -2,10 +2,11 @@
 
     python benchmarks/claims.py --data data/tiny_imagenet --out work_dirs/claims
 
-The data is a folder with train/<class>/ and val/<class>/. One tokenizer is trained and shared; then
-each variant and seed is pre-trained on all training images without labels and fine-tuned on a few
-labels a class. Every stage is a run of tools/train.py on a config of configs/claims. The same
-command goes on where it was stopped. It ends with OUT/claims.json and OUT/claims.md.
+The data is a folder with train/<class>/ and val/<class>/. The variants' tokenizers are trained once
+and shared by the seeds; then each variant and seed is pre-trained on all training images without
+labels and fine-tuned on a few labels a class. Every stage is a run of tools/train.py on a config of
+configs/claims. The same command goes on where it was stopped. It ends with OUT/claims.json and
+OUT/claims.md.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import os
 import platform
 import random
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -34,9 +34,18 @@ VARIANTS = {
     'pixels-random-masks': ('pixels_random_masks', 'pixels and random masks'),
     'all-tokens': ('all_tokens', 'tokens of all places'),
     'mean-color': ('mean_color', 'mean colours (ViT)'),
+    'relaxed-tokens': ('relaxed_tokens', "tokens of the paper's relaxation"),
+    'untrained-tokens': ('pretrain', 'tokens of an untrained encoder'),
     'scratch': (None, 'no pre-training'),
 }
-WITH_TOKENIZER = {'full', 'random-masks', 'all-tokens'}
+# Variant -> the config of its tokenizer.
+TOKENIZERS = {
+    'full': 'dvae',
+    'random-masks': 'dvae',
+    'all-tokens': 'dvae',
+    'relaxed-tokens': 'relaxed_dvae',
+    'untrained-tokens': 'untrained_dvae',
+}
 IMAGE_ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
 
 
@@ -240,10 +249,10 @@ def _last_metrics(folder: Path) -> dict[str, float]:
     return {key: value for row in rows for key, value in row.items() if '/' in key}
 
 
-def train_tokenizer(settings: Settings, out: Path) -> dict:
-    """Stage 1, once for all variants and seeds."""
+def train_tokenizer(config: str, settings: Settings, out: Path) -> dict:
+    """Stage 1, once for all variants that share a tokenizer, and all seeds."""
     return run_stage(
-        'tokenizer', 'dvae', out, 0,
+        f'tokenizers/{config}', config, out, 0,
         {
             **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
             'train_dataloader.batch_size': settings.batch_size,
@@ -252,11 +261,11 @@ def train_tokenizer(settings: Settings, out: Path) -> dict:
     )  # fmt: skip
 
 
-def share_tokenizer(settings: Settings, out: Path) -> None:
-    """Train the tokenizer and put its weights where stage 2 takes them from."""
-    report = train_tokenizer(settings, out)
+def share_tokenizer(config: str, settings: Settings, out: Path) -> Path:
+    """Train a tokenizer, and return where its weights are."""
+    report = train_tokenizer(config, settings, out)
     print(report['metrics'], flush=True)
-    shutil.copy(out / 'tokenizer' / report['checkpoint'], out / 'tokenizer.pth')
+    return (out / 'tokenizers' / config / report['checkpoint']).resolve()
 
 
 def pretrain_options(settings: Settings, out: Path) -> dict:
@@ -270,11 +279,13 @@ def pretrain_options(settings: Settings, out: Path) -> dict:
     }
 
 
-def pretrain(variant: str, seed: int, settings: Settings, out: Path) -> dict:
+def pretrain(
+    variant: str, seed: int, settings: Settings, out: Path, tokenizer: Path | None = None
+) -> dict:
     """Stage 2, on all training images without labels."""
     options = pretrain_options(settings, out)
-    if variant in WITH_TOKENIZER:
-        options['model.target_generator.checkpoint'] = (out / 'tokenizer.pth').resolve()
+    if tokenizer is not None:
+        options['model.target_generator.checkpoint'] = tokenizer
     return run_stage(f'{variant}/{seed}/pretrain', VARIANTS[variant][0], out, seed, options)
 
 
@@ -352,7 +363,10 @@ def summarize(settings: Settings, out: Path, num_images: int, num_labels: int) -
                 std=round(statistics.stdev(top1), 2) if len(top1) > 1 else None,
                 seeds=runs,
             )
-    tokenizer = out / 'tokenizer/result.json'
+    tokenizers = {
+        path.parent.name: json.loads(path.read_text())['metrics']
+        for path in sorted((out / 'tokenizers').glob('*/result.json'))
+    }
     return dict(
         command='python ' + shlex.join(['benchmarks/claims.py', *sys.argv[1:]]),
         hardware=hardware(),
@@ -361,7 +375,7 @@ def summarize(settings: Settings, out: Path, num_images: int, num_labels: int) -
         settings={**asdict(settings), 'data': Path(settings.data).name},
         images=num_images,
         labels=num_labels,
-        tokenizer=json.loads(tokenizer.read_text())['metrics'] if tokenizer.is_file() else None,
+        tokenizers=tokenizers,
         top1=results,
     )
 
@@ -385,6 +399,11 @@ def to_markdown(report: dict) -> str:
         lines.append(
             f'| {variant} | {VARIANTS[variant][1]} | {every} | {row["mean"]:.1f} | {std} | {gain} |'
         )
+    for name, row in report['tokenizers'].items():
+        figures = ', '.join(
+            f'{key.removeprefix("tokenizer/")} {value:.4g}' for key, value in row.items()
+        )
+        lines += ['', f'Tokenizer `{name}`: {figures}.']
     lines += [
         '',
         f'`{report["command"]}`',
@@ -408,13 +427,17 @@ def begin(args: argparse.Namespace) -> tuple[Settings, tuple[int, int]]:
 def main() -> None:
     args = parse_args()
     settings, counts = begin(args)
-    if WITH_TOKENIZER & set(args.variants):
-        share_tokenizer(settings, args.out)
+    wanted = {variant: TOKENIZERS[variant] for variant in args.variants if variant in TOKENIZERS}
+    tokenizers = {
+        config: share_tokenizer(config, settings, args.out)
+        for config in dict.fromkeys(wanted.values())
+    }
     # Seed by seed, so that a first comparison is there early.
     for seed in args.seeds:
         for variant in args.variants:
             if variant != 'scratch':
-                pretrain(variant, seed, settings, args.out)
+                tokenizer = tokenizers.get(TOKENIZERS.get(variant, ''))
+                pretrain(variant, seed, settings, args.out, tokenizer)
             report = finetune(variant, seed, settings, args.out)
             print(f'{variant}, seed {seed}: {report["metrics"]}', flush=True)
             summary = summarize(settings, args.out, *counts)

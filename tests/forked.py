@@ -17,7 +17,7 @@ def run(command, show=False, **settings) -> subprocess.CompletedProcess:
 
     It has what this one has imported, and so starts in no time; a script that runs others in this
     way has theirs forked too. What it prints, of both kinds, is in ``stdout`` and ``stderr`` alike.
-    Of the settings ``env``, ``cwd`` and ``check`` are looked at.
+    Of the settings ``env``, ``cwd``, ``check`` and a file as ``stdout`` are looked at.
     """
     forkable = not isinstance(command, str) and str(command[0]) == sys.executable
     if not forkable or not str(command[1]).endswith('.py'):
@@ -31,7 +31,9 @@ def run(command, show=False, **settings) -> subprocess.CompletedProcess:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         output.seek(0)
         text = output.read()
-    if show:
+    if hasattr(settings.get('stdout'), 'write'):
+        settings['stdout'].write(text)
+    elif show:
         print(text)
     if settings.get('check') and code:
         raise subprocess.CalledProcessError(code, arguments, text)

@@ -180,8 +180,10 @@ def report(settings, tmp_path):
         write_run(tmp_path, 'cached-4', seed, four)
     for seed, one in ((0, 38.0), (2, 39.0)):
         write_run(tmp_path, 'cached-1', seed, one)
-    (tmp_path / 'tokenizer').mkdir()
-    (tmp_path / 'tokenizer/result.json').write_text('{"metrics": {"tokenizer/codes_used": 9}}')
+    (tmp_path / 'tokenizers/dvae').mkdir(parents=True)
+    (tmp_path / 'tokenizers/dvae/result.json').write_text(
+        '{"metrics": {"tokenizer/codes_used": 9}}'
+    )
     write_lists(settings, tmp_path, [0])
     return cached_views.summarize(settings, tmp_path, [4, 1])
 

@@ -97,12 +97,14 @@ def test_every_option_names_a_setting_of_its_config(claims, settings, tmp_path, 
     """An option that the config lacks would be added to it and change nothing."""
     stages = []
     monkeypatch.setattr(claims, 'run_stage', lambda *args: stages.append((args[1], args[-1])))
-    claims.train_tokenizer(settings, tmp_path)
+    for config in set(claims.TOKENIZERS.values()):
+        claims.train_tokenizer(config, settings, tmp_path)
     for variant in claims.VARIANTS:
         if variant != 'scratch':
-            claims.pretrain(variant, 0, settings, tmp_path)
+            tokenizer = tmp_path / 'tokenizer.pth' if variant in claims.TOKENIZERS else None
+            claims.pretrain(variant, 0, settings, tmp_path, tokenizer)
     claims.finetune('scratch', 0, settings, tmp_path)
-    assert len(stages) == 8
+    assert len(stages) == 12
     new = {'train_dataloader.persistent_workers'} | {
         f'{loader}_dataloader.dataset.ann_file' for loader in ('train', 'val')
     }

@@ -106,6 +106,7 @@ def train(root, name, processes) -> Path:
     return work_dir
 
 
+@pytest.mark.slow
 def test_two_processes_follow_one(workspace):
     """Half the batch each, gradients averaged: the same weights within float32 rounding."""
     alone = torch.load(train(workspace, 'one', 1) / 'rank0.pth')

@@ -13,9 +13,12 @@ import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from beit_mm.checkpoints import load_state_dict
 from beit_mm.datasets.class_folders import thumbnail
+from beit_mm.models import BEiT
 
 ROOT = Path(__file__).parent.parent
 OF_LABELS = {'scratch_top1', 'pretrained_top1'}
@@ -41,6 +44,7 @@ def digits_run(tmp_path_factory):
     return out, quickstart(out, '--seed', '3')
 
 
+@pytest.mark.slow
 def test_report_and_picture(digits_run):
     out, report = digits_run
     assert set(report) == KEYS
@@ -48,8 +52,27 @@ def test_report_and_picture(digits_run):
     assert 1 <= report['codes_used'] <= 128
     for key in ('scratch_top1', 'pretrained_top1', 'mim_acc'):
         assert 0 <= report[key] <= 100
-    picture = np.asarray(Image.open(out / 'reconstructions.png').convert('RGB'))
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, 'the panel shows pictures'
+    for name in ('reconstructions.png', 'neighbours.png'):
+        picture = np.asarray(Image.open(out / name).convert('RGB'))
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, f'{name} shows pictures'
+
+
+@pytest.mark.slow
+def test_features_are_those_of_the_whole_images(digits_run):
+    out, _ = digits_run
+    with np.load(out / 'features.npz') as content:
+        features, files = content['features'], content['files']
+    assert sorted(map(Path, files)) == sorted((out / 'data/val').glob('*/*.png'))
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/pretrain.py')
+    backbone = BEiT(**{k: v for k, v in cfg.model.backbone.items() if k != 'type'}).eval()
+    state = load_state_dict(out / 'pretrained.pth')
+    backbone.load_state_dict(
+        {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+    )
+    pixels = torch.from_numpy(np.array(Image.open(files[5]))).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        hidden = backbone(pixels / 127.5 - 1)[0]
+    np.testing.assert_allclose(features[5], hidden[0, 1:].mean(dim=0), atol=1e-4)
 
 
 def test_pictures_are_mnists_digits(digits_run):
@@ -80,6 +103,7 @@ def test_ten_labels_a_class_and_none_of_validation(digits_run):
         assert (out / 'data/train' / path).is_file()
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_exactly(digits_run):
     out, report = digits_run
     again = quickstart(out.parent / 'second', '--seed', '3')
@@ -93,6 +117,7 @@ def test_a_seed_repeats_exactly(digits_run):
         assert all(torch.equal(first[key], second[key]) for key in first), name
 
 
+@pytest.mark.slow
 def test_ones_own_class_folders(tmp_path):
     """Photos of any size and mode, three classes, without a train/val split."""
     rng = np.random.default_rng(0)

@@ -152,6 +152,7 @@ def undisturbed(root):
     return root / 'undisturbed'
 
 
+@pytest.mark.slow
 def test_a_killed_rank_and_a_dead_loader_worker_cost_nothing_but_time(root, undisturbed):
     """torchrun starts the job again, twice, and it goes on by itself."""
     output = run(root, 'restarts', TROUBLE='0:1:5:SIGKILL 1:0:8:worker', MAX_RESTARTS='2')
@@ -162,6 +163,7 @@ def test_a_killed_rank_and_a_dead_loader_worker_cost_nothing_but_time(root, undi
     assert seen(undisturbed, 2) == seen(root / 'restarts', 2)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(root, undisturbed):
     output = run(root, 'signal', TROUBLE='0:1:6:SIGUSR1', expected=1)
     assert 'after iteration 7' in output

@@ -108,6 +108,7 @@ def test_train_resume_and_test(images, tmp_path):
     assert metrics['tokenizer/codes_used'] == len(ids.unique())
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test(images, tmp_path):
     work_dir = tmp_path / 'run'
     run('dist_train.sh', CONFIG, 2, '--work-dir', work_dir, *options(images, *SHORT), cwd=tmp_path)

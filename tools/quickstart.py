@@ -1,15 +1,13 @@
 """BEiT in minutes: train a tokenizer, pre-train, fine-tune, and train the same from scratch.
 
 Without --data it uses 5,000 of MNIST's handwritten digits, with it any folder of class folders, or
-of images alone, whose labels nobody knows. Each stage is one run of tools/train.py; the commands
-are printed.
+of images alone, whose labels nobody knows. Each stage is one run of tools/train.py; the first line
+of its log, output.txt, is the command.
 """
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict
 from beit_mm.datasets.class_folders import (
@@ -27,29 +26,28 @@ from beit_mm.datasets.class_folders import (
     write_class_folders,
     write_few_labels,
 )
-from beit_mm.visualization import draw_reconstructions, reconstruct
+from beit_mm.engine.starting.stages import Progress, Stage, minutes, run_stage
+from beit_mm.visualization import (
+    draw_neighbours,
+    draw_reconstructions,
+    nearest_images,
+    reconstruct,
+)
 
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'quickstart'
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / 'configs' / 'quickstart'
+# Title, config, and seconds on two cores of an AMD EPYC with AVX2 alone, start-up included.
+TOKENIZE = Stage('Train an image tokenizer', CONFIGS / 'dvae.py', 36)
+PRETRAIN = Stage('Pre-train BEiT on masked images, without labels', CONFIGS / 'pretrain.py', 94)
+FINETUNE = Stage('Fine-tune it on a few labels', CONFIGS / 'finetune.py', 27)
+SCRATCH = Stage('Train the same network from scratch on them', CONFIGS / 'scratch.py', 28)
+# Networks this small gain nothing from a second thread, the loader's process has use for the core;
+# and the result does not depend on how many cores there are.
+ONE_THREAD = {'OMP_NUM_THREADS': '1'}
 IMAGE_SIZE = 32
 LABELS_PER_CLASS = 10
 # What the report tells of the tokenizer.
 TOKENIZER = ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
-
-
-def run_stage(number: int, title: str, config: str, work_dir: Path, options: dict) -> Path:
-    """Run one stage as a user would, and return its last checkpoint."""
-    command = [
-        'tools/train.py', f'configs/quickstart/{config}.py', '--work-dir', str(work_dir),
-        '--cfg-options', *(f'{key}={value}' for key, value in options.items()),
-    ]  # fmt: skip
-    print(f'\n[{number}/4] {title}\npython {" ".join(command)}', flush=True)
-    command[:2] = [str(CONFIGS.parent.parent / part) for part in command[:2]]
-    # Networks this small gain nothing from a second thread, the loader's process has use for the
-    # core; and the result does not depend on how many cores there are.
-    environment = {'OMP_NUM_THREADS': '1', **os.environ}
-    if code := subprocess.run([sys.executable, *command], env=environment, check=False).returncode:
-        sys.exit(code)
-    return Path((work_dir / 'last_checkpoint').read_text().strip())
 
 
 def shortened(cfg: Config, speedup: int) -> dict:
@@ -73,8 +71,12 @@ def last_metric(work_dir: Path, name: str) -> float | None:
 
 
 @torch.no_grad()
-def picture(pretrained: Path, tokenizer: Path, data: Path, seed: int, target: Path) -> None:
-    """Draw eight validation images as the tokenizer and the pre-trained BEiT see them."""
+def show(pretrained: Path, tokenizer: Path, data: Path, seed: int, out: Path) -> None:
+    """Write what was learned of the validation images.
+
+    ``reconstructions.png``, eight of them as the tokenizer and the pre-trained BEiT see them;
+    ``features.npz``, a vector and a file name for each; ``neighbours.png``, which are alike.
+    """
     configs = {name: Config.fromfile(CONFIGS / f'{name}.py') for name in ('dvae', 'pretrain')}
     cfg = configs['pretrain']
     init_default_scope(cfg.default_scope)
@@ -89,7 +91,33 @@ def picture(pretrained: Path, tokenizer: Path, data: Path, seed: int, target: Pa
     dvae.load_state_dict(load_state_dict(tokenizer))
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
-    draw_reconstructions(reconstruct(mim, dvae, batch), target)
+    draw_reconstructions(reconstruct(mim, dvae, batch), out / 'reconstructions.png')
+
+    cfg.val_dataloader.batch_size = 100
+    cfg.val_dataloader.sampler.shuffle = False
+    features, files = features_of(mim, Runner.build_dataloader(cfg.val_dataloader, seed=0))
+    np.savez(out / 'features.npz', features=features.numpy(), files=files)
+    # As many as there are: a query, and others beside it.
+    count, beside = min(6, len(files)), min(8, len(files) - 1)
+    if beside > 0:
+        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
+        alike = nearest_images(features, queries, beside)
+        rows = [
+            [np.asarray(Image.open(files[index])) for index in (query, *others.tolist())]
+            for query, others in zip(queries, alike, strict=True)
+        ]
+        draw_neighbours(rows, out / 'neighbours.png')
+
+
+def features_of(mim, batches) -> tuple[torch.Tensor, list[str]]:
+    """Mean of the patches' last hidden states, (N, C), of whole images; and their files."""
+    mim.backbone.out_type = 'featmap'
+    features, files = [], []
+    for batch in batches:
+        data = mim.data_preprocessor(batch)
+        features.append(mim.backbone(data['inputs'][0])[-1].mean(dim=(2, 3)))
+        files += [sample.img_path for sample in data['data_samples']]
+    return torch.cat(features), files
 
 
 def main() -> None:
@@ -127,8 +155,11 @@ def main() -> None:
     print(f'{len(samples["train"])} training and {len(samples["val"])} validation images '
           f'{known}, in {data}')  # fmt: skip
 
-    def stage(number: int, title: str, config: str, **options) -> Path:
-        cfg = Config.fromfile(CONFIGS / f'{config}.py')
+    stages = [TOKENIZE, PRETRAIN, *([FINETUNE, SCRATCH] if num_labels else [])]
+    progress = Progress(stages)
+
+    def train(stage: Stage, **options) -> Path:
+        cfg = Config.fromfile(stage.config)
         options = {
             'randomness.seed': args.seed,
             'train_dataloader.dataset.data_root': data,
@@ -137,14 +168,11 @@ def main() -> None:
         }
         if args.speedup > 1:
             options |= shortened(cfg, args.speedup)
-        return run_stage(number, title, config, runs / config, options)
+        work_dir = runs / stage.config.stem
+        return run_stage(stage, ROOT / 'tools/train.py', work_dir, options, progress, ONE_THREAD)
 
-    checkpoint = stage(1, 'Train an image tokenizer', 'dvae')
-    tokenizer = shutil.copy(checkpoint, args.out / 'tokenizer.pth')
-    checkpoint = stage(
-        2, 'Pre-train BEiT on masked images, without labels', 'pretrain',
-        **{'model.target_generator.checkpoint': tokenizer},
-    )  # fmt: skip
+    tokenizer = shutil.copy(train(TOKENIZE), args.out / 'tokenizer.pth')
+    checkpoint = train(PRETRAIN, **{'model.target_generator.checkpoint': tokenizer})
     pretrained = shutil.copy(checkpoint, args.out / 'pretrained.pth')
     report = dict(
         mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
@@ -153,16 +181,12 @@ def main() -> None:
     )
     if num_labels:
         classes = {'model.head.num_classes': num_classes}
-        stage(
-            3, f'Fine-tune it on {num_labels} labels', 'finetune', **classes,
-            **{'model.backbone.init_cfg.checkpoint': pretrained},
-        )  # fmt: skip
-        stage(4, f'Train the same network from scratch on the same {num_labels} labels', 'scratch',
-              **classes)  # fmt: skip
+        train(FINETUNE, **classes, **{'model.backbone.init_cfg.checkpoint': pretrained})
+        train(SCRATCH, **classes)
         report['pretrained_top1'] = last_metric(runs / 'finetune', 'accuracy/top1')
         report['scratch_top1'] = last_metric(runs / 'scratch', 'accuracy/top1')
 
-    picture(pretrained, tokenizer, data, args.seed, args.out / 'reconstructions.png')
+    show(pretrained, tokenizer, data, args.seed, args.out)
     report['seconds'] = round(time.time() - start, 1)
     (args.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print_report(report, num_labels, args.out)
@@ -185,7 +209,10 @@ def print_report(report: dict, num_labels: int, out: Path) -> None:
             f'({pretrained - scratch:+.1f} points)',
         ]
     lines += [
-        f'{report["seconds"]:.0f} seconds in all; {out}/report.json, {out}/reconstructions.png',
+        f'{minutes(report["seconds"])} in all; look at {out}/reconstructions.png and '
+        f'{out}/neighbours.png;',
+        f'{out}/features.npz holds a vector of each validation image, {out}/report.json these '
+        'figures',
         'next, your own images: make quickstart DATA=path/to/images',
     ]
     print('\n' + '\n'.join(lines))

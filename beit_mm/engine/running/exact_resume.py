@@ -17,6 +17,7 @@ from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_genera
 from ...registry import LOOPS
 from .out_of_memory import OutOfMemory, advice
 from .run_stopped import RunStopped
+from .step_memory import foresee
 
 
 def resume_exactly(cfg: Config) -> None:
@@ -65,6 +66,7 @@ class ExactLoop(BaseLoop):
         replacing = dict(type='beit_mm.ReplacingDataset', dataset=dataloader['dataset'])
         placed = placed_dataloader(dict(dataloader, dataset=replacing))
         super().__init__(runner, placed, *args, **kwargs)
+        self._memory_is_foreseen = False
 
     @property
     def sampler(self) -> PlacedSampler:
@@ -94,6 +96,10 @@ class ExactLoop(BaseLoop):
 
     def run_iter(self, *args) -> None:
         """Train on a batch, with generators that know the iteration and no past."""
+        if not self._memory_is_foreseen:
+            # Before the seeding: whatever it draws leaves no trace.
+            foresee(self.runner, args[-1])
+            self._memory_is_foreseen = True
         seed_generators(ITERATION, self.seed, self.runner.rank, self._iter)
         try:
             super().run_iter(*args)
