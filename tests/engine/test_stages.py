@@ -58,7 +58,7 @@ def test_a_line_each(train, tmp_path, out):
     train(progress, STAGES[1])
     written = progress.out.getvalue()
     # A terminal shows of a line what was written last.
-    lines = [line.rpartition('\x1b[K')[2] for line in written.splitlines()]
+    lines = [line.rpartition('\x1b[K')[2] for line in written.strip('\n').split('\n')]
     assert [line[:-4] for line in lines] == ['[1/2] First       ', '[2/2] Second one  ']
     assert all(re.fullmatch(r'\d:\d\d', line[-4:]) for line in lines)
     assert (' left in all' in written) == (out is Terminal)
