@@ -1,17 +1,54 @@
 """A part of a config before it is built, and how a part says what is wrong with its settings."""
 
+import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Not for a component's constructor: taken out by the registries; by the Runner, of hooks; and, of
-# optimizer wrappers, by mmengine and by the constructor that keeps groups together.
-NOT_SETTINGS = ('type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'grouped')
+# Not for a component's constructor: taken out by the registries; by the Runner, of hooks, loops and
+# schedulers; and, of optimizer wrappers, by mmengine and by what keeps groups together.
+NOT_SETTINGS = (
+    'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'grouped', 'by_epoch',
+    'convert_to_iter_based',
+)  # fmt: skip
+# How much alike a name and one that its constructor knows are, where others may be handed on.
+ALIKE = 0.85
 
 
 class ConfigError(ValueError):
     """A config that cannot work; the message names the key, what it is and what it must be."""
+
+
+class Note(str):
+    """Something to know of a config that works, among what a check says of it."""
+
+    __slots__ = ()
+
+
+def did_you_mean(name: str, known: Iterable[str], at_least: float = 0.6) -> str:
+    """A question with the known name that is most like this one, '' if none is.
+
+    Args:
+        name: As it was given.
+        known: Names that would have been right.
+        at_least: How much alike, in [0, 1].
+
+    >>> did_you_mean('nun_workers', ['batch_size', 'num_workers'])
+    "; did you mean 'num_workers'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=at_least)
+    return f'; did you mean {close[0]!r}?' if close else ''
+
+
+def _signature(kind: Any) -> Mapping[str, inspect.Parameter]:
+    """Of a class or function; nothing where there is none, as of what is written in C."""
+    if kind in (None, object):
+        return {}
+    try:
+        return inspect.signature(kind).parameters
+    except (TypeError, ValueError):
+        return {}
 
 
 @dataclass(frozen=True)
@@ -40,13 +77,18 @@ class Component:
         name = self.given.get('type')
         return self.find(name) if isinstance(name, str) else name
 
-    def _parameters(self) -> dict[str, inspect.Parameter]:
-        """Of the constructor and, where that hands on what it does not know, of its bases'."""
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Of the constructor and, where that hands on what it does not know, of its bases'.
+
+        A function that builds a component of another type says so in an attribute ``hands_on_to``.
+        """
         found: dict[str, inspect.Parameter] = {}
-        for kind in getattr(self.kind, '__mro__', (self.kind,)):
-            if kind in (None, object):
+        built = self.find(getattr(self.kind, 'hands_on_to', ''))
+        kinds = [self.kind, built] if built else getattr(self.kind, '__mro__', (self.kind,))
+        for kind in kinds:
+            own = _signature(kind)
+            if not own:
                 break
-            own = inspect.signature(kind).parameters
             found = {**own, **found}
             if not any(p.kind == p.VAR_KEYWORD for p in own.values()):
                 return {n: p for n, p in found.items() if p.kind != p.VAR_KEYWORD}
@@ -55,7 +97,7 @@ class Component:
     def __getitem__(self, setting: str) -> Any:
         if setting in self.given:
             return self.given[setting]
-        parameter = self._parameters().get(setting)
+        parameter = self.parameters().get(setting)
         if parameter is None or parameter.default is inspect.Parameter.empty:
             raise KeyError(f'{self.key} has no {setting}')
         return parameter.default
@@ -78,16 +120,23 @@ class Component:
         answer = getattr(self.kind, question, None)
         return None if answer is None else answer(self, *details)
 
-    def unknown_settings(self) -> list[str]:
-        """Settings that the constructor has no place for."""
-        parameters = self._parameters()
-        if self.kind is None or any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
-            return []
-        return [s for s in self.given if s not in parameters and s not in NOT_SETTINGS]
+    def unknown_settings(self) -> Iterator[tuple[str, str]]:
+        """(setting, question that names the right one) of what the constructor has no place for.
 
-    def settings(self) -> list[str]:
-        """Names of what the constructor takes."""
-        return list(self._parameters())
+        Where it hands on what it does not know itself, of what is almost a name that it knows.
+        """
+        parameters = self.parameters()
+        ours = str(getattr(self.kind, '__module__', '')).startswith('beit_mm.')
+        # Others hand on to what a signature does not tell.
+        asked = parameters if ours else _signature(self.kind)
+        hands_on = any(p.kind == p.VAR_KEYWORD for p in asked.values())
+        if not parameters:
+            return
+        for setting in self.given:
+            if setting not in parameters and setting not in NOT_SETTINGS:
+                question = did_you_mean(setting, parameters, ALIKE if hands_on else 0.6)
+                if question or not hands_on:
+                    yield setting, question
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,6 @@ def test_the_weights_are_those_of_the_file(colours):
 
 def test_what_is_not_there_is_named(colours):
     assert '--layer is 9; the backbone has 1 to 4' in evaluate(
-        colours, 'none', '--layer', '9', code=1
+        colours, 'none', '--layer', '9', code=2
     )
-    assert 'no_such.pth' in evaluate(colours, 'no_such.pth', code=1)
+    assert 'no_such.pth' in evaluate(colours, 'no_such.pth', code=2)

@@ -71,9 +71,10 @@ def test_train_with_two_processes_resume_with_one_and_test(config, tmp_path):
         cwd=tmp_path)  # fmt: skip
     steps = logged(work_dir)
     assert [line['step'] for line in steps] == [1, 2, 3, 4]
-    # Linear warm-up over 1500 steps, of the head's rate, goes on where it was.
+    # Linear warm-up of the head's rate, over 1500 steps; in a run twice as long, over 3000.
     for index, line in enumerate(steps):
-        assert line['base_lr'] == pytest.approx(1e-3 * (1e-6 + index / 1499), rel=1e-3, abs=1e-9)
+        part = index / (1499 if index < 2 else 2999)
+        assert line['base_lr'] == pytest.approx(1e-3 * (1e-6 + part), rel=1e-3, abs=1e-9)
     validated = [
         json.loads(line)
         for path in work_dir.glob('*/vis_data/scalars.json')

@@ -8,9 +8,8 @@ Stopped and started again, it goes on with what is missing.
 """
 
 import argparse
-import sys
 
-from beit_mm.engine import add_common_arguments, load_config, write_token_cache
+from beit_mm.engine import add_common_arguments, load_config, told_in_a_line, write_token_cache
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,12 +28,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
-    try:
+    with told_in_a_line(args):
+        cfg = load_config(args)
         cache = write_token_cache(cfg, args.out, args.views, args.seed, args.photos_per_shard)
         left = cache.missing()
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'{args.config}: {error}')
     state = f'{len(left)} files are left to other processes' if left else 'complete'
     print(f'{args.out}: {cache.num_views} views of {cache.num_photos} photos; {state}')
 

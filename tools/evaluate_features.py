@@ -9,14 +9,12 @@ mean over the patches of a block's output.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from beit_mm.checkpoints import CheckpointError
-from beit_mm.engine import ConfigError, check_config
+from beit_mm.engine import check_config, told_in_a_line
 from beit_mm.engine.measuring.feature_evaluation import evaluate_features
 
 
@@ -36,6 +34,7 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
         help='settings of the config to override',
     )  # fmt: skip
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
     return parser.parse_args()
 
 
@@ -54,13 +53,11 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with told_in_a_line(args):
         cfg = load_config(args)
         report = evaluate_features(
             cfg, args.layer, by_layer=args.by_layer, neighbors=args.neighbors, seed=args.seed
         )
-    except (CheckpointError, ConfigError) as error:
-        sys.exit(f'{args.config}: {error}')
     print(f'{report["train"]} training and {report["test"]} test images; '
           f'always the commonest class: {report["chance"]:.1f} %')  # fmt: skip
     print(f'layer  {args.neighbors}-NN top-1  linear top-1')

@@ -1,13 +1,11 @@
 """Evaluate a checkpoint on a config's test data, with the config's metrics."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
-from beit_mm.checkpoints import CheckpointError
 from beit_mm.engine import (
     ConfigError,
     add_common_arguments,
@@ -15,6 +13,7 @@ from beit_mm.engine import (
     build_runner,
     dump_predictions,
     load_config,
+    told_in_a_line,
 )
 
 
@@ -39,21 +38,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
-    cfg.load_from = args.checkpoint
-    # The config that a resumed run has dumped says True.
-    cfg.resume = False
-    if args.predictions:
-        dump_predictions(cfg, args.predictions)
-    try:
+    with told_in_a_line(args):
+        cfg = load_config(args)
+        cfg.load_from = args.checkpoint
+        # The config that a resumed run has dumped says True.
+        cfg.resume = False
+        if args.predictions:
+            dump_predictions(cfg, args.predictions)
         if args.tta:
             average_over_views(cfg)
         if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
             raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
-        runner = build_runner(cfg, mode='test')
-        metrics = runner.test()
-    except (CheckpointError, ConfigError, FileNotFoundError) as error:
-        sys.exit(f'{args.config}: {error}')
+        metrics = build_runner(cfg, mode='test').test()
     if args.out and is_main_process():
         dump(metrics, args.out)
 

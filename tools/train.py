@@ -1,18 +1,14 @@
 """Train what a config describes: a tokenizer, a pre-training run, a classifier, a segmenter."""
 
 import argparse
-import sys
 
-from beit_mm.checkpoints import CheckpointError
-from beit_mm.datasets import CacheError
 from beit_mm.engine import (
-    ConfigError,
-    RunStopped,
     add_common_arguments,
-    build_runner,
     choose_start,
     load_config,
     refuse_foreign_work_dir,
+    told_in_a_line,
+    train,
     use_mixed_precision,
 )
 
@@ -33,18 +29,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
-    if args.amp:
-        use_mixed_precision(cfg)
-    choose_start(cfg, args.resume)
-    try:
+    with told_in_a_line(args):
+        cfg = load_config(args)
+        if args.amp:
+            use_mixed_precision(cfg)
+        choose_start(cfg, args.resume)
         refuse_foreign_work_dir(cfg)
-        runner = build_runner(cfg, mode='train')
-        runner.train()
-    except (
-        CacheError, CheckpointError, ConfigError, FileNotFoundError, RunStopped
-    ) as error:  # fmt: skip
-        sys.exit(f'{args.config}: {error}')
+        train(cfg)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
-from .annotations import CheckAnnotation
+from .annotations import CheckAnnotation, MapLabels
 from .decoding import BrokenImage, LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
@@ -23,6 +23,7 @@ __all__ = [
     'CheckAnnotation',
     'LoadPhoto',
     'LoadTwoViews',
+    'MapLabels',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',

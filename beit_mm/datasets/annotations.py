@@ -7,6 +7,34 @@ from ..registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
+class MapLabels(BaseTransform):
+    """Give labels of an annotation other numbers, behind MMSegmentation's ``LoadAnnotations``.
+
+    Such as masks of 0 and 255, whose 255 would be ignored: ``label_map={255: 1}``. Reads and
+    writes ``gt_seg_map``, (H, W); single photos without one pass.
+
+    Args:
+        label_map: Old label -> new label, in [0, 255]; others stay. Keys may be text, as in JSON.
+    """
+
+    def __init__(self, label_map: dict) -> None:
+        self.label_map = {int(old): int(new) for old, new in label_map.items()}
+
+    def transform(self, results: dict) -> dict:
+        """Return ``results`` with the new labels."""
+        labels = results.get('gt_seg_map')
+        if labels is not None:
+            table = np.arange(256, dtype=labels.dtype)
+            for old, new in self.label_map.items():
+                table[old] = new
+            results['gt_seg_map'] = table[labels]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(label_map={self.label_map})'
+
+
+@TRANSFORMS.register_module()
 class CheckAnnotation(BaseTransform):
     """Check the annotation that MMSegmentation's ``LoadAnnotations`` has just loaded.
 

@@ -1,12 +1,14 @@
 """From a photo's file to its RGB pixels, or a reason why there are none."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image, ImageOps
 
+from ..component import Component, Plan
 from ..registry import TRANSFORMS
 
 
@@ -89,6 +91,27 @@ class LoadPhoto(BaseTransform):
 
     def __init__(self, as_array: bool = False) -> None:
         self.as_array = as_array
+
+    @staticmethod
+    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+        """The step that follows takes what this one gives."""
+        for steps in plan.pipelines.values():
+            following = dict(zip([s.key for s in steps], steps[1:], strict=False)).get(
+                component.key
+            )
+            package = str(getattr(getattr(following, 'kind', None), '__module__', '')).split('.')
+            if following is None or package[0] not in ('mmcv', 'mmpretrain', 'torchvision'):
+                continue
+            name = following.given['type']
+            of_torchvision = 'torchvision' in name
+            if name.rpartition('.')[2] in ('PackInputs', 'PILToNumpy', 'NumpyToPIL'):
+                continue
+            if component['as_array'] == of_torchvision:
+                given = 'an array' if component['as_array'] else 'a PIL image'
+                yield (
+                    f'{component.key} gives {given}, and {name} after it takes the other kind; set '
+                    f'{component.key}.as_array={not component["as_array"]}'
+                )
 
     def transform(self, results: dict) -> dict:
         """Add the image."""

@@ -45,3 +45,7 @@ def photo_folder(exclude: str = '', **settings) -> BaseDataset:
         paths = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
         dataset.get_subset_([index for index, path in enumerate(paths) if path not in excluded])
     return dataset
+
+
+# Where its settings are looked up, see beit_mm.component.Component.
+photo_folder.__dict__['hands_on_to'] = 'mmpretrain.CustomDataset'

@@ -3,6 +3,7 @@
 from ..component import ConfigError
 from .caching.use_tokens import TokenCacheHook, use_token_cache
 from .caching.write_tokens import write_token_cache
+from .checking.config_check import check_config
 from .measuring.metrics import MIMAccuracy, MIMError, TokenizerMetric
 from .optimizing.fused_adamw import FusedAdamW
 from .optimizing.layer_decay import LayerDecayOptimWrapperConstructor
@@ -13,18 +14,20 @@ from .running.exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainL
 from .running.global_batch import GlobalBatchSizeHook
 from .running.non_finite import NonFiniteHook
 from .running.public_weights import PublicWeightsHook, read_safely
+from .running.resumed_changes import ResumedChangesHook
 from .running.run_stopped import RunStopped
 from .running.runtime_info import RuntimeInfoHook
 from .running.tokenizer_hooks import CodebookHook, DVAEAnnealingHook
 from .running.whole_checkpoints import WholeCheckpointHook
-from .starting.config_check import check_config
 from .starting.launch import (
     add_common_arguments,
     build_runner,
     choose_start,
     load_config,
     refuse_foreign_work_dir,
+    train,
 )
+from .starting.telling import told_in_a_line
 from .starting.testing import average_over_views, dump_predictions
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     'MIMError',
     'NonFiniteHook',
     'PublicWeightsHook',
+    'ResumedChangesHook',
     'RunStopped',
     'RuntimeInfoHook',
     'TokenCacheHook',
@@ -58,6 +62,8 @@ __all__ = [
     'read_safely',
     'refuse_foreign_work_dir',
     'resume_exactly',
+    'told_in_a_line',
+    'train',
     'use_mixed_precision',
     'use_token_cache',
     'write_token_cache',

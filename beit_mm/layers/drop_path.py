@@ -51,10 +51,15 @@ class DropPath(nn.Module):
             draws a fixed number of survivors, the nearest to (1 - drop_prob) B but at least one,
             and leaves the others' work out. In a batch so small that this number is B none is
             dropped.
+
+    Raises:
+        ValueError: If ``drop_prob`` is not in [0, 1).
     """
 
     def __init__(self, drop_prob: float, skip: bool = False) -> None:
         super().__init__()
+        if not 0 <= drop_prob < 1:
+            raise ValueError(f'drop_prob is {drop_prob}; it must be in [0, 1)')
         self.drop_prob = drop_prob
         self.skip = skip
 

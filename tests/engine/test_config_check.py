@@ -41,6 +41,12 @@ def pipeline_step(cfg, suffix):
     return next((i, step) for i, step in enumerate(steps) if step.type.endswith(suffix))
 
 
+def without_data(cfg):
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'] = cfg[f'{split}_cfg'] = None
+    cfg.optim_wrapper = cfg.val_evaluator = None
+
+
 def refusal(cfg, mode='train') -> str:
     with pytest.raises(ConfigError) as caught:
         check_config(cfg, mode)
@@ -56,7 +62,8 @@ def test_types_of_the_default_scope_are_known_in_a_fresh_process():
     code = (
         'from mmengine.config import Config; from beit_mm.engine import check_config;'
         f'cfg = Config.fromfile({str(ROOT / "configs/quickstart/scratch.py")!r});'
-        'cfg.train_dataloader = cfg.val_dataloader = None; check_config(cfg, "train")'
+        'cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None;'
+        'cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None; check_config(cfg, "train")'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
 
@@ -134,7 +141,7 @@ def test_missing_data_folder(cfg):
 def test_batch_augmentations_are_known():
     """MMPretrain keeps mixup and cutmix in a registry that is no child of mmengine's."""
     cfg = Config.fromfile(ROOT / 'configs/quickstart/scratch.py')
-    cfg.train_dataloader = cfg.val_dataloader = None
+    without_data(cfg)
     cfg.model.train_cfg = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix')])
     check_config(cfg, 'train')
     cfg.model.train_cfg.augments[0].type = 'MixUpp'
@@ -142,7 +149,7 @@ def test_batch_augmentations_are_known():
 
 
 def test_testing_takes_a_test_set(cfg):
-    cfg.test_dataloader = None
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
     assert 'test_dataloader is missing' in refusal(cfg, 'test')
 
 
@@ -153,7 +160,7 @@ def test_head_must_have_the_backbones_width(cfg):
 
 def test_missing_pretrained_weights(tmp_path):
     cfg = Config.fromfile(ROOT / 'configs/quickstart/finetune.py')
-    cfg.train_dataloader = cfg.val_dataloader = None
+    without_data(cfg)
     cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'none.pth')
     message = refusal(cfg)
     assert f"model.backbone.init_cfg.checkpoint is '{tmp_path}/none.pth'" in message
@@ -243,7 +250,7 @@ def test_the_command_line_prints_one_line_and_writes_nothing(tmp_path):
          '--work-dir', work_dir],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert 'train_dataloader.dataset.data_root/data_prefix is' in result.stderr
     assert 'Traceback' not in result.stderr
     assert not work_dir.exists()
@@ -258,7 +265,7 @@ def test_a_work_directory_of_another_run_is_left_alone(tmp_path):
          '--work-dir', work_dir],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert '--resume' in result.stderr
     assert [path.name for path in work_dir.iterdir()] == ['last_checkpoint']
 

@@ -141,6 +141,42 @@ def test_settings_of_optimizer_and_wrapper_arrive():
     assert {group['lr'] for group in build(BEiT(ARCH)).optimizer.param_groups} == {4e-3}
 
 
+def test_parts_of_ones_own_multiply_what_depth_gives():
+    """As mmengine has custom_keys: the longest part of a name counts."""
+    model = classifier()
+    keys = {
+        'head': dict(lr_mult=10.0),
+        'layers.1': dict(decay_mult=0.0),
+        'layers.1.attn': dict(lr_mult=0.5),
+    }
+    plain = settings(model, wrapper(model))
+    cfg = dict(
+        constructor='beit_mm.LayerDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(layer_decay_rate=0.65, custom_keys=keys),
+        optimizer=OPTIMIZER,
+    )
+    found = settings(model, build_optim_wrapper(model, cfg))
+    for name, (lr, decay) in plain.items():
+        rate, weight = 1.0, 1.0
+        if 'head' in name:
+            rate = 10.0
+        if 'layers.1.' in name:
+            rate, weight = (0.5, 1.0) if 'attn' in name else (1.0, 0.0)
+        assert found[name] == pytest.approx((lr * rate, decay * weight)), name
+
+
+def test_an_optimizer_without_weight_decay_decays_nothing():
+    model = classifier()
+    cfg = dict(
+        constructor='beit_mm.LayerDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(layer_decay_rate=0.65),
+        optimizer=dict(type='SGD', lr=0.1),
+    )
+    found = settings(model, build_optim_wrapper(model, cfg))
+    assert {decay for _, decay in found.values()} == {0.0}
+    assert len({lr for lr, _ in found.values()}) == 5
+
+
 def test_a_step_moves_parameters_by_their_rates():
     """AdamW's first step is the learning rate itself, whatever the gradient."""
     model = BEiT(ARCH, img_size=32, out_type='raw')
@@ -212,7 +248,7 @@ def test_table_at_start_adds_up(caplog):
          'layer_decay_rat, bias_lr_mult; .*takes layer_decay_rate'),
         (dict(paramwise_cfg=dict(layer_decay_rate=0)), r'layer_decay_rate is 0, .*\(0, 1\]'),
         (dict(paramwise_cfg=dict(layer_decay_rate=1.2)), 'layer_decay_rate is 1.2'),
-        (dict(optimizer=dict(type='AdamW', lr=1e-3)), 'optimizer has no weight_decay'),
+        (dict(paramwise_cfg=dict(custom_keys={'head': dict(lr=2)})), 'it takes lr_mult and decay'),
         (dict(optimizer=dict(type='AdamW', weight_decay=0.1)), 'optimizer has no lr'),
         (dict(optimizer=dict()), 'optimizer has no lr'),
     ],

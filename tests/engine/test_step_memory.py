@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from noisy_run import LOOPS, Model, train
 from torch import nn
 
-from beit_mm.engine import RunStopped
+from beit_mm.engine import ConfigError
 from beit_mm.engine.running import step_memory
 from beit_mm.engine.running.step_memory import (
     CountedTensors,
@@ -192,7 +192,7 @@ def test_a_step_that_cannot_fit_is_refused_before_it(tmp_path, monkeypatch, loop
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(Model, 'forward', noted)
-    with pytest.raises(RunStopped, match=r'A step of 4 images takes about .* are free\.'):
+    with pytest.raises(ConfigError, match=r'A step of 4 images takes about .* are free\.'):
         train(tmp_path, dict(LOOPS[loop]), by_epoch=False, interval=1)
     assert trained == [1, 2]
     assert not list(tmp_path.glob('*.pth'))

@@ -7,6 +7,7 @@ from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from ...component import Component
 from ...models.discrete_vae import codebook_perplexity
 from ...registry import METRICS
 from .yardsticks import patches_of, yardsticks
@@ -28,6 +29,11 @@ class TokenizerMetric(BaseMetric):
     """
 
     default_prefix = 'tokenizer'
+
+    @staticmethod
+    def reported(evaluator: Component) -> list[str]:
+        """Names of its figures; those beside it are there after the first validation."""
+        return ['recon_mse', 'codes_used', 'perplexity']
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -75,6 +81,11 @@ class MIMAccuracy(BaseMetric):
 
     default_prefix = 'mim'
 
+    @staticmethod
+    def reported(evaluator: Component) -> list[str]:
+        """Names of its figures."""
+        return ['acc']
+
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Keep each image's number of hits and of places to predict."""
         for sample in data_samples:
@@ -92,6 +103,11 @@ class MIMError(BaseMetric):
     """Mean squared error of the values predicted at the places to predict: ``mim/mse``."""
 
     default_prefix = 'mim'
+
+    @staticmethod
+    def reported(evaluator: Component) -> list[str]:
+        """Names of its figures."""
+        return ['mse']
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Keep each image's sum of squared errors and its number of values."""

@@ -30,29 +30,35 @@ class LayerDecayOptimWrapperConstructor:
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper with its ``optimizer``, which states
-            ``lr`` and ``weight_decay``.
-        paramwise_cfg: ``layer_decay_rate``, in (0, 1]; 1 if there is none.
+            ``lr``; without ``weight_decay`` nothing decays.
+        paramwise_cfg: ``layer_decay_rate``, in (0, 1]; 1 if there is none. ``custom_keys``, part of
+            a parameter's name -> ``lr_mult`` and ``decay_mult``, as mmengine's constructor has
+            them: the longest part counts.
 
     Raises:
-        ValueError: If ``paramwise_cfg`` has another key, the rate is out of its range, or the
-            optimizer lacks one of its two numbers.
+        ValueError: If ``paramwise_cfg`` or ``custom_keys`` have another key, the rate is out of its
+            range, or the optimizer has no ``lr``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer', {}))
-        for name in ('lr', 'weight_decay'):
-            if self.optimizer_cfg.get(name) is None:
-                raise ValueError(
-                    f'optim_wrapper.optimizer has no {name}; layer-wise decay needs its number'
-                )
+        if self.optimizer_cfg.get('lr') is None:
+            raise ValueError('optim_wrapper.optimizer has no lr; layer-wise decay needs its number')
         settings = dict(paramwise_cfg or {})
         self.rate = settings.pop('layer_decay_rate', 1.0)
+        self.custom_keys = dict(settings.pop('custom_keys', None) or {})
         if settings:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg has {", ".join(settings)}; '
-                'LayerDecayOptimWrapperConstructor takes layer_decay_rate alone'
+                'LayerDecayOptimWrapperConstructor takes layer_decay_rate and custom_keys'
             )
+        for part, factors in self.custom_keys.items():
+            if unknown := set(factors) - {'lr_mult', 'decay_mult'}:
+                raise ValueError(
+                    f'optim_wrapper.paramwise_cfg.custom_keys[{part!r}] has '
+                    f'{", ".join(sorted(unknown))}; it takes lr_mult and decay_mult'
+                )
         if not 0 < self.rate <= 1:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg.layer_decay_rate is {self.rate}, it must be in (0, 1]'
@@ -69,16 +75,18 @@ class LayerDecayOptimWrapperConstructor:
         """
         while is_model_wrapper(model):
             model = model.module
-        lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg['weight_decay']
-        groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg.get('weight_decay') or 0.0
+        groups: dict[tuple[int, bool, str], dict[str, Any]] = {}
         for name, parameter, depth, depths in _depths(model):
             spared = parameter.ndim <= 1 or name.rpartition('.')[2] in NOT_DECAYED
+            part = max((key for key in self.custom_keys if key in name), key=len, default='')
+            factors = self.custom_keys.get(part, {})
             group = groups.setdefault(
-                (depth, spared),
+                (depth, spared, part),
                 dict(
                     params=[],
-                    lr=lr * self.rate ** (depths - 1 - depth),
-                    weight_decay=0.0 if spared else decay,
+                    lr=lr * self.rate ** (depths - 1 - depth) * factors.get('lr_mult', 1.0),
+                    weight_decay=0.0 if spared else decay * factors.get('decay_mult', 1.0),
                     depth=depth,
                 ),
             )

@@ -13,11 +13,18 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from ...component import ConfigError
 from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_generators
 from ...registry import LOOPS
 from .out_of_memory import OutOfMemory, advice
 from .run_stopped import RunStopped
 from .step_memory import foresee
+
+# Of a first iteration: mistakes in the config that no check has found.
+FAILURES = (
+    AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
 def resume_exactly(cfg: Config) -> None:
@@ -66,7 +73,7 @@ class ExactLoop(BaseLoop):
         replacing = dict(type='beit_mm.ReplacingDataset', dataset=dataloader['dataset'])
         placed = placed_dataloader(dict(dataloader, dataset=replacing))
         super().__init__(runner, placed, *args, **kwargs)
-        self._memory_is_foreseen = False
+        self.is_first = True
 
     @property
     def sampler(self) -> PlacedSampler:
@@ -96,15 +103,23 @@ class ExactLoop(BaseLoop):
 
     def run_iter(self, *args) -> None:
         """Train on a batch, with generators that know the iteration and no past."""
-        if not self._memory_is_foreseen:
+        if self.is_first:
             # Before the seeding: whatever it draws leaves no trace.
             foresee(self.runner, args[-1])
-            self._memory_is_foreseen = True
         seed_generators(ITERATION, self.seed, self.runner.rank, self._iter)
+        first, self.is_first = self.is_first, False
         try:
             super().run_iter(*args)
         except OutOfMemory as error:
             said = str(error).partition('\n')[0]
+        except FAILURES as error:
+            if not first or isinstance(error, (ConfigError, RunStopped)):
+                raise
+            first_line = str(error).strip().partition('\n')[0]
+            raise ConfigError(
+                f'the first iteration failed: {type(error).__name__}: {first_line} (--debug shows '
+                'where)'
+            ) from error
         else:
             return
         # Behind the handler, whose traceback holds the tensors of the step.

@@ -5,6 +5,7 @@ on one image and on two are counted, forward and backward: what a whole batch ta
 straight line. Nothing of the run is changed by it.
 """
 
+import copy
 import logging
 import math
 import os
@@ -24,8 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ...component import ConfigError
 from .out_of_memory import batch_size_of, first_samples
-from .run_stopped import RunStopped
 
 CGROUPS = Path('/sys/fs/cgroup')
 OWN_GROUP = Path('/proc/self/cgroup')
@@ -169,7 +170,9 @@ def memory_of_a_step(runner: Runner, batch: Any) -> StepMemory | None:
     size = batch_size_of(batch)
     if size is None or size < 2:
         return None
-    one, two = (peak_of_a_step(runner, first_samples(batch, size, n)) for n in (1, 2))
+    # Copies: Mixup and its like write into the samples.
+    few = [copy.deepcopy(first_samples(batch, size, number)) for number in (1, 2)]
+    one, two = (peak_of_a_step(runner, some) for some in few)
     weights = sum(p.nbytes for p in runner.model.parameters() if p.requires_grad)
     # Distributed training copies the gradients into buckets.
     copies = state_per_byte(_optimizer(runner)) + is_model_wrapper(runner.model)
@@ -222,7 +225,7 @@ def foresee(runner: Runner, batch: Any) -> None:
         batch: The first, as the data loader has yielded it.
 
     Raises:
-        RunStopped: If a step takes more than a processor has free.
+        ConfigError: If a step takes more than a processor has free.
     """
     try:
         step = memory_of_a_step(runner, batch)
@@ -253,7 +256,7 @@ def foresee(runner: Runner, batch: Any) -> None:
         return
     said = f'{said} {advised(step, size, int(COMFORTABLE * free))}'
     if step.of(size) > free and device.type == 'cpu':
-        raise RunStopped(said)
+        raise ConfigError(said)
     print_log(said, logger='current', level=logging.WARNING)
 
 

@@ -112,6 +112,9 @@ class WholeCheckpointHook(CheckpointHook):
         Those of ``mmengine.hooks.CheckpointHook``; ``out_dir`` must be on a local file system.
     """
 
+    # Errors of MIMError and TokenizerMetric: the smaller, the better.
+    _default_less_keys = ('loss', 'mse')
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.signals = StopSignals()

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -13,11 +14,16 @@ from mmengine.runner import Runner
 from ...component import ConfigError
 from ...layers.fast_paths import fast_paths
 from ..caching.use_tokens import use_token_cache
+from ..checking.config_check import check_config
+from ..checking.first_batch import check_first_batch
+from ..checking.names_check import LOADERS
+from ..checking.own_variables import unread_options, unread_variables
 from ..optimizing.param_groups import share_groups_of_config
 from ..running.exact_resume import resume_exactly
 from ..running.stop_signals import end_with_launcher, restarted
-from .config_check import check_config
 from .processes import join_cpu_group, leave_group
+from .run_length import follow_length
+from .telling import leaving_nothing, mistakes_of
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
 RANK_VARIABLES = {
@@ -42,20 +48,35 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='settings of the config to override, such as train_dataloader.batch_size=64',
     )
+    parser.add_argument(
+        '--debug', action='store_true', help='show the whole traceback of a mistake'
+    )
     # Older launchers pass the rank as an argument, torchrun as an environment variable.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the common arguments; the options come last and win."""
+    """Read the config and apply the common arguments; the options come last and win.
+
+    Raises:
+        ConfigError: If it cannot be read, or an option names what nothing reads.
+    """
     end_with_launcher()
     for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
         os.environ[variable] = os.environ[source]
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    with mistakes_of('reading the config'):
+        cfg = Config.fromfile(args.config)
+    wrong = [*unread_variables(cfg), *unread_options(cfg, args.cfg_options)]
+    if wrong:
+        raise ConfigError('\n'.join(wrong))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    cfg.merge_from_dict(args.cfg_options)
+    before = cfg.to_dict()
+    with mistakes_of('--cfg-options'):
+        cfg.merge_from_dict(args.cfg_options)
+    if followed := follow_length(cfg, before.get('train_cfg') or {}, args.cfg_options):
+        print(followed)
     return cfg
 
 
@@ -69,9 +90,9 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     Raises:
         CacheError: If its token cache does not fit; see :func:`use_token_cache`.
         ConfigError: If the config cannot work, see :func:`check_config`, or the weights that it
-            starts from are not there.
+            starts from are not there, or its parts cannot be built.
     """
-    check_config(cfg, mode)
+    notes = check_config(cfg, mode)
     start = cfg.get('load_from') or ''
     if start and '://' not in start and not Path(start).is_file():
         raise ConfigError(f'load_from is {start!r}, and there is no such file')
@@ -82,17 +103,62 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         join_cpu_group(cfg)
+    for name in LOADERS:
+        if cfg.get(name):
+            cfg[name] = without_idle_settings(cfg[name])
     if mode == 'train':
         resume_exactly(cfg)
         share_groups_of_config(cfg)
     atexit.register(leave_group)
     hooks = list(cfg.get('custom_hooks') or [])
-    cfg.custom_hooks = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test'), *hooks]
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
-    lines = [f'  {choice}' for choice in fast_paths(device)]
-    runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
+    own = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test')]
+    if mode == 'train':
+        own.append(dict(type='beit_mm.ResumedChangesHook'))
+    cfg.custom_hooks = [*own, *hooks]
+    with mistakes_of('building the run'):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for note in notes:
+            runner.logger.warning(note)
+        if mode == 'train':
+            # As train() would, but before anything else happens.
+            runner._train_loop = runner.build_train_loop(runner._train_loop)
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            if runner._val_loop is not None:
+                runner._val_loop = runner.build_val_loop(runner._val_loop)
+            check_first_batch(runner)
+        device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
+        lines = [f'  {choice}' for choice in fast_paths(device)]
+        runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
     return runner
+
+
+def train(cfg: Config) -> Runner:
+    """Train what a config describes; a run that fails before its first iteration leaves nothing.
+
+    Raises:
+        ConfigError: As :func:`build_runner`, or if the first iteration fails.
+    """
+    runner: Any = None
+
+    def has_begun() -> bool:
+        loop = getattr(runner, '_train_loop', None)
+        return runner is not None and not getattr(loop, 'is_first', False)
+
+    name = Path(cfg.filename or 'config.py').name
+    with leaving_nothing(Path(cfg.work_dir), name, has_begun):
+        runner = build_runner(cfg, mode='train')
+        runner.train()
+    return runner
+
+
+def without_idle_settings(loader: dict) -> dict:
+    """A data loader's settings without those of workers, where it has none.
+
+    PyTorch refuses them; who sets ``num_workers=0`` wants to load without workers.
+    """
+    if loader.get('num_workers', 0):
+        return loader
+    return {k: v for k, v in loader.items() if k not in ('persistent_workers', 'prefetch_factor')}
 
 
 def refuse_foreign_work_dir(cfg: Config) -> None:

@@ -1,36 +1,35 @@
 """Find what cannot work in a config before anything is built or written.
 
 What a component needs, its class says: see :class:`beit_mm.component.Component`. What other
-packages' components need is in :mod:`.data_check`.
+packages' components need is in :mod:`.data_check`; names and kinds of values, whoever's, in
+:mod:`.names_check`.
 """
 
-import difflib
 import importlib
 import importlib.util
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import Registry, root
-from mmengine.runner import Runner
 
-from ...component import Component, ConfigError, Plan
+from ...component import Component, ConfigError, Note, Plan, did_you_mean
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
-from .data_check import check_classes, check_data, check_pretrained
+from .class_check import check_classes_of
+from .data_check import check_classes, check_data, check_pretrained, innermost
+from .names_check import RUNNER_TAKES, check_component, check_structure, check_untyped
+from .others_check import check_best, check_drawing, check_trackers, check_widths
 
 # Which distribution brings a package, in the maintained stack and in the original one.
 DISTRIBUTIONS = {
     'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
+# Whose constructors take what their signatures say.
+KNOWN_PACKAGES = ('beit_mm', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'torch', 'torchvision')
 
 
-# Top-level keys of a config that are built.
-RUNNER_TAKES = frozenset(inspect.signature(Runner.__init__).parameters)
-
-
-def check_config(cfg: Config, mode: str) -> None:
+def check_config(cfg: Config, mode: str) -> list[str]:
     """Check what can be known of a config before its parts are built.
 
     Packages that its scopes need; every ``type``, and the names of settings of this project's
@@ -40,13 +39,20 @@ def check_config(cfg: Config, mode: str) -> None:
         cfg: A whole config, with command line options merged in.
         mode: 'train' or 'test', which decides whose data must be there.
 
+    Returns:
+        What is worth knowing of a config that works.
+
     Raises:
         ConfigError: With everything that is wrong, a line each.
     """
-    for check in (_missing_packages, _unknown_types, _wrong_settings):
+    notes: list[str] = []
+    for check in (_missing_packages, check_structure, _unknown_types, _wrong_settings):
         # Each takes for granted what those before it have found in order.
-        if complaints := list(dict.fromkeys(check(cfg, mode))):
+        said = list(dict.fromkeys(check(cfg, mode)))
+        notes += [line for line in said if isinstance(line, Note)]
+        if complaints := [line for line in said if not isinstance(line, Note)]:
             raise ConfigError('\n'.join(complaints))
+    return notes
 
 
 def walk(value: Any, key: str = '') -> Iterator[tuple[str, Mapping]]:
@@ -96,6 +102,11 @@ class _Types:
             self.found[name] = next((kind for kind in found if kind is not None), None)
         return self.found[name]
 
+    def is_unique(self, name: str) -> bool:
+        """Whether a name stands for one thing, and not for a data set here and a metric there."""
+        found = (self._find_in(registry, name) for registry in self.registries)
+        return len({id(kind) for kind in found if kind is not None}) == 1
+
     @staticmethod
     def _find_in(registry: Registry, name: str) -> Any:
         try:
@@ -110,12 +121,7 @@ class _Types:
             registry.import_from_location()
         known = {module for registry in self.registries for module in registry.module_dict}
         known |= {f'beit_mm.{module}' for registry in ours for module in registry.module_dict}
-        return _did_you_mean(name, known)
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean {close[0]!r}?' if close else ''
+        return did_you_mean(name, known)
 
 
 def _types(cfg: Config) -> _Types:
@@ -132,17 +138,24 @@ def _unknown_types(cfg: Config, mode: str) -> Iterator[str]:
 
 def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     training = ('train_dataloader', 'val_dataloader')
-    loaders = training if mode == 'train' else ('test_dataloader',)
+    names = training if mode == 'train' else ('test_dataloader',)
     if mode == 'test' and not cfg.get('test_dataloader'):
         yield 'test_dataloader is missing; testing takes one, and test_evaluator'
-    used = [name for name in loaders if cfg.get(name)]
+    used = [name for name in names if cfg.get(name)]
+    types = _types(cfg)
+    model = Component('model', cfg.model, types.find)
     for name in used:
-        yield from check_data(name, cfg[name].dataset)
+        yield from check_data(name, cfg[name].get('dataset') or {}, model)
+    yield from check_untyped(cfg)
+    loaders = {name: cfg[name] for name in used}
     if mode == 'train':
         yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
         yield from check_classes(cfg.model)
-
-    types = _types(cfg)
+        yield from check_best(cfg, types.find)
+    yield from check_classes_of(loaders, model)
+    yield from check_widths(model)
+    yield from check_trackers(cfg)
+    yield from check_drawing(cfg, model)
     plan = Plan(
         starts_from_checkpoint=bool(cfg.get('load_from') or cfg.get('resume')),
         pipelines={name: list(_steps(name, cfg[name], types)) for name in used},
@@ -151,18 +164,14 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     built = {name: value for name, value in cfg.to_dict().items() if name in RUNNER_TAKES}
     for key, given in walk(built):
         component = Component(key, given, types.find)
-        # Others' constructors may be given more than their config says.
-        if str(getattr(component.kind, '__module__', '')).startswith('beit_mm.'):
-            yield from _unknown_settings(component)
+        package = str(getattr(component.kind, '__module__', '')).partition('.')[0]
+        # norm_cfg and its like are taken apart before a constructor sees them.
+        known = package in KNOWN_PACKAGES and not ('.' in key and key.endswith('_cfg'))
+        if known and types.is_unique(given['type']):
+            yield from check_component(component)
         # Of data loaders and evaluators that this run has no use for, nothing is asked.
         if not key.startswith(('train_', 'val_', 'test_')) or key.startswith(tuple(used)):
             yield from _own_complaints(component, plan)
-
-
-def _unknown_settings(component: Component) -> Iterator[str]:
-    for setting in component.unknown_settings():
-        known = _did_you_mean(setting, component.settings())
-        yield f'{component.key}.{setting}: {component.given["type"]} has no such setting{known}'
 
 
 def _own_complaints(component: Component, plan: Plan) -> list[str]:
@@ -175,9 +184,7 @@ def _own_complaints(component: Component, plan: Plan) -> list[str]:
 
 
 def _steps(loader: str, settings: Mapping, types: _Types) -> Iterator[Component]:
-    """The steps of the pipeline of a data loader, of the innermost data set."""
-    dataset = settings.get('dataset', {})
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    for index, step in enumerate(dataset.get('pipeline', [])):
-        yield Component(f'{loader}.dataset.pipeline[{index}]', step, types.find)
+    """The steps of the pipelines of a data loader, of the innermost data sets."""
+    for key, dataset in innermost(f'{loader}.dataset', settings.get('dataset') or {}):
+        for index, step in enumerate(dataset.get('pipeline') or []):
+            yield Component(f'{key}.pipeline[{index}]', step, types.find)

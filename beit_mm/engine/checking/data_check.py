@@ -3,17 +3,43 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ...component import Component
+from .mask_check import check_masks
 
-def check_data(name: str, dataset: Mapping) -> Iterator[str]:
-    """The folder and the annotation file of a data set are there."""
-    if 'dataset' in dataset:
-        yield from check_data(f'{name}.dataset', dataset['dataset'])
-        return
+
+def innermost(key: str, dataset: Mapping) -> list[tuple[str, Mapping]]:
+    """(key, settings) of the data sets inside of wrappers such as ConcatDataset.
+
+    >>> innermost('a.dataset', dict(type='RepeatDataset', times=2, dataset=dict(type='B')))
+    [('a.dataset.dataset', {'type': 'B'})]
+    """
+    if isinstance(dataset.get('dataset'), Mapping):
+        return innermost(f'{key}.dataset', dataset['dataset'])
+    inside = dataset.get('datasets')
+    if not isinstance(inside, (list, tuple)):
+        return [(key, dataset)]
+    every = [innermost(f'{key}.datasets[{index}]', one) for index, one in enumerate(inside)]
+    return [found for some in every for found in some]
+
+
+def check_data(name: str, dataset: Mapping, model: Component) -> Iterator[str]:
+    """The folders and annotations of a data loader's data sets are there.
+
+    Args:
+        name: Of the data loader.
+        dataset: Its data set, which may hold others.
+        model: Whose heads tell how many classes annotations may have.
+    """
+    for key, inner in innermost(f'{name}.dataset', dataset):
+        yield from _check_one(key, inner, model)
+
+
+def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
     folder = dataset.get('data_root') or ''
-    key = f'{name}.dataset.data_root'
+    key = f'{where}.data_root'
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     if isinstance(prefix, Mapping) and 'seg_map_path' in prefix:
-        yield from _check_annotations(name, dataset)
+        yield from _check_annotations(where, dataset, model)
         return
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
@@ -21,16 +47,16 @@ def check_data(name: str, dataset: Mapping) -> Iterator[str]:
     if folder and '://' not in folder and not Path(folder).is_dir():
         yield (
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
-            f'--cfg-options {name}.dataset.data_root=...'
+            f'--cfg-options {where}.data_root=...'
         )
     annotations = dataset.get('ann_file') or ''
     path = Path(dataset.get('data_root') or '', annotations)
     if annotations and '://' not in str(path) and not path.is_file():
-        yield f'{name}.dataset.ann_file is {str(path)!r}, and there is no such file'
+        yield f'{where}.ann_file is {str(path)!r}, and there is no such file'
 
 
-def _check_annotations(name: str, dataset: Mapping) -> Iterator[str]:
-    """Every photo of a segmentation data set has an annotation."""
+def _check_annotations(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
+    """Every photo of a segmentation data set has an annotation, and some of those are looked at."""
     suffixes = dict(
         img_path=dataset.get('img_suffix', '.jpg'),
         seg_map_path=dataset.get('seg_map_suffix', '.png'),
@@ -42,8 +68,8 @@ def _check_annotations(name: str, dataset: Mapping) -> Iterator[str]:
             return
         if not folder.is_dir():
             yield (
-                f'{name}.dataset.data_prefix.{kind} is {str(folder)!r}, and there is no such '
-                f'folder; set --cfg-options {name}.dataset.data_root=...'
+                f'{where}.data_prefix.{kind} is {str(folder)!r}, and there is no such '
+                f'folder; set --cfg-options {where}.data_root=...'
             )
             return
         found[kind] = (
@@ -56,7 +82,7 @@ def _check_annotations(name: str, dataset: Mapping) -> Iterator[str]:
     (folder, photos), (annotations_folder, annotations) = found.values()
     if not photos:
         yield (
-            f'{name}.dataset.data_prefix.img_path is {str(folder)!r}, which holds no '
+            f'{where}.data_prefix.img_path is {str(folder)!r}, which holds no '
             f'*{suffixes["img_path"]}; img_suffix of the dataset says how photos are named'
         )
         return
@@ -65,9 +91,15 @@ def _check_annotations(name: str, dataset: Mapping) -> Iterator[str]:
         path = annotations_folder / f'{missing[0]}{suffixes["seg_map_path"]}'
         more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
         yield (
-            f'{name}.dataset: {folder / missing[0]}{suffixes["img_path"]} has no annotation; '
+            f'{where}: {folder / missing[0]}{suffixes["img_path"]} has no annotation; '
             f'{path}{more} must be there, or the photo must not'
         )
+        return
+    num_classes = model.part('decode_head').given.get('num_classes')
+    if isinstance(num_classes, int) and where.startswith('train_dataloader'):
+        paths = [annotations_folder / f'{name}{suffixes["seg_map_path"]}' for name in photos]
+        component = Component(where, dataset, model.find)
+        yield from check_masks(component, sorted(paths), num_classes)
 
 
 def check_pretrained(components: Iterable[tuple[str, Mapping]]) -> Iterator[str]:

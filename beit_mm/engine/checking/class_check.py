@@ -1,0 +1,132 @@
+"""Classes: those of the folders, of the lists of labels, and of the heads."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ...component import Component, Note
+from .data_check import innermost
+
+# Data sets whose classes are the folders that images lie in.
+OF_FOLDERS = ('CustomDataset', 'PhotoFolder', 'ImageNet', 'ImageNet21k')
+# Of files that CustomDataset takes for images.
+ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+# How many names a message lists.
+MOST = 5
+
+
+def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
+    """(folder, names of its class folders) of a data set whose labels follow from them."""
+    kind = str(dataset.get('type')).rpartition('.')[2]
+    if kind not in OF_FOLDERS or dataset.get('ann_file') or dataset.get('with_label') is False:
+        return None
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    if not isinstance(prefix, str) or '://' in str(dataset.get('data_root')):
+        return None
+    folder = Path(dataset.get('data_root') or '', prefix)
+    if not folder.is_dir():
+        return None
+    return folder, sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+
+
+def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterator[str]:
+    """Class folders of training and validation are the same, and the head has room for them.
+
+    Args:
+        loaders: Name of each data loader that is used -> its settings.
+        model: The model.
+    """
+    head = model.part('head')
+    wanted = head.get('num_classes')
+    if wanted == 1 and head.given.get('type'):
+        yield f'{head.key}.num_classes is 1: with one class there is nothing to learn'
+    found: dict[str, tuple[Path, list[str]]] = {}
+    for name, loader in loaders.items():
+        for key, dataset in innermost(f'{name}.dataset', loader.get('dataset') or {}):
+            folders = class_folders(dataset)
+            if folders is not None:
+                found.setdefault(name, folders)
+                if name == 'train_dataloader':
+                    endings = tuple(dataset.get('extensions') or ENDINGS)
+                    yield from _check_empty(key, *folders, endings)
+                yield from _check_number(key, len(folders[1]), head)
+            elif dataset.get('ann_file') and dataset.get('with_label') is not False:
+                yield from _check_labels(key, dataset, head)
+    yield from _check_same(found)
+
+
+def _check_same(found: Mapping[str, tuple[Path, list[str]]]) -> Iterator[str]:
+    """A class that one side lacks shifts the labels of all that come after it."""
+    if not {'train_dataloader', 'val_dataloader'} <= found.keys():
+        return
+    (train, ours), (val, theirs) = found['train_dataloader'], found['val_dataloader']
+    if ours == theirs:
+        return
+    parts = [
+        f'{folder} lacks {_some(sorted(set(all_) - set(there)))}'
+        for folder, there, all_ in ((val, theirs, ours), (train, ours, theirs))
+        if set(all_) - set(there)
+    ]
+    yield (
+        f'val_dataloader.dataset: {" and ".join(parts)}; labels are the numbers of the class '
+        'folders, so both sides must have the same ones'
+    )
+
+
+def _check_empty(
+    key: str, folder: Path, names: list[str], endings: tuple[str, ...]
+) -> Iterator[str]:
+    empty = [name for name in names if not _has_image(folder / name, endings)]
+    if empty:
+        yield (
+            f'{key}: {folder} has no image of {_some(empty)}, which counts as a class; put images '
+            'there or remove the folder on both sides'
+        )
+
+
+def _has_image(folder: Path, endings: tuple[str, ...]) -> bool:
+    return any(
+        name.lower().endswith(endings)
+        for _, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    )
+
+
+def _check_number(key: str, there: int, head: Component) -> Iterator[str]:
+    wanted = head.get('num_classes')
+    if not isinstance(wanted, int) or wanted == there or wanted == 1:
+        return
+    said = f'{head.key}.num_classes is {wanted}, and {key} has {there} classes'
+    if there > wanted:
+        yield f'{said}; set --cfg-options {head.key}.num_classes={there}'
+    else:
+        yield Note(f'{said}: {wanted - there} will never be seen.')
+
+
+def _check_labels(key: str, dataset: Mapping, head: Component) -> Iterator[str]:
+    """The numbers at the ends of the lines of a list are labels of the head."""
+    path = Path(dataset.get('data_root') or '', dataset['ann_file'])
+    wanted = head.get('num_classes')
+    if not isinstance(wanted, int) or path.suffix != '.txt' or not path.is_file():
+        return
+    largest = -1
+    with path.open(encoding='utf-8') as lines:
+        for number, line in enumerate(lines, start=1):
+            label = line.rstrip('\n').rpartition(' ')[2]
+            if line.strip() and not label.isdigit():
+                yield (
+                    f'{key}.ann_file: line {number} of {path} is {line.strip()!r}; a line '
+                    'is a file and the number of its class'
+                )
+                return
+            largest = max(largest, int(label or -1))
+    if largest >= wanted:
+        yield (
+            f'{head.key}.num_classes is {wanted}, and {path} has the label {largest}; labels are 0 '
+            f'to {wanted - 1}'
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f' and {len(names) - MOST} more' if len(names) > MOST else ''
+    return ', '.join(repr(name) for name in names[:MOST]) + more

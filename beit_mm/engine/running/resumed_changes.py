@@ -1,0 +1,212 @@
+"""A resumed run whose config is another one: what differs is listed, and takes effect.
+
+Resuming restores learning rates and schedules from the checkpoint, so that what a config says anew
+would be ignored in silence. Here they are laid out anew from the config and moved to where the run
+stands.
+"""
+
+import ast
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ...checkpoints import CheckpointError
+from ...registry import HOOKS
+
+# What decides the result of a run.
+COMPARED = (
+    'model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+    'default_hooks', 'custom_hooks', 'val_evaluator', 'randomness',
+)  # fmt: skip
+# What of it does not.
+NOT_COMPARED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'logger')
+# Settings that the optimizer's and the schedules' state in a checkpoint would win over.
+OF_STEPS = ('optim_wrapper', 'param_scheduler', 'train_cfg')
+# How many differences are listed.
+MOST = 30
+
+
+def saved_settings(text: str) -> dict[str, Any]:
+    """The settings in a config as mmengine prints it into checkpoints; nothing of it is run.
+
+    >>> saved_settings('lr = 0.1\\nmodel = dict(type="A", sizes=(1, -2))')
+    {'lr': 0.1, 'model': {'type': 'A', 'sizes': (1, -2)}}
+    """
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = _value(node.value)
+    return found
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        mapping = _value(node.args[0]) if node.args else {}
+        return {**mapping, **{word.arg: _value(word.value) for word in node.keywords if word.arg}}
+    if isinstance(node, ast.Dict):
+        return {
+            str(_value(key)): _value(value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key is not None
+        }
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return tuple(_value(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def differences(before: Mapping, now: Mapping) -> Iterator[tuple[str, Any, Any]]:
+    """(key, value before, value now) of the settings that differ; None where there was none."""
+    old, new = (dict(_leaves({k: s.get(k) for k in COMPARED})) for s in (before, now))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and not set(key.split('.')) & set(NOT_COMPARED):
+            yield key, old.get(key), new.get(key)
+
+
+def _leaves(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            yield from _leaves(child, f'{key}.{name}' if key else str(name))
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, (Mapping, list)) for v in value):
+        for index, child in enumerate(value):
+            yield from _leaves(child, f'{key}.{index}')
+    else:
+        yield key, tuple(value) if isinstance(value, list) else value
+
+
+@HOOKS.register_module()
+class ResumedChangesHook(Hook):
+    """Have a resumed run follow its config where that differs from the checkpoint's.
+
+    The tools of this project have it always. Learning rates, weight decays and schedules are taken
+    from the config and moved to where the run stands; what differs is logged, key by key. Where
+    photos have come or gone, a run that counts epochs goes on at the beginning of its epoch.
+    """
+
+    # Before mmengine's hooks look at the schedules.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.saved: dict[str, Any] | None = None
+        self.photos: int | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Keep what the config says, which resuming overwrites."""
+        wrapper = runner.optim_wrapper
+        self.groups = [
+            {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
+            # Of several optimizers nothing is followed, and testing has none.
+            for group in (wrapper.param_groups if isinstance(wrapper, OptimWrapper) else [])
+        ]
+        schedulers = runner.param_schedulers
+        self.schedules = (
+            [copy.deepcopy(s.state_dict()) for s in schedulers]
+            if isinstance(schedulers, list)
+            else []
+        )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what the checkpoint says.
+
+        Raises:
+            CheckpointError: If it holds the state of another optimizer.
+        """
+        meta = checkpoint.get('meta', {})
+        if not runner._resume or not isinstance(meta.get('cfg'), str):
+            return
+        self.saved, self.photos = saved_settings(meta['cfg']), meta.get('photos')
+        kinds = [
+            ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
+            for cfg in (self.saved, runner.cfg)
+        ]
+        if None not in kinds and kinds[0] != kinds[1]:
+            raise CheckpointError(
+                f'{runner._load_from}: optim_wrapper.optimizer.type was {kinds[0]!r} and is '
+                f'{kinds[1]!r}, whose state it does not hold; start a new run from its weights by '
+                'load_from'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note how many photos there are."""
+        checkpoint['meta']['photos'] = len(runner.train_dataloader.dataset)
+
+    def before_train(self, runner: Runner) -> None:
+        """Say what differs, and let it take effect."""
+        if self.saved is None:
+            return
+        changed = list(differences(self.saved, runner.cfg))
+        lines = [
+            f'  {_as_written(key)}: {before!r} -> {now!r}, {_fate(key, before)}'
+            for key, before, now in changed[:MOST]
+        ]
+        if len(changed) > MOST:
+            lines.append(f'  and {len(changed) - MOST} more, taken')
+        moved = self._follow_photos(runner)
+        if lines:
+            runner.logger.warning(
+                '\n'.join(['Resumed with other settings than the checkpoint has:', *lines])
+            )
+        if moved or any(key.startswith(OF_STEPS) for key, _, _ in changed):
+            self._lay_out_anew(runner)
+
+    def _follow_photos(self, runner: Runner) -> bool:
+        """Go on where that is possible with other photos; whether the place has moved."""
+        loop, now = runner.train_loop, len(runner.train_dataloader.dataset)
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        length = len(loop.dataloader) if by_epoch else 0
+        begin = loop._epoch * length
+        fits = not by_epoch or begin <= loop._iter <= begin + length
+        if fits and self.photos in (None, now):
+            return False
+        said = f'train_dataloader.dataset had {self.photos} photos and has {now}'
+        if not by_epoch:
+            runner.logger.warning(f'{said}: the run goes on at its iteration, in another order')
+            return False
+        runner.logger.warning(
+            f'{said}: the run goes on at the beginning of epoch {loop._epoch + 1}, whose first '
+            'images may be seen twice'
+        )
+        loop._iter = begin
+        return True
+
+    def _lay_out_anew(self, runner: Runner) -> None:
+        """Take rates and schedules from the config, and step them to where the run is."""
+        wrapper: Any = runner.optim_wrapper
+        if not self.groups or len(wrapper.param_groups) != len(self.groups):
+            return
+        for group, fresh in zip(wrapper.param_groups, self.groups, strict=True):
+            group.update(copy.deepcopy(fresh))
+        schedulers = runner.param_schedulers if self.schedules else []
+        for scheduler, state in zip(schedulers, self.schedules, strict=True):
+            scheduler.load_state_dict(copy.deepcopy(state))
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        length = len(loop.dataloader) if by_epoch else 0
+        with warnings.catch_warnings():
+            # Of the scheduler, which wonders where the optimizer's steps are.
+            warnings.simplefilter('ignore')
+            for done in range(1, loop._iter + 1):
+                for scheduler in schedulers:
+                    if not scheduler.by_epoch or (length and done % length == 0):
+                        scheduler.step()
+
+
+def _fate(key: str, before: Any) -> str:
+    """What becomes of a setting that differs."""
+    if key == 'randomness.seed':
+        return f'kept at {before!r}'
+    if key.startswith(OF_STEPS):
+        return 'taken, and the schedules laid out anew'
+    return 'taken'
+
+
+def _as_written(key: str) -> str:
+    """A key without the data sets that exact resuming puts around the config's."""
+    return key.replace('.dataset.dataset.', '.dataset.')

@@ -1,0 +1,88 @@
+"""How a mistake is told: in a line, without a traceback, and with nothing left behind."""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from ...checkpoints import CheckpointError
+from ...component import ConfigError
+from ...datasets import CacheError
+from ..running.run_stopped import RunStopped
+
+MISTAKES = (CacheError, CheckpointError, ConfigError, FileNotFoundError)
+# Exit statuses: of a mistake told before the first iteration, and of a run that ended itself.
+MISTAKE, STOPPED = 2, 1
+
+
+@contextmanager
+def told_in_a_line(args: argparse.Namespace) -> Iterator[None]:
+    """End the process with the message of a mistake alone; with ``--debug``, with its traceback.
+
+    Args:
+        args: ``config``, which the message names first, and ``debug``.
+    """
+    try:
+        yield
+    except (*MISTAKES, RunStopped) as error:
+        if args.debug:
+            raise
+        print(f'{args.config}: {error}', file=sys.stderr)
+        sys.exit(STOPPED if isinstance(error, RunStopped) else MISTAKE)
+
+
+@contextmanager
+def mistakes_of(what: str) -> Iterator[None]:
+    """Take whatever goes wrong while something is built for a mistake in the config.
+
+    Raises:
+        ConfigError: With the kind and the first line of the error, which ``--debug`` shows whole.
+    """
+    try:
+        yield
+    except (*MISTAKES, RunStopped):
+        raise
+    except Exception as error:
+        said = str(error).strip().partition('\n')[0]
+        raise ConfigError(
+            f'{what} failed: {type(error).__name__}: {said} (--debug shows where)'
+        ) from error
+
+
+@contextmanager
+def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """Remove what a run has written into its work directory if it fails before it has begun.
+
+    Args:
+        work_dir: It may not be there yet.
+        config: Name of the file that the Runner writes its config to.
+        has_begun: Whether the first iteration is done.
+    """
+    existed, dumped = work_dir.is_dir(), work_dir / config
+    had_config = dumped.is_file()
+    try:
+        yield
+    except Exception:
+        if not has_begun():
+            for folder in _log_folders():
+                shutil.rmtree(folder, ignore_errors=True)
+            if not had_config:
+                dumped.unlink(missing_ok=True)
+            if not existed and work_dir.is_dir() and not any(work_dir.iterdir()):
+                work_dir.rmdir()
+        raise
+
+
+def _log_folders() -> list[Path]:
+    """Folders of this process' log: closed, so that they can go."""
+    logger = MMLogger.get_current_instance()
+    files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    for handler in files:
+        handler.close()
+        logger.removeHandler(handler)
+    return [Path(handler.baseFilename).parent for handler in files]

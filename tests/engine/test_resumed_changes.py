@@ -1,0 +1,147 @@
+"""Resuming with another config: what differs is listed and takes effect."""
+
+import json
+import shutil
+
+import mmpretrain.apis  # noqa: F401, for the processes that are forked
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from toy_run import config, make_photos, train
+
+from beit_mm.engine.running.resumed_changes import differences, saved_settings
+
+
+@pytest.fixture(scope='module')
+def stopped(tmp_path_factory):
+    """Four of eight iterations, with a warm-up and a cosine."""
+    root = make_photos(tmp_path_factory.mktemp('photos'))
+    result = train(root, root / 'run', text=SCHEDULE + stop_at(4))
+    assert result.returncode == 0, result.stderr[-2000:]
+    return root
+
+
+SCHEDULE = """
+param_scheduler = dict(_delete_=True, type='PolyLR', by_epoch=False, begin=0, end=8, eta_min=0.0)
+"""
+
+
+def polynomial(rate, end, first, last):
+    """mmengine's of power 1, which is 0 one iteration before its end."""
+    return [rate * max(0.0, 1 - done / (end - 1)) for done in range(first, last)]
+
+
+def stop_at(iterations):
+    return f'train_cfg = dict(max_iters={iterations}, val_interval=100)\n'
+
+
+@pytest.fixture
+def resume(stopped, tmp_path):
+    """Go on with a copy of the run; what was said, and the learning rate of each iteration."""
+
+    def resume(text='', photos=stopped):
+        for name in ('train', 'val'):
+            if not (tmp_path / name).exists():
+                shutil.copytree(photos / name, tmp_path / name)
+        shutil.copytree(stopped / 'run', tmp_path / 'run')
+        marker = tmp_path / 'run/last_checkpoint'
+        marker.write_text(str(tmp_path / 'run/iter_4.pth'))
+        log = 'default_hooks = dict(logger=dict(interval=1))\n'
+        result = train(tmp_path, tmp_path / 'run', text=text + log, resume=True)
+        rates = {}
+        for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json')):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rates |= {row['step']: row['lr'] for row in rows if 'lr' in row}
+        return result, rates
+
+    return resume
+
+
+def test_nothing_is_said_where_nothing_differs(resume):
+    result, rates = resume(SCHEDULE + stop_at(8) + 'my_variable = 3\n')
+    assert result.returncode == 0, result.stderr[-2000:]
+    changed = [line for line in result.stdout.splitlines() if ' -> ' in line]
+    # The photos of this copy lie elsewhere.
+    assert {line.split(':')[0].strip() for line in changed} == {
+        'train_cfg.max_iters', 'train_dataloader.dataset.data_root',
+        'val_dataloader.dataset.data_root',
+    }  # fmt: skip
+    assert [rates[step] for step in (5, 6, 7, 8)] == pytest.approx(polynomial(2e-3, 8, 4, 8))
+
+
+def test_a_new_learning_rate_is_taken_where_the_run_stands(resume):
+    new = 'optim_wrapper = dict(optimizer=dict(lr=1e-2, weight_decay=0.3))\n'
+    result, rates = resume(SCHEDULE + stop_at(8) + new)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'optim_wrapper.optimizer.lr: 0.002 -> 0.01, taken' in result.stdout
+    assert 'optim_wrapper.optimizer.weight_decay: 0.05 -> 0.3, taken' in result.stdout
+    assert [rates[step] for step in (5, 6, 7, 8)] == pytest.approx(polynomial(1e-2, 8, 4, 8))
+
+
+def test_a_longer_run_has_a_longer_schedule(resume, tmp_path):
+    longer = SCHEDULE.replace('end=8', 'end=16')
+    result, rates = resume(longer + stop_at(10))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'param_scheduler.end: 8 -> 16, taken, and the schedules laid out anew' in result.stdout
+    assert [rates[step] for step in range(5, 11)] == pytest.approx(polynomial(2e-3, 16, 4, 10))
+    saved = torch.load(tmp_path / 'run/iter_10.pth', weights_only=False)
+    assert saved['optimizer']['param_groups'][0]['weight_decay'] == 0.05
+
+
+def test_another_optimizer_is_refused(resume):
+    other = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1))\n"
+    result, _ = resume(SCHEDULE + stop_at(8) + other)
+    assert result.returncode == 2
+    assert "optim_wrapper.optimizer.type was 'AdamW' and is 'SGD'" in result.stderr
+
+
+@pytest.mark.parametrize('change', [-20, +9])
+def test_photos_come_and_go(tmp_path, change):
+    """A run that counts epochs goes on at the beginning of its epoch, and finishes them all."""
+    photos = make_photos(tmp_path)
+    by_epoch = """
+train_cfg = dict(_delete_=True, by_epoch=True, max_epochs={}, val_interval=1)
+param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=True, T_max=4,
+                       convert_to_iter_based=True)
+train_dataloader = dict(sampler=dict(type='DefaultSampler'))
+default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1), logger=dict(interval=1))
+"""
+    result = train(photos, tmp_path / 'run', text=by_epoch.format(2))
+    assert result.returncode == 0, result.stderr[-2000:]
+    files = sorted((photos / 'train').glob('*/*.png'))
+    for path in files[: max(0, -change)]:
+        path.unlink() if path.name != '0.png' else None
+    for index in range(max(0, change)):
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(photos / f'train/bee/new{index}.png')
+    now = len(list((photos / 'train').glob('*/*.png')))
+    assert now != 36
+    result = train(photos, tmp_path / 'run', text=by_epoch.format(4), resume=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert f'train_dataloader.dataset had 36 photos and has {now}' in result.stdout
+    rows = []
+    for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))[-1:]:
+        rows += [json.loads(line) for line in path.read_text().splitlines()]
+    per_epoch = -(-now // 8)
+    steps = [row['iter'] if 'iter' in row else row['step'] for row in rows if 'loss' in row]
+    assert steps == list(range(2 * per_epoch + 1, 4 * per_epoch + 1))
+    assert (tmp_path / 'run/epoch_4.pth').is_file()
+
+
+def test_what_mmengine_prints_is_read_back_without_running_it(tmp_path):
+    cfg = config(tmp_path)
+    cfg.hook = dict(limit=float('inf'), names={'a.b': 1, 2: [dict(x=(1, 2.5)), None, True]})
+    found = saved_settings(cfg.pretty_text)
+    assert found['optim_wrapper'] == cfg.to_dict()['optim_wrapper']
+    assert found['hook']['names'] == {'a.b': 1, '2': ({'x': (1, 2.5)}, None, True)}
+    assert list(differences(found, cfg)) == []
+    assert saved_settings('x = open("/etc/passwd").read()') == {'x': "open('/etc/passwd').read()"}
+
+
+def test_differences():
+    before = dict(model=dict(a=1, b=[1, 2]), other=3, train_dataloader=dict(num_workers=2, c=1))
+    now = Config(dict(model=dict(a=2, b=(1, 2), d=None), train_dataloader=dict(num_workers=0, c=2)))
+    assert list(differences(before, now)) == [
+        ('model.a', 1, 2), ('train_dataloader.c', 1, 2)
+    ]  # fmt: skip
