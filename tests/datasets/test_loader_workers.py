@@ -105,11 +105,15 @@ def test_a_worker_hands_a_signal_on_to_a_trainer_that_saves(name):
 
 def test_a_signal_ends_a_worker_whose_trainer_does_not_listen():
     batches, workers = two_workers()
-    # In whatever this process does when it is told of the death.
-    with pytest.raises(RuntimeError, match='DataLoader worker'):
+
+    def signal_and_load():
         kill('TERM', workers[1])
         workers[1].join(timeout=10)
         list(batches)
+
+    # In whatever this process does when it is told of the death.
+    with pytest.raises(RuntimeError, match='DataLoader worker'):
+        signal_and_load()
     workers[1].join(timeout=10)
     assert workers[1].exitcode == 128 + signal.SIGTERM
     workers[0].terminate()
