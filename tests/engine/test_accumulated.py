@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import load_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, load_checkpoint
 from noisy_run import KillAt, Killed, Model, assert_same, assert_same_end, logged, train
 from torch import nn
+from torch.utils.data import DataLoader
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.engine.running import accumulated
-from beit_mm.engine.running.accumulated import KEY, put_back
+from beit_mm.engine.running.accumulated import KEY, Pace, announce_pace, put_back
 from beit_mm.engine.running.stop_signals import REQUEUE
 
 
@@ -186,3 +187,68 @@ def test_another_number_of_processes_goes_on_with_the_mean(monkeypatch, processe
     assert model.weight.grad.tolist() == [[2.0, 1.0]]
     # Neither had one: weight decay would see a zero.
     assert model.bias.grad is None
+
+
+# ----------------------------------------------------------------------------------------------
+# How often
+# ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('pace', 'advice'),
+    [
+        # What the recipe is made for.
+        (Pace(500_000, 1, 2048, 625), ''),
+        (Pace(80_000, 2, 8), ''),
+        (Pace(100, 10, 16, 10), ''),
+        # Once in two epochs, though often in the run.
+        (Pace(6000, 128, 16, 64), 'set GlobalBatchSizeHook.global_batch_size to 1024 (94 changes)'),
+        (Pace(64, 32, 2, by_hook=False), 'set optim_wrapper.accumulative_counts to 6 (11 changes)'),
+        # Too short, whatever the batch.
+        (Pace(6, 1, 16, 2), 'set train_cfg.max_epochs to 5'),
+        (Pace(4, 1, 16), 'set train_cfg.max_iters to 10'),
+        (
+            Pace(4, 2, 16, by_hook=False),
+            'set optim_wrapper.accumulative_counts to 1 (4 changes), train_cfg.max_iters to 10',
+        ),
+    ],
+)
+def test_advice_is_given_where_the_weights_hardly_change(pace, advice):
+    assert pace.advice() == advice
+
+
+@pytest.mark.parametrize('an_epoch', range(1, 12))
+@pytest.mark.parametrize('every', [1, 2, 7, 128])
+@pytest.mark.parametrize('epochs', [1, 3, 40])
+def test_whoever_follows_the_advice_hears_no_other(an_epoch, every, epochs):
+    pace = Pace(an_epoch * epochs, every, 16, an_epoch)
+    words = pace.advice().replace(',', '').split()
+    if 'GlobalBatchSizeHook.global_batch_size' in words:
+        batch = int(words[words.index('GlobalBatchSizeHook.global_batch_size') + 2])
+        pace = pace._replace(every=batch // 16)
+    if 'train_cfg.max_epochs' in words:
+        epochs = int(words[words.index('train_cfg.max_epochs') + 2])
+        pace = pace._replace(iterations=an_epoch * epochs)
+    assert pace.advice() == ''
+
+
+def test_the_start_says_how_often_the_weights_change(tmp_path, capsys):
+    train_few(tmp_path / 'never')
+    assert 'WARNING - The weights change once in this run, every 128 iterations of 16 images, an ' \
+        'epoch has 3: set GlobalBatchSizeHook.global_batch_size to 16 (9 changes), ' \
+        'train_cfg.max_epochs to 4' in capsys.readouterr().out  # fmt: skip
+    train_few(tmp_path / 'often', batch=16, epochs=4)
+    assert 'The weights change' not in capsys.readouterr().out
+
+
+def test_a_run_without_a_full_batch_is_told_that_nothing_will_change(monkeypatch):
+    runner = SimpleNamespace(world_size=2, optim_wrapper=None)
+    batches = DataLoader(range(20), 16, sampler=range(10), drop_last=True)
+    runner.train_loop = EpochBasedTrainLoop(runner, batches, max_epochs=3)
+    said = []
+    monkeypatch.setattr(accumulated, 'print_log', lambda line, **_: said.append(line))
+    announce_pace(runner)
+    assert said == [
+        'The weights never change: 20 image(s) make no full batch. Set '
+        'train_dataloader.batch_size to at most 10'
+    ]

@@ -1,18 +1,23 @@
-"""Gradients that wait for the optimizer's step, and how they outlive a stop."""
+"""Gradients that wait for the optimizer's step: how often it comes, and how they outlive a stop."""
 
 import logging
-from typing import Any
+from math import ceil
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_gather_object, gather, get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
+
+from .global_batch import GlobalBatchSizeHook
 
 # Of a checkpoint; mmengine passes over what it does not know.
 KEY = 'accumulated'
+# Fewer changes of the weights than these are hardly a training.
+FEW = 10
 
 
 def iterations_waiting(optim_wrapper: Any) -> int:
@@ -26,6 +31,11 @@ def iterations_waiting(optim_wrapper: Any) -> int:
 def _part_of_a_step(optim_wrapper: OptimWrapper) -> float:
     """By how much the loss of an iteration counts, such as 1/128; the run's last step is short."""
     return float(optim_wrapper.scale_loss(torch.ones((), dtype=torch.float64)))
+
+
+# ----------------------------------------------------------------------------------------------
+# In checkpoints
+# ----------------------------------------------------------------------------------------------
 
 
 def gather_accumulated(runner: Runner) -> dict | None:
@@ -96,3 +106,90 @@ def go_on_accumulating(runner: Runner, saved: dict) -> None:
 
 def _own_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+# ----------------------------------------------------------------------------------------------
+# At the start
+# ----------------------------------------------------------------------------------------------
+
+
+class Pace(NamedTuple):
+    """How often the weights of a run change.
+
+    Attributes:
+        iterations: Of the whole run.
+        every: Iterations a step of the optimizer.
+        images: An iteration, of all processes.
+        an_epoch: Iterations an epoch; None where a run does not count epochs.
+        by_hook: Whether ``GlobalBatchSizeHook`` says so, and not the optimizer's wrapper.
+    """
+
+    iterations: int
+    every: int
+    images: int
+    an_epoch: int | None = None
+    by_hook: bool = True
+
+    @property
+    def changes(self) -> int:
+        """Steps of the optimizer; the last iteration makes one too."""
+        return ceil(self.iterations / self.every)
+
+    def advice(self) -> str:
+        """What to set so that the weights change often enough; empty if they do.
+
+        >>> Pace(iterations=9, every=128, images=16, an_epoch=3).advice()
+        'set GlobalBatchSizeHook.global_batch_size to 16 (9 changes), train_cfg.max_epochs to 4'
+        >>> Pace(iterations=900, every=128, images=16, an_epoch=3).advice()
+        'set GlobalBatchSizeHook.global_batch_size to 48 (300 changes)'
+        """
+        rare = self.an_epoch is not None and self.every > self.an_epoch
+        if self.changes >= FEW and not rare:
+            return ''
+        # As large as it may be: the nearest to what was asked for.
+        every = max(1, min(self.every, self.iterations // FEW, self.an_epoch or self.every))
+        better = self._replace(every=every)
+        settings = []
+        if every < self.every and self.by_hook:
+            settings.append(f'GlobalBatchSizeHook.global_batch_size to {every * self.images}')
+        elif every < self.every:
+            settings.append(f'optim_wrapper.accumulative_counts to {every}')
+        if settings:
+            settings[0] += f' ({better.changes} changes)'
+        if better.changes < FEW and self.an_epoch is None:
+            settings.append(f'train_cfg.max_iters to {FEW * every}')
+        elif better.changes < FEW and self.an_epoch:
+            settings.append(f'train_cfg.max_epochs to {ceil(FEW * every / self.an_epoch)}')
+        return f'set {", ".join(settings)}'
+
+
+def announce_pace(runner: Runner) -> None:
+    """Log how often the weights will change, and warn if that is next to never."""
+    loop, wrapper = runner.train_loop, runner.optim_wrapper
+    an_epoch = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
+    if an_epoch == 0:
+        images = len(loop.dataloader.dataset)
+        print_log(
+            f'The weights never change: {images} image(s) make no full batch. Set '
+            f'train_dataloader.batch_size to at most {max(1, images // runner.world_size)}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return
+    pace = Pace(
+        iterations=loop.max_iters,
+        every=getattr(wrapper, '_accumulative_counts', 1),
+        images=runner.world_size * loop.dataloader.batch_sampler.batch_size,
+        an_epoch=an_epoch,
+        by_hook=any(isinstance(hook, GlobalBatchSizeHook) for hook in runner.hooks),
+    )
+    times = 'once' if pace.changes == 1 else f'{pace.changes} times'
+    how = 'in every iteration' if pace.every == 1 else f'every {pace.every} iterations'
+    epoch = '' if an_epoch is None else f', an epoch has {an_epoch}'
+    advice = pace.advice()
+    print_log(
+        f'The weights change {times} in this run, {how} of {pace.images} images{epoch}'
+        + (f': {advice}' if advice else ''),
+        logger='current',
+        level=logging.WARNING if advice else logging.INFO,
+    )
