@@ -92,7 +92,23 @@ default_hooks = dict(
     return root
 
 
-def start(root, name, *arguments, processes=2, **variables) -> subprocess.Popen:
+@pytest.fixture(scope='module')
+def few(root):
+    """36 pictures and the recipe's global batch: 12 iterations, of which 128 would make a step."""
+    for number, picture in enumerate(sorted((root / 'data/train/any').iterdir())):
+        for copy in ('first', 'second')[: 1 + number % 2]:
+            (root / 'few/train' / copy).mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, root / 'few/train' / copy)
+    (root / 'few.py').write_text(f"""
+_base_ = ['{root}/config.py']
+train_dataloader = dict(batch_size=8, dataset=dict(data_root='{root}/few'))
+custom_hooks = [
+    dict(type='beit_mm.GlobalBatchSizeHook', global_batch_size=2048), dict(type='Trouble')]
+""")
+    return root
+
+
+def start(root, name, *arguments, processes=2, config='config.py', **variables) -> subprocess.Popen:
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
@@ -105,9 +121,9 @@ def start(root, name, *arguments, processes=2, **variables) -> subprocess.Popen:
         'PORT': str(port),
         **variables,
     }
-    script = [ROOT / 'tools/dist_train.sh', root / 'config.py', processes]
+    script = [ROOT / 'tools/dist_train.sh', root / config, processes]
     if processes == 1:
-        script = [sys.executable, ROOT / 'tools/train.py', root / 'config.py']
+        script = [sys.executable, ROOT / 'tools/train.py', root / config]
     command = [*script, '--work-dir', root / name, *arguments]
     return subprocess.Popen(
         list(map(str, command)), env=environment, cwd=root, text=True,
@@ -185,6 +201,19 @@ def test_on_another_number_of_processes_photos_crops_and_masks_stay(root, undist
     assert '2 process(es) before, 1 now' in output
     expected = seen(undisturbed, 2)
     assert seen(work_dir, 1) == {iteration: expected[iteration] for iteration in range(7, 12)}
+
+
+@pytest.mark.slow
+def test_kills_and_signals_between_two_steps_of_the_optimizer_cost_nothing_but_time(few):
+    """torchrun starts the job again after each; the ranks' gradients differ until the step."""
+    output = run(few, 'few_undisturbed', config='few.py')
+    assert 'WARNING - The weights change once in this run, every 128 iterations' in output
+    trouble = '0:1:5:SIGKILL 1:0:7:SIGTERM'
+    output = run(few, 'few_stopped', config='few.py', TROUBLE=trouble, MAX_RESTARTS='2')
+    assert '(exitcode: -9) local_rank: 1' in output
+    assert 'Stopped by signal 15 after iteration 8;' in output
+    assert 'gradients of the 8 iteration(s) since the last step: they count on' in output
+    assert_same_end(few / 'few_undisturbed', few / 'few_stopped')
 
 
 def test_a_signal_to_the_script_asks_for_another_run(root):

@@ -24,8 +24,12 @@ run_numbers = itertools.count()
 class Noisy(nn.Module):
     """Inputs that draw from each of the three global generators, as transforms do."""
 
+    def __init__(self, length=22):
+        super().__init__()
+        self.length = length
+
     def __len__(self):
-        return 22
+        return self.length
 
     def __getitem__(self, index):
         noise = torch.rand(4) + float(np.random.rand()) + random.random()
@@ -79,13 +83,13 @@ class KillAt(Hook):
 
 def train(
     work_dir, loop, hooks=(), resume=False, seed=3, workers=0, batch_size=4, log_interval=1,
-    **checkpoint,
+    length=22, **checkpoint,
 ):  # fmt: skip
     """Train; whatever state the generators of this process are in must not matter."""
     seed_generators(int.from_bytes(random.SystemRandom().randbytes(4), 'little'))
     by_epoch = 'max_epochs' in loop
     loader = dict(
-        dataset=Noisy(),
+        dataset=Noisy(length),
         batch_size=batch_size,
         num_workers=0,
         sampler=dict(type='DefaultSampler', shuffle=True),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import LoadTwoViews, TokenCache
+from ...datasets.loader_workers import outlive_group_signals
 from ...datasets.token_cache import describe_photos
 from ...datasets.views.load_two_views import read_file
 from .what_is_cached import (
@@ -100,16 +101,17 @@ def write_token_cache(
             batch_size=max(1, cfg.train_dataloader.get('batch_size', 1) // num_views),
             sampler=cache.photos_of(shard),
             num_workers=cfg.train_dataloader.get('num_workers', 0),
-            worker_init_fn=_leave_cores_to_others,
+            worker_init_fn=_begin_worker,
         )
         cache.write(shard, torch.cat([compute(batch) for batch in batches]).numpy())
         print_log(f'{folder}: shard {shard + 1} of {cache.num_shards} written', 'current')
     return cache
 
 
-def _leave_cores_to_others(_: int) -> None:
-    """One thread a loader worker; torch sees to its own."""
+def _begin_worker(number: int) -> None:
+    """One thread a loader worker, torch sees to its own; it ends with this process."""
     cv2.setNumThreads(0)
+    outlive_group_signals(number)
 
 
 def own_device() -> str:

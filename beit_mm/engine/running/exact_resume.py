@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 from ...component import ConfigError
 from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_generators
 from ...registry import LOOPS
+from .accumulated import announce_pace
 from .out_of_memory import OutOfMemory, advice
 from .run_stopped import RunStopped
 from .step_memory import foresee
@@ -91,6 +92,7 @@ class ExactLoop(BaseLoop):
             if isinstance(sampler, PlacedSampler):
                 sampler.seed = self.seed
         self.runner.call_hook('before_train')
+        announce_pace(self.runner)
         if self._iter > 0:
             # The run may have been stopped between the checkpoint and its validation.
             self._decide_current_val_interval()

@@ -50,7 +50,10 @@ class GlobalBatchSizeHook(Hook):
         wrapper = runner.optim_wrapper
         wrapper._accumulative_counts = accumulated
         loop = runner.train_loop
-        wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
+        # Of gradients that a checkpoint holds mmengine would say that they are lost.
+        held = any(parameter.grad is not None for parameter in runner.model.parameters())
+        wrapper.initialize_count_status(runner.model, 0 if held else loop.iter, loop.max_iters)
+        wrapper._inner_count = loop.iter
         print_log(
             f'Global batch {self.global_batch_size} = {runner.world_size} process(es) x '
             f'{batch_size} images x {accumulated} accumulated iteration(s)',

@@ -109,6 +109,9 @@ def undone(model: nn.Module) -> Iterator[None]:
     Batch norm takes its running figures meanwhile: from one image it could not take its own.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    # A run that goes on between two steps of the optimizer has some from its checkpoint.
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
     for norm in norms:
         norm.eval()
@@ -120,7 +123,8 @@ def undone(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(buffers[name])
         for norm in norms:
             norm.train()
-        model.zero_grad(set_to_none=True)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
 
 
 def peak_of_a_step(runner: Runner, batch: Any) -> int:

@@ -1,25 +1,18 @@
 """Stop signals, heard by any process and agreed on by all."""
 
-import ctypes
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 
-from ...registry import FUNCTIONS
+from ...datasets.loader_workers import STOP_SIGNALS, die_with_parent
 
-# Slurm sends SIGUSR1 some time before the limit (--signal=USR1@120), and SIGTERM as torchrun and
-# container managers do when a machine is taken away.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # The exit code that asks a scheduler to run the job again. No shell, Python or signal uses it.
 REQUEUE = 85
-# Of <linux/prctl.h>.
-PR_SET_PDEATHSIG = 1
 
 
 class StopSignals:
@@ -55,25 +48,6 @@ class StopSignals:
         return int(number)
 
 
-@FUNCTIONS.register_module()
-def outlive_group_signals(_worker_id: int) -> None:
-    """Let SIGTERM end a loader worker only if the process that trains sends it.
-
-    torchrun and Slurm send it to whole process groups. A worker that ended at once would take the
-    run with it, before that has saved.
-    """
-    parent = os.getppid()
-    # Blocked in this thread and in those begun after it, the signal waits to be asked for.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def wait_for_parents() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait_for_parents, daemon=True).start()
-
-
 def end_with_launcher() -> None:
     """Have Linux send SIGTERM to this process when torchrun, which started it, is killed.
 
@@ -82,7 +56,7 @@ def end_with_launcher() -> None:
     """
     if 'TORCHELASTIC_RUN_ID' not in os.environ or sys.platform != 'linux':
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     # It may be gone already. In a container torchrun can be process 1 itself.
     if os.getppid() == 1 and b'torch' not in Path('/proc/1/cmdline').read_bytes():
         sys.exit('torchrun, which started this process, is gone')

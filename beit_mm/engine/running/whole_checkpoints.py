@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from ...checkpoints import CheckpointError, read_checkpoint
 from ...checkpoints.writing import partial_path, put_in_place
 from ...registry import HOOKS
+from .accumulated import KEY, gather_accumulated, go_on_accumulating, put_back
 from .stop_signals import REQUEUE, StopSignals
 
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
@@ -102,10 +103,11 @@ class WholeCheckpointHook(CheckpointHook):
     ends the run in all processes and leaves the files that were there. ``--resume`` takes the
     newest that is whole.
 
-    While gradients are being accumulated a checkpoint waits for the optimizer's step, which would
-    otherwise lose them: at most ``accumulative_counts - 1`` iterations.
+    Between two steps of the optimizer a checkpoint holds the gradients that are accumulated for
+    the next one, of every process: as much again as the weights for each. A resumed run goes on
+    with them.
 
-    After SIGTERM or SIGUSR1 in any process, all save after the same optimizer step, under the name
+    After SIGTERM or SIGUSR1 in any process, all save after the same iteration, under the name
     ``iter_N.pth``, and exit with code 85.
 
     Args:
@@ -118,7 +120,9 @@ class WholeCheckpointHook(CheckpointHook):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.signals = StopSignals()
-        self.postponed: str | None = None
+        # Of the checkpoint that is being written, and of the one that the run goes on from.
+        self.accumulated: dict | None = None
+        self.resumed: dict | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Choose the checkpoint to go on from, if none was named."""
@@ -141,6 +145,9 @@ class WholeCheckpointHook(CheckpointHook):
         Raises:
             CheckpointError: If an iteration had another number of images.
         """
+        if runner._resume and KEY in checkpoint:
+            self.resumed = checkpoint.pop(KEY)
+            put_back(runner, self.resumed)
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'images_per_iteration' not in meta:
             return
@@ -160,13 +167,18 @@ class WholeCheckpointHook(CheckpointHook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note how many processes share the images."""
+        """Note how many processes share the images, and what waits for the optimizer's step."""
         checkpoint['meta']['world_size'] = runner.world_size
         checkpoint['meta']['images_per_iteration'] = _images_per_iteration(runner)
+        if self.accumulated is not None:
+            checkpoint[KEY] = self.accumulated
 
     def before_train(self, runner: Runner) -> None:
         """Begin to listen for signals, and clear away what a killed run has left."""
         super().before_train(runner)
+        if self.resumed is not None:
+            go_on_accumulating(runner, self.resumed)
+            self.resumed = None
         self.signals.listen()
         on_main_process(lambda: self._clear_away(runner))
         self._keep_few(runner)
@@ -182,18 +194,22 @@ class WholeCheckpointHook(CheckpointHook):
         super().after_train(runner)
         self.signals.ignore_no_longer()
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save if it is time; mmengine's hook says so before, this one when it is done."""
+        last = self.save_last and self.is_last_train_epoch(runner)
+        if self.by_epoch and (last or self.every_n_epochs(runner, self.interval, self.save_begin)):
+            self._save_checkpoint(runner)
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        """Save if it is time, or if a checkpoint has waited for the optimizer's step."""
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if not runner.optim_wrapper.should_update():
-            return
-        meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
-        if self.postponed is not None:
-            self._write(runner, self.postponed, meta)
+        """Save if it is time, and if a signal asks for it."""
+        last = self.save_last and self.is_last_train_iter(runner)
+        due = last or self.every_n_train_iters(runner, self.interval, self.save_begin)
+        if due and not self.by_epoch:
+            self._save_checkpoint(runner)
         if number := self.signals.agreed():
             name = f'iter_{runner.iter + 1}.pth'
             if self.last_ckpt is None or Path(self.last_ckpt).name != name:
-                self._write(runner, name, meta)
+                self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1))
             runner.logger.warning(
                 f'Stopped by signal {number} after iteration {runner.iter + 1}; {self.last_ckpt} '
                 f'is whole, --resume goes on from it. Exit code {REQUEUE}'
@@ -201,11 +217,7 @@ class WholeCheckpointHook(CheckpointHook):
             sys.exit(REQUEUE)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        name = self.filename_tmpl.format(step)
-        if runner.optim_wrapper.should_update():
-            self._write(runner, name, meta)
-        else:
-            self.postponed = name
+        self._write(runner, self.filename_tmpl.format(step), meta)
 
     def _write(self, runner: Runner, name: str, meta: dict) -> None:
         """Save for resuming, all processes together."""
@@ -221,12 +233,20 @@ class WholeCheckpointHook(CheckpointHook):
             last=Path(runner.work_dir, 'last_checkpoint'),
             **self.args,
         )
+        waiting = 0
+        if self.save_optimizer and (accumulated := gather_accumulated(runner)):
+            self.accumulated, waiting = accumulated, accumulated['iterations']
         try:
             on_main_process(lambda: self._save_whole(runner, path, **settings))
         except CheckpointError:
             self._note(runner, *before)
             raise
-        self.postponed = None
+        finally:
+            self.accumulated = None
+        kept_back = f', and the gradients of {waiting} iteration(s) since' if waiting else ''
+        runner.logger.info(
+            f'{path} is saved: the weights after {meta["iter"] - waiting} iterations{kept_back}'
+        )
         self._keep_few(runner)
 
     def _note(self, runner: Runner, last: str | None, kept: list[str]) -> None:
