@@ -12,12 +12,25 @@ NOT_SETTINGS = (
     'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg', 'grouped', 'by_epoch',
     'convert_to_iter_based',
 )  # fmt: skip
+# Packages whose constructors get what the config says: nothing is taken out before.
+STRICT = ('beit_mm', 'mmengine', 'mmcv', 'torch', 'torchvision')
 # How much alike a name and one that its constructor knows are, where others may be handed on.
 ALIKE = 0.85
 
 
 class ConfigError(ValueError):
     """A config that cannot work; the message names the key, what it is and what it must be."""
+
+
+def in_a_line(error: Exception) -> str:
+    """Kind and message of an error, without what follows its first sentence.
+
+    >>> in_a_line(ValueError('wrong:\\n  the second line\\nmore'))
+    'ValueError: wrong: the second line'
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()] or ['']
+    said = ' '.join(lines[:2]) if lines[0].endswith(':') else lines[0]
+    return f'{type(error).__name__}: {said}'
 
 
 class Note(str):
@@ -77,14 +90,22 @@ class Component:
         name = self.given.get('type')
         return self.find(name) if isinstance(name, str) else name
 
+    @property
+    def package(self) -> str:
+        """Whose it is, such as 'mmcv'; '' where its type is not known."""
+        return str(getattr(self.kind, '__module__', '')).partition('.')[0]
+
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Of the constructor and, where that hands on what it does not know, of its bases'.
 
-        A function that builds a component of another type says so in an attribute ``hands_on_to``.
+        A function that builds something else says so in an attribute ``hands_on_to``: its type, or
+        a function that gives its class.
         """
         found: dict[str, inspect.Parameter] = {}
-        built = self.find(getattr(self.kind, 'hands_on_to', ''))
-        kinds = [self.kind, built] if built else getattr(self.kind, '__mro__', (self.kind,))
+        handed_to = getattr(self.kind, 'hands_on_to', '')
+        built = handed_to() if callable(handed_to) else handed_to and self.find(handed_to)
+        bases = getattr(built or self.kind, '__mro__', (self.kind,))
+        kinds = (self.kind, *bases) if built else bases
         for kind in kinds:
             own = _signature(kind)
             if not own:
@@ -126,15 +147,15 @@ class Component:
         Where it hands on what it does not know itself, of what is almost a name that it knows.
         """
         parameters = self.parameters()
-        ours = str(getattr(self.kind, '__module__', '')).startswith('beit_mm.')
         # Others hand on to what a signature does not tell.
-        asked = parameters if ours else _signature(self.kind)
+        asked = parameters if self.package in STRICT else _signature(self.kind)
         hands_on = any(p.kind == p.VAR_KEYWORD for p in asked.values())
         if not parameters:
             return
+        known = [*parameters, *NOT_SETTINGS]
         for setting in self.given:
-            if setting not in parameters and setting not in NOT_SETTINGS:
-                question = did_you_mean(setting, parameters, ALIKE if hands_on else 0.6)
+            if setting not in known:
+                question = did_you_mean(setting, known, ALIKE if hands_on else 0.6)
                 if question or not hands_on:
                     yield setting, question
 

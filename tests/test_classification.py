@@ -503,6 +503,9 @@ def test_numbers_of_classes_that_differ_are_refused_where_labels_are_mixed(folde
     with pytest.raises(ConfigError, match=r'data_preprocessor.num_classes is 1000.*num_classes, 3'):
         check_config(cfg, 'train')
     cfg.model.train_cfg = None
+    with pytest.raises(ConfigError, match=r'^val_evaluator.topk is \(1, 5\); there are 3 classes'):
+        check_config(cfg, 'train')
+    cfg.val_evaluator.topk = cfg.test_evaluator.topk = 1
     check_config(cfg, 'train')
 
 

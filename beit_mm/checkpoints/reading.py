@@ -34,6 +34,7 @@ ALLOWED_GLOBALS = frozenset(
     {
         ('collections', 'OrderedDict'),
         ('collections', 'defaultdict'),
+        ('collections', 'Counter'),
         ('builtins', 'set'),
         ('torch._utils', '_rebuild_tensor_v2'),
         ('torch._utils', '_rebuild_parameter'),

@@ -46,3 +46,7 @@ def __getattr__(name: str):
 def build_setr_pup_head(**settings):
     """Build :class:`SETRPUPHead` from its arguments, for ``type='beit_mm.SETRPUPHead'``."""
     return __getattr__('SETRPUPHead')(**settings)
+
+
+# Where its settings are looked up, see beit_mm.component.Component.
+build_setr_pup_head.__dict__['hands_on_to'] = lambda: __getattr__('SETRPUPHead')

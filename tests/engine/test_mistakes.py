@@ -35,7 +35,8 @@ TOLD = {
         "train_dataloader.dataset.data_rot: beit_mm.PhotoFolder has no such setting; did you mean "
         "'data_root'?"),
     'misspelt hook': (
-        ['default_hooks.chekpoint.interval=5'], 'default_hooks.chekpoint has no type'),
+        ['default_hooks.chekpoint.interval=5'],
+        "default_hooks.chekpoint would come beside the one that it resembles; did you mean 'check"),
     'misspelt of a loop': (
         ['train_cfg.max_iter=5'],
         "train_cfg.max_iter: IterBasedTrainLoop has no such setting; did you mean 'max_iters'?"),
@@ -80,8 +81,8 @@ TOLD = {
         'visualizer.vis_backends[0] needs the package clearml, which is not installed'),
     'a figure that nobody reports': (
         ['default_hooks.checkpoint.save_best=top1'],
-        "default_hooks.checkpoint.save_best is 'top1'; the evaluators report accuracy/top1, "
-        "accuracy/top5; did you mean 'accuracy/top1'?"),
+        "default_hooks.checkpoint.save_best is 'top1'; the evaluators report accuracy/top1; did "
+        "you mean 'accuracy/top1'?"),
     'an optimizer without a type': (
         ['optim_wrapper.optimizer=dict(lr=3)'], "optim_wrapper.optimizer"),
     'a transform that takes arrays': (

@@ -88,15 +88,19 @@ def test_the_line_through_one_and_two_images_leads_to_many():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux counts so')
 def test_the_system_counts_as_much():
     """The most memory that a process of its own held, of a step of 24 images."""
     code = """
-import resource, sys
 import torch
 from mmengine.optim import OptimWrapper
 from types import SimpleNamespace
 from beit_mm.engine.running.step_memory import memory_of_a_step
 from beit_mm.models import DiscreteVAE
+
+def kilobytes(name):
+    lines = open('/proc/self/status').read().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 torch.set_num_threads(1)
 model = DiscreteVAE(vocab_size=256, hidden=32, num_groups=3, quantizer='vector').train()
@@ -104,18 +108,18 @@ optimizer = torch.optim.AdamW(model.parameters())
 runner = SimpleNamespace(model=model, optim_wrapper=OptimWrapper(optimizer))
 batch = dict(inputs=torch.rand(24, 3, 128, 128))
 step = memory_of_a_step(runner, batch)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+open('/proc/self/clear_refs', 'w').write('5')
+before = kilobytes('VmRSS')
 sum(v for k, v in model.loss(batch['inputs']).items() if k.startswith('loss')).backward()
 optimizer.step()
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(step.of(24), (after - before) * 1024 + step.of(2))
+print(step.of(24), (kilobytes('VmHWM') - before) * 1024)
 """
     output = subprocess.run(
         [sys.executable, '-c', code], check=True, capture_output=True, text=True
     ).stdout
     foreseen, taken = map(float, output.split())
     assert taken > 0.5e9, 'a step that can be seen'
-    assert foreseen == pytest.approx(taken, rel=0.2)
+    assert foreseen == pytest.approx(taken, rel=0.25)
 
 
 def test_nothing_is_left_of_the_measurement():
@@ -147,6 +151,7 @@ def test_compiled_blocks_are_counted_too(compile_blocks):
 
     task = Task()
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     plain = memory_of_a_step(runner_of(task), dict(inputs=torch.rand(4, 3, 32, 32)))
     assert plain.per_image > 2 * 16 * 32 * 4 * 8
     assert not torch._dynamo.utils.counters['stats'].get('unique_graphs')

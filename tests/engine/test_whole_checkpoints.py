@@ -258,6 +258,8 @@ def test_where_a_run_begins(tmp_path, monkeypatch, resume, saved, again):
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(int(again)))
     if saved:
         (tmp_path / 'last_checkpoint').write_text('iter_1.pth')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'given.pth').touch()
     cfg = Config(dict(work_dir=str(tmp_path), load_from='initial.pth', resume=False))
     choose_start(cfg, resume)
     if saved and (again or resume == 'auto'):

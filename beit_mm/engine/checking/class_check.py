@@ -23,8 +23,11 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     if not isinstance(prefix, str) or '://' in str(dataset.get('data_root')):
         return None
-    folder = Path(dataset.get('data_root') or '', prefix)
-    if not folder.is_dir():
+    root = Path(dataset.get('data_root') or '')
+    folder = root / prefix
+    # MMPretrain's ImageNet takes the list of a split where there is one.
+    listed = kind.startswith('ImageNet') and (root / 'meta' / f'{prefix}.txt').is_file()
+    if listed or not folder.is_dir():
         return None
     return folder, sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
 
@@ -44,7 +47,12 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
     for name, loader in loaders.items():
         for key, dataset in innermost(f'{name}.dataset', loader.get('dataset') or {}):
             folders = class_folders(dataset)
-            if folders is not None:
+            if folders is not None and not folders[1]:
+                yield (
+                    f'{key}: {folders[0]} has no class folders; images lie in '
+                    f'{folders[0]}/<class>/, and without labels it takes with_label=False'
+                )
+            elif folders is not None:
                 found.setdefault(name, folders)
                 if name == 'train_dataloader':
                     endings = tuple(dataset.get('extensions') or ENDINGS)

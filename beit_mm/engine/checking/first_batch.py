@@ -1,30 +1,34 @@
 """What the data gives, before the first iteration: images, samples, batches, channels."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ...component import ConfigError
+from ...component import ConfigError, in_a_line
 
 
 def check_first_batch(runner: Runner) -> None:
-    """Make a batch of two training samples as training would, and hold it against the model.
+    """Make batches of two samples, of training and of validation, and give them to the model.
 
     Args:
-        runner: With its training loop built.
+        runner: With its loops built.
 
     Raises:
         ConfigError: With the key of what does not work.
     """
-    complaint = next(_complaints(runner), None)
+    complaint = next(_of_training(runner), None)
+    if complaint is None and getattr(runner, '_val_loop', None) is not None:
+        complaint = next(_of_validation(runner), None)
     if complaint:
         raise ConfigError(complaint)
 
 
-def _complaints(runner: Runner) -> Iterator[str]:
+def _of_training(runner: Runner) -> Iterator[str]:
     loader = runner.train_dataloader
     dataset: Any = loader.dataset
     images, batch_size = len(dataset), getattr(loader.batch_sampler, 'batch_size', 1)
@@ -36,27 +40,49 @@ def _complaints(runner: Runner) -> Iterator[str]:
             f'{runner.world_size} process(es), as drop_last leaves out what does not fill one; set '
             f'train_dataloader.batch_size to {max(1, images // runner.world_size)} or less'
         )
+    if images < batch_size:
+        print_log(
+            f'train_dataloader: {images} images in batches of {batch_size}: a batch is short or '
+            'holds an image more than once',
+            logger='current',
+            level=logging.WARNING,
+        )
+    yield from _of_batch('train_dataloader', loader, runner, training=True)
+
+
+def _of_validation(runner: Runner) -> Iterator[str]:
+    yield from _of_batch('val_dataloader', runner.val_dataloader, runner, training=False)
+
+
+def _of_batch(name: str, loader: Any, runner: Runner, *, training: bool) -> Iterator[str]:
+    """What is wrong with the first and the last sample, and with a batch of both."""
+    dataset: Any = loader.dataset
+    if not len(dataset):
+        yield f'{name}.dataset holds no images'
+        return
     try:
-        samples = [dataset[0], dataset[images - 1]]
+        samples = [dataset[0], dataset[len(dataset) - 1]]
     except Exception as error:
-        yield f'train_dataloader.dataset: its first sample cannot be made: {_named(error)}'
+        order = '; is the order of the steps right?' if isinstance(error, KeyError) else ''
+        yield f'{name}.dataset: its first sample cannot be made: {in_a_line(error)}{order}'
         return
     if not isinstance(samples[0], dict) or 'inputs' not in samples[0]:
         yield (
-            f'train_dataloader.dataset gives {_described(samples[0])}; a sample is a dict with '
-            "inputs: does the pipeline end with dict(type='PackInputs')?"
+            f'{name}.dataset gives {_described(samples[0])}; a sample is a dict with inputs: does '
+            "the pipeline end with dict(type='PackInputs')?"
         )
         return
+    model: Any = runner.model
+    model = getattr(model, 'module', model)
     try:
-        batch = loader.collate_fn(samples)
-        model: Any = runner.model
-        model = getattr(model, 'module', model)
-        inputs = model.data_preprocessor(batch, True)['inputs']
+        batch = loader.collate_fn(samples[: 1 if loader.batch_sampler.batch_size == 1 else 2])
+        inputs = model.data_preprocessor(batch, training)['inputs']
     except Exception as error:
+        collate = getattr(loader.collate_fn, 'func', loader.collate_fn)
         yield (
-            f'train_dataloader: samples make no batch that the model takes: {_named(error)}; '
-            f'collate_fn is {getattr(loader.collate_fn, "__name__", loader.collate_fn)}, and most '
-            "models take collate_fn=dict(type='default_collate')"
+            f'{name}: samples make no batch that the model takes: {in_a_line(error)}; collate_fn '
+            f'is {getattr(collate, "__name__", collate)}. Images of a batch must be of one size, '
+            "and most models take collate_fn=dict(type='default_collate')"
         )
         return
     yield from _check_channels(model, inputs)
@@ -91,8 +117,3 @@ def _described(sample: Any) -> str:
     if isinstance(sample, torch.Tensor):
         return f'a tensor of shape {tuple(sample.shape)}'
     return f'a {type(sample).__name__}'
-
-
-def _named(error: Exception) -> str:
-    first_line = str(error).strip().partition('\n')[0]
-    return f'{type(error).__name__}: {first_line}'

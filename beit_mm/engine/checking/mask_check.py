@@ -57,6 +57,12 @@ def check_masks(dataset: Component, paths: Sequence[Path], num_classes: int) -> 
             'LoadAnnotations into every pipeline'
         )
         return
+    if ignored == 1:
+        yield (
+            f'{where}: all pixels of {len(chosen)} annotations are ignored (label {ignored_label}'
+            f'{_after_zero(dataset)}); they hold {_few(there)}'
+        )
+        return
     if never:
         yield Note(
             f'{where}: {len(never)} of {num_classes} classes do not occur in '

@@ -22,7 +22,7 @@ from mmengine.runner import (
 )
 from torch.utils.data import DataLoader
 
-from ...component import ALIKE, NOT_SETTINGS, Component, did_you_mean
+from ...component import ALIKE, NOT_SETTINGS, STRICT, Component, did_you_mean
 
 # Top-level keys of a config that are built.
 RUNNER_TAKES = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
@@ -37,19 +37,45 @@ LOADER_TAKES = {
     'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch',
     'disable_subprocess_warning',
 }  # fmt: skip
-ENVIRONMENT = {
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
-    'auto_scale_lr': {'enable', 'base_batch_size'},
+# Sections that are read by their names alone, and what a value's default would be.
+READ_BY_NAME: dict[str, dict[str, Any]] = {
+    'env_cfg': dict(cudnn_benchmark=False, mp_cfg=None, dist_cfg=None, resource_limit=4096),
+    'env_cfg.mp_cfg': dict(mp_start_method=None, opencv_num_threads=0),
+    'env_cfg.dist_cfg': dict(backend=None, timeout=None, init_backend=None),
+    'randomness': dict(seed=0, deterministic=False, diff_rank_seed=False),
+    'auto_scale_lr': dict(enable=False, base_batch_size=16),
+    'optim_wrapper.clip_grad': dict(
+        type=None, max_norm=1.0, norm_type=None, error_if_nonfinite=False, foreach=None,
+        clip_value=1.0,
+    ),
+}  # fmt: skip
+# Those that may hold more, for whoever reads it: what is almost one of these names is one.
+OPEN: dict[str, dict[str, Any]] = {
+    'optim_wrapper.paramwise_cfg': dict(
+        layer_decay_rate=1.0, custom_keys=None, norm_decay_mult=1.0, bias_lr_mult=1.0,
+        bias_decay_mult=1.0, dwconv_decay_mult=1.0, dcn_offset_lr_mult=1.0, flat_decay_mult=1.0,
+        bypass_duplicate=False,
+    ),
+}  # fmt: skip
+SEGMENTS: dict[str, dict[str, Any]] = {
+    'model.test_cfg': dict(mode=None, crop_size=None, stride=None),
+    'model.data_preprocessor.test_cfg': dict(
+        size=None, size_divisor=1, pad_val=None, seg_pad_val=None
+    ),
 }
-# Whose constructors are given what the config says, and nothing is taken out before.
-STRICT = ('beit_mm', 'mmengine', 'mmcv', 'torch', 'torchvision')
+PREFIXES: dict[str, Any] = dict(img_path=None, seg_map_path=None)
+METAINFO: dict[str, Any] = dict(classes=None, palette=None, dataset_type=None)
+CUSTOM_KEY = dict(lr_mult=1.0, decay_mult=1.0)
+# The Runner's own hooks, which another name would leave in place beside the config's.
+HOOKS = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
 # What must be a dict, or may be a list of them too.
 DICTS = (
     'model', *LOADERS, 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks',
     'env_cfg', 'randomness', 'log_processor', 'visualizer',
 )  # fmt: skip
 LISTS = ('param_scheduler', 'custom_hooks', 'val_evaluator', 'test_evaluator')
+# Taken out before a constructor is called.
+SWITCHES = ('by_epoch', 'convert_to_iter_based')
 NUMBERS = {int: 'an integer', float: 'a number', bool: 'True or False'}
 TOGETHER = (
     ('train_dataloader', 'train_cfg', 'optim_wrapper'),
@@ -68,9 +94,16 @@ def check_structure(cfg: Config, mode: str) -> Iterator[str]:
     for key in cfg:
         if not is_read(key):
             # Variables of one's own have any name that nobody takes for one of the Runner's.
-            question = did_you_mean(key, RUNNER_TAKES, ALIKE)
+            question = did_you_mean(key, RUNNER_TAKES, 0.83)
             if question:
                 yield f'{key}: nothing reads this key{question}'
+    if not cfg.get('model'):
+        yield 'model is missing'
+    for name in cfg.get('default_hooks') or {}:
+        if name not in HOOKS and (question := did_you_mean(name, HOOKS, 0.75)):
+            yield f'default_hooks.{name} would come beside the one that it resembles{question}'
+    if cfg.get('resume') not in (None, True, False):
+        yield f'resume is {cfg.resume!r}; it must be True or False'
     for key in (*DICTS, *LISTS):
         value = cfg.get(key)
         every = value if key in LISTS and isinstance(value, (list, tuple)) else [value]
@@ -107,6 +140,13 @@ def check_untyped(cfg: Config) -> Iterator[str]:
     train_cfg = cfg.get('train_cfg')
     if isinstance(train_cfg, Mapping) and not {'type', 'by_epoch'} & train_cfg.keys():
         yield 'train_cfg has neither type nor by_epoch; set by_epoch to True or False'
+    interval = _at(cfg, 'train_cfg').get('val_interval', 1)
+    if isinstance(interval, int) and interval < 1:
+        yield f'train_cfg.val_interval is {interval}; it must be at least 1'
+    for loader in LOADERS:
+        for part in ('dataset', 'sampler'):
+            if cfg.get(loader) and not _at(cfg, loader).get(part):
+                yield f'{loader}.{part} is missing'
     for key, part in _must_have_types(cfg):
         if isinstance(part, Mapping) and 'type' not in part and part:
             yield f'{key} has no type: nothing can be built from {dict(part)!r}'
@@ -122,7 +162,6 @@ def _sections(cfg: Config) -> Iterator[tuple[str, Mapping, dict[str, inspect.Par
         'test_cfg': TestLoop,
         'optim_wrapper': OptimWrapper,
         'log_processor': LogProcessor,
-        'randomness': Runner.set_randomness,
     }
     train_cfg = cfg.get('train_cfg')
     if isinstance(train_cfg, Mapping) and 'by_epoch' in train_cfg:
@@ -134,13 +173,34 @@ def _sections(cfg: Config) -> Iterator[tuple[str, Mapping, dict[str, inspect.Par
             known: dict[str, inspect.Parameter | None] = dict(inspect.signature(maker).parameters)
             more = LOADER_TAKES if key in LOADERS else {'accumulative_counts', 'clip_grad'}
             yield key, given, {**known, **dict.fromkeys(more - known.keys())}
-    for key, names in ENVIRONMENT.items():
-        section, _, inner = key.partition('.')
-        given = cfg.get(section)
-        if inner and isinstance(given, Mapping):
-            given = given.get(inner)
-        if isinstance(given, Mapping):
-            yield key, given, dict.fromkeys(names)
+    by_name = {**READ_BY_NAME, **OPEN}
+    if isinstance(cfg.get('model'), Mapping) and 'decode_head' in cfg.model:
+        by_name |= SEGMENTS
+    by_name |= {f'{loader}.dataset.metainfo': METAINFO for loader in LOADERS}
+    by_name |= {f'{loader}.dataset.data_prefix': PREFIXES for loader in LOADERS}
+    custom = _at(cfg, 'optim_wrapper.paramwise_cfg.custom_keys')
+    by_name |= {f'optim_wrapper.paramwise_cfg.custom_keys[{part!r}]': CUSTOM_KEY for part in custom}
+    for key, defaults in by_name.items():
+        given = custom[key.partition("['")[2][:-2]] if key.endswith("']") else _at(cfg, key)
+        if not isinstance(given, Mapping):
+            continue
+        known = {name: _takes(name, default) for name, default in defaults.items()}
+        if key not in READ_BY_NAME:
+            known |= dict.fromkeys(n for n in given if not did_you_mean(n, defaults, ALIKE))
+        yield key, given, known
+
+
+def _at(cfg: Config, key: str) -> Mapping:
+    """The dict at a dotted key, an empty one where there is none."""
+    first, *rest = key.split('.')
+    part: Any = cfg.get(first)
+    for name in rest:
+        part = part.get(name) if isinstance(part, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def _takes(name: str, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
 
 
 def _must_have_types(cfg: Config) -> Iterator[tuple[str, Any]]:
@@ -178,13 +238,14 @@ def check_component(component: Component) -> Iterator[str]:
     Of components whose settings others take apart before they are built, only what is nearly right.
     """
     kind = component.given['type']
-    package = str(getattr(component.kind, '__module__', '')).partition('.')[0]
     for setting, question in component.unknown_settings():
-        if question or package in STRICT:
+        if question or component.package in STRICT:
             yield f'{component.key}.{setting}: {kind} has no such setting{question}'
     parameters = component.parameters()
+    parameters = {name: _takes(name, False) for name in SWITCHES} | parameters
     for setting, value in component.given.items():
-        if complaint := wrong_kind(parameters.get(setting), value, exactly=package == 'beit_mm'):
+        exactly = component.package == 'beit_mm'
+        if complaint := wrong_kind(parameters.get(setting), value, exactly=exactly):
             yield f'{component.key}.{setting} is {value!r}; {complaint}'
 
 
@@ -201,7 +262,7 @@ def wrong_kind(parameter: inspect.Parameter | None, value: Any, *, exactly: bool
     >>> wrong_kind(inspect.signature(DataLoader).parameters['batch_size'], 'large')
     'it must be an integer'
     """
-    if parameter is None or parameter.name in NOT_SETTINGS:
+    if parameter is None:
         return ''
     kinds = _annotated(parameter.annotation)
     annotated = bool(kinds)

@@ -20,7 +20,7 @@ TRACKERS = {
 }
 # Metrics of others, and what they report.
 REPORTED = {
-    'Accuracy': ('accuracy', ['top1', 'top5']),
+    'Accuracy': ('accuracy', ['top1']),
     'IoUMetric': ('', ['aAcc', 'mIoU', 'mAcc']),
 }
 
@@ -29,10 +29,14 @@ def check_widths(model: Component) -> Iterator[str]:
     """Necks and heads take features as wide as the backbone makes them."""
     try:
         width = model.part('backbone').ask('width_of')
-    # Of a size that there is not; building it says so.
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError) as error:
+        # A task of this project asks for the width itself, and says so.
+        if model.package != 'beit_mm':
+            yield f'{model.key}.backbone: {error}'
         return
-    if width is None:
+    if not isinstance(width, int):
+        if width is not None:
+            yield f'{model.key}.backbone: embed_dims is {width!r}; it must be an integer'
         return
     neck = model.part('neck')
     if neck.given.get('embed_dim') not in (None, width):
@@ -55,6 +59,36 @@ def check_widths(model: Component) -> Iterator[str]:
 def _other_width(key: str, given: Any, width: int) -> str:
     wanted = [width] * len(given) if isinstance(given, (list, tuple)) else width
     return f'{key} is {given}; it must be {wanted}, by the width of model.backbone'
+
+
+def check_segments(cfg: Config, model: Component) -> Iterator[str]:
+    """Heads of a segmentor have a channel for each class of the data set."""
+    wanted = model.part('decode_head').given.get('num_classes')
+    for loader in ('train_dataloader', 'val_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        component = Component(f'{loader}.dataset', dataset, model.find)
+        named = (dataset.get('metainfo') or {}).get('classes')
+        known = named or getattr(component.kind, 'METAINFO', {}).get('classes')
+        if isinstance(wanted, int) and isinstance(known, (list, tuple)) and len(known) != wanted:
+            yield (
+                f'model.decode_head.num_classes is {wanted}, and {component.key} names '
+                f'{len(known)} classes (metainfo.classes)'
+            )
+
+
+def check_topk(cfg: Config, model: Component) -> Iterator[str]:
+    """There are as many classes as MMPretrain's Accuracy looks at."""
+    classes = model.part('head').given.get('num_classes')
+    for key in ('val_evaluator', 'test_evaluator'):
+        value = cfg.get(key) or []
+        for evaluator in value if isinstance(value, list) else [value]:
+            topk = (
+                evaluator.get('topk') if str(evaluator.get('type')).endswith('Accuracy') else None
+            )
+            every = topk if isinstance(topk, (list, tuple)) else [topk]
+            largest = max((k for k in every if isinstance(k, int)), default=0)
+            if isinstance(classes, int) and largest > classes:
+                yield f'{key}.topk is {topk}; there are {classes} classes'
 
 
 def check_trackers(cfg: Config) -> Iterator[str]:
@@ -86,10 +120,8 @@ def check_drawing(cfg: Config, model: Component) -> Iterator[str]:
 
 
 def check_best(cfg: Config, find: Any) -> Iterator[str]:
-    """``save_best`` names a figure that the evaluators report."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    wanted = hook.get('save_best') if isinstance(hook, Mapping) else None
-    if not wanted or not cfg.get('val_evaluator'):
+    """``save_best`` and ``monitor`` name a figure that the evaluators report."""
+    if not cfg.get('val_evaluator'):
         return
     evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
     reported: list[str] = []
@@ -98,14 +130,22 @@ def check_best(cfg: Config, find: Any) -> Iterator[str]:
         if names is None:
             return
         reported += names
-    for key in [wanted] if isinstance(wanted, str) else wanted:
-        if key != 'auto' and key not in reported:
-            ends = [name for name in reported if name.rpartition('/')[2] == key]
-            asked = f'; did you mean {ends[0]!r}?' if ends else did_you_mean(key, reported)
-            yield (
-                f'default_hooks.checkpoint.save_best is {key!r}; the evaluators report '
-                f'{", ".join(reported)}{asked}'
-            )
+    for key, figure in _watched(cfg):
+        if figure != 'auto' and figure not in reported:
+            ends = [name for name in reported if name.rpartition('/')[2] == figure]
+            asked = f'; did you mean {ends[0]!r}?' if ends else did_you_mean(figure, reported)
+            yield f'{key} is {figure!r}; the evaluators report {", ".join(reported)}{asked}'
+
+
+def _watched(cfg: Config) -> Iterator[tuple[str, str]]:
+    """(key, figure) of the hooks that follow one."""
+    hooks = {f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()}
+    hooks |= {f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or [])}
+    for key, hook in hooks.items():
+        for setting in ('save_best', 'monitor'):
+            given = hook.get(setting) if isinstance(hook, Mapping) else None
+            for figure in [given] if isinstance(given, str) else given or []:
+                yield f'{key}.{setting}', figure
 
 
 def _reported_by(evaluator: Component) -> list[str] | None:
@@ -117,5 +157,22 @@ def _reported_by(evaluator: Component) -> list[str] | None:
         if kind not in REPORTED:
             return None
         prefix, names = REPORTED[kind]
+        if kind == 'Accuracy':
+            topk = evaluator.get('topk')
+            names = [f'top{k}' for k in (topk if isinstance(topk, (list, tuple)) else [topk])]
     prefix = evaluator.given.get('prefix') or prefix
     return [f'{prefix}/{name}' if prefix else name for name in names]
+
+
+def strange_keys(cfg: Config, model: Any) -> Iterator[str]:
+    """Parts in ``custom_keys`` that no parameter bears, where a name almost like it is there."""
+    paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
+    names = [name for name, _ in model.named_parameters()]
+    parts = {part for name in names for part in name.split('.')}
+    for key in paramwise.get('custom_keys') or {}:
+        if not any(key in name for name in names):
+            question = did_you_mean(key.strip('.'), parts, 0.8)
+            if question:
+                yield (
+                    f'optim_wrapper.paramwise_cfg.custom_keys: no parameter bears {key!r}{question}'
+                )

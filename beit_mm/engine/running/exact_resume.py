@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
-from ...component import ConfigError
+from ...component import ConfigError, in_a_line
 from ...datasets.places import ITERATION, VALIDATION, PlacedSampler, seed_generators
 from ...registry import LOOPS
 from .accumulated import announce_pace
@@ -109,20 +109,18 @@ class ExactLoop(BaseLoop):
             # Before the seeding: whatever it draws leaves no trace.
             foresee(self.runner, args[-1])
         seed_generators(ITERATION, self.seed, self.runner.rank, self._iter)
-        first, self.is_first = self.is_first, False
         try:
             super().run_iter(*args)
         except OutOfMemory as error:
             said = str(error).partition('\n')[0]
         except FAILURES as error:
-            if not first or isinstance(error, (ConfigError, RunStopped)):
+            if not self.is_first or isinstance(error, (ConfigError, RunStopped)):
                 raise
-            first_line = str(error).strip().partition('\n')[0]
             raise ConfigError(
-                f'the first iteration failed: {type(error).__name__}: {first_line} (--debug shows '
-                'where)'
+                f'the first iteration failed: {in_a_line(error)} (--debug shows where)'
             ) from error
         else:
+            self.is_first = False
             return
         # Behind the handler, whose traceback holds the tensors of the step.
         raise RunStopped(advice(self.runner, args[-1], said))

@@ -96,21 +96,21 @@ class ResumedChangesHook(Hook):
     def __init__(self) -> None:
         self.saved: dict[str, Any] | None = None
         self.photos: int | None = None
+        self.groups: list[dict[str, Any]] = []
+        self.schedules: list[dict[str, Any]] = []
 
     def before_run(self, runner: Runner) -> None:
         """Keep what the config says, which resuming overwrites."""
-        wrapper = runner.optim_wrapper
+        wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers
+        # Of several optimizers nothing is followed, and testing has none.
+        if not isinstance(wrapper, OptimWrapper):
+            return
         self.groups = [
             {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
-            # Of several optimizers nothing is followed, and testing has none.
-            for group in (wrapper.param_groups if isinstance(wrapper, OptimWrapper) else [])
+            for group in wrapper.param_groups
         ]
-        schedulers = runner.param_schedulers
-        self.schedules = (
-            [copy.deepcopy(s.state_dict()) for s in schedulers]
-            if isinstance(schedulers, list)
-            else []
-        )
+        if isinstance(schedulers, list):
+            self.schedules = [copy.deepcopy(scheduler.state_dict()) for scheduler in schedulers]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what the checkpoint says.

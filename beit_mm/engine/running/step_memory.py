@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ...component import ConfigError
+from ...component import ConfigError, in_a_line
 from .out_of_memory import batch_size_of, first_samples
 
 CGROUPS = Path('/sys/fs/cgroup')
@@ -235,11 +235,7 @@ def foresee(runner: Runner, batch: Any) -> None:
         step = memory_of_a_step(runner, batch)
     # Others' models may have no answer to one image.
     except Exception as error:
-        first_line = str(error).partition('\n')[0]
-        print_log(
-            f'The memory of a step is not known: {type(error).__name__}: {first_line}',
-            logger='current',
-        )
+        print_log(f'The memory of a step is not known: {in_a_line(error)}', logger='current')
         return
     if step is None:
         return

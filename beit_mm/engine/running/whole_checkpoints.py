@@ -168,6 +168,13 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note how many processes share the images, and what waits for the optimizer's step."""
+        schedules = checkpoint.get('param_schedulers')
+        if isinstance(schedules, list):
+            # A function of OneCycleLR's class: resuming finds it in the class.
+            checkpoint['param_schedulers'] = [
+                {name: value for name, value in state.items() if not callable(value)}
+                for state in schedules
+            ]
         checkpoint['meta']['world_size'] = runner.world_size
         checkpoint['meta']['images_per_iteration'] = _images_per_iteration(runner)
         if self.accumulated is not None:

@@ -11,19 +11,21 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ...component import ConfigError
+from ...component import ConfigError, in_a_line
 from ...layers.fast_paths import fast_paths
 from ..caching.use_tokens import use_token_cache
 from ..checking.config_check import check_config
 from ..checking.first_batch import check_first_batch
 from ..checking.names_check import LOADERS
+from ..checking.others_check import strange_keys
 from ..checking.own_variables import unread_options, unread_variables
 from ..optimizing.param_groups import share_groups_of_config
 from ..running.exact_resume import resume_exactly
+from ..running.run_stopped import RunStopped
 from ..running.stop_signals import end_with_launcher, restarted
 from .processes import join_cpu_group, leave_group
 from .run_length import follow_length
-from .telling import leaving_nothing, mistakes_of
+from .telling import MISTAKES, leaving_nothing, mistakes_of
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
 RANK_VARIABLES = {
@@ -31,6 +33,17 @@ RANK_VARIABLES = {
             'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'},
     'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
 }  # fmt: skip
+
+
+class Options(DictAction):
+    """mmengine's KEY=VALUE pairs; an argument that is none is a mistake of the command line."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add the pairs to the namespace."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} {value!r}: it must be KEY=VALUE, without spaces')
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +56,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         default={},
         metavar='KEY=VALUE',
         help='settings of the config to override, such as train_dataloader.batch_size=64',
@@ -126,6 +139,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
             if runner._val_loop is not None:
                 runner._val_loop = runner.build_val_loop(runner._val_loop)
             check_first_batch(runner)
+            for warning in strange_keys(cfg, runner.model):
+                runner.logger.warning(warning)
         device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
         lines = [f'  {choice}' for choice in fast_paths(device)]
         runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
@@ -147,7 +162,16 @@ def train(cfg: Config) -> Runner:
     name = Path(cfg.filename or 'config.py').name
     with leaving_nothing(Path(cfg.work_dir), name, has_begun):
         runner = build_runner(cfg, mode='train')
-        runner.train()
+        try:
+            runner.train()
+        except (*MISTAKES, RunStopped):
+            raise
+        except Exception as error:
+            if has_begun():
+                raise
+            raise ConfigError(
+                f'the run does not start: {in_a_line(error)} (--debug shows where)'
+            ) from error
     return runner
 
 
@@ -165,8 +189,11 @@ def refuse_foreign_work_dir(cfg: Config) -> None:
     """Keep a new run from overwriting another run's checkpoints.
 
     Raises:
-        ConfigError: If the work directory holds a run's checkpoints and this run does not resume.
+        ConfigError: If the work directory is a file, or holds a run's checkpoints and this run does
+            not resume.
     """
+    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+        raise ConfigError(f'work_dir is {cfg.work_dir!r}, which is a file; choose another')
     if Path(cfg.work_dir, 'last_checkpoint').is_file() and not cfg.get('resume'):
         raise ConfigError(
             f'work_dir is {cfg.work_dir!r}, which holds the checkpoints of another run: add '
@@ -183,6 +210,9 @@ def choose_start(cfg: Config, resume: str | None) -> None:
     Args:
         cfg: A whole config.
         resume: A checkpoint, 'auto' for the newest one of the work directory, or None.
+
+    Raises:
+        ConfigError: If there is no such file.
     """
     saved = Path(cfg.work_dir, 'last_checkpoint').is_file()
     if saved and (resume == 'auto' or restarted()):
@@ -190,4 +220,6 @@ def choose_start(cfg: Config, resume: str | None) -> None:
     elif resume == 'auto':
         print(f'{cfg.work_dir} holds no checkpoint yet: training begins at the start')
     elif resume is not None:
+        if '://' not in resume and not Path(resume).is_file():
+            raise ConfigError(f'--resume {resume!r}: there is no such file')
         cfg.resume, cfg.load_from = True, resume

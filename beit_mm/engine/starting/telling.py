@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from ...checkpoints import CheckpointError
-from ...component import ConfigError
+from ...component import ConfigError, in_a_line
 from ...datasets import CacheError
 from ..running.run_stopped import RunStopped
 
@@ -48,10 +48,7 @@ def mistakes_of(what: str) -> Iterator[None]:
     except (*MISTAKES, RunStopped):
         raise
     except Exception as error:
-        said = str(error).strip().partition('\n')[0]
-        raise ConfigError(
-            f'{what} failed: {type(error).__name__}: {said} (--debug shows where)'
-        ) from error
+        raise ConfigError(f'{what} failed: {in_a_line(error)} (--debug shows where)') from error
 
 
 @contextmanager
@@ -64,15 +61,17 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
         has_begun: Whether the first iteration is done.
     """
     existed, dumped = work_dir.is_dir(), work_dir / config
-    had_config = dumped.is_file()
+    config_before = dumped.read_bytes() if dumped.is_file() else None
     try:
         yield
     except Exception:
         if not has_begun():
             for folder in _log_folders():
                 shutil.rmtree(folder, ignore_errors=True)
-            if not had_config:
+            if config_before is None:
                 dumped.unlink(missing_ok=True)
+            else:
+                dumped.write_bytes(config_before)
             if not existed and work_dir.is_dir() and not any(work_dir.iterdir()):
                 work_dir.rmdir()
         raise
