@@ -126,7 +126,9 @@ def test_one_thing_changed(configs, data):
     lines = told(cfg)
     if lines is None:
         own_hook = path[0] == 'default_hooks' and len(path) == 2
-        free = own_hook or any(part in FREE for part in path)
+        # MMSegmentation's heads do not say what kinds they take; building one does.
+        unsaid = how == 'retype' and path[:2] == ('model', 'decode_head')
+        free = own_hook or unsaid or any(part in FREE for part in path)
         assert free or not kind.startswith(OURS), f'{path} {how} to {around.get(name)!r}: silent'
     else:
         told_of = [line for line in lines if name in line or path[-1] in line]

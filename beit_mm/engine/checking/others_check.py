@@ -64,6 +64,8 @@ def _other_width(key: str, given: Any, width: int) -> str:
 def check_segments(cfg: Config, model: Component) -> Iterator[str]:
     """Heads of a segmentor have a channel for each class of the data set."""
     wanted = model.part('decode_head').given.get('num_classes')
+    if wanted is not None and not isinstance(wanted, int):
+        yield f'model.decode_head.num_classes is {wanted!r}; it must be an integer'
     for loader in ('train_dataloader', 'val_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
         component = Component(f'{loader}.dataset', dataset, model.find)

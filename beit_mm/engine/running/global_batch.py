@@ -36,8 +36,7 @@ class GlobalBatchSizeHook(Hook):
             raise ValueError(
                 f'global_batch_size {self.global_batch_size} is not a multiple of '
                 f'{runner.world_size} process(es) x train_dataloader.batch_size {batch_size} = '
-                f'{at_once}; choose a batch_size that divides '
-                f'{self.global_batch_size / runner.world_size:g}'
+                f'{at_once}; {_what_divides(self.global_batch_size, runner.world_size)}'
             )
         accumulated = self.global_batch_size // at_once
         if accumulated > 1 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
@@ -59,3 +58,23 @@ class GlobalBatchSizeHook(Hook):
             f'{batch_size} images x {accumulated} accumulated iteration(s)',
             logger='current',
         )
+
+
+def _what_divides(global_batch: int, processes: int) -> str:
+    """Which batch sizes make a global batch, or which numbers of processes.
+
+    >>> _what_divides(2048, 3)
+    '2048 does not divide among 3 processes: take 2 or 4 of them'
+    >>> _what_divides(48, 2)
+    'choose a batch_size of 1, 2, 3, 4, 6, 8, 12, 24'
+    """
+    share, rest = divmod(global_batch, processes)
+    if not rest:
+        sizes = [size for size in range(1, share + 1) if share % size == 0]
+        return f'choose a batch_size of {", ".join(map(str, sizes[-10:]))}'
+    fewer = next(n for n in range(processes, 0, -1) if global_batch % n == 0)
+    more = next(n for n in range(processes, global_batch + 1) if global_batch % n == 0)
+    return (
+        f'{global_batch} does not divide among {processes} processes: take {fewer} or {more} of '
+        'them'
+    )
