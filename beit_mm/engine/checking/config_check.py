@@ -5,8 +5,11 @@ packages' components need is in :mod:`.data_check`; names and kinds of values, w
 :mod:`.names_check`.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import io
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -90,6 +93,14 @@ def _missing_packages(cfg: Config, mode: str) -> Iterator[str]:
             )
 
 
+@contextlib.contextmanager
+def silent_imports() -> Iterator[None]:
+    """Import others' packages without what they say of parts that nobody here needs."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.filterwarnings('ignore', message='Fail to import')
+        yield
+
+
 class _Types:
     """What the types of a config stand for.
 
@@ -100,12 +111,22 @@ class _Types:
     def __init__(self, scope: str) -> None:
         # Importing the module is also what makes a scope's registries children of mmengine's;
         # some are not: MMPretrain's batch augmentations.
-        module = importlib.import_module(f'{scope}.registry')
+        with silent_imports():
+            module = importlib.import_module(f'{scope}.registry')
+            self._import_everything(module)
         every = {
             id(v): v for m in (root, module) for v in vars(m).values() if isinstance(v, Registry)
         }
         self.registries = [registry.children.get(scope, registry) for registry in every.values()]
         self.scope = scope
+
+    @staticmethod
+    def _import_everything(module: Any) -> None:
+        """Fill the registries of a scope, which mmengine does at the first question to each."""
+        for registry in vars(module).values():
+            if isinstance(registry, Registry):
+                with contextlib.suppress(ImportError):
+                    registry.import_from_location()
 
     def find(self, name: str) -> Any:
         """The class or function that is registered under a name, or None."""

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from ...component import ConfigError, in_a_line
 from .out_of_memory import batch_size_of, first_samples
@@ -99,7 +99,7 @@ class CountedTensors(TorchDispatchMode):
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
     """What holds the numbers of the tensors among some values."""
-    return [t.untyped_storage() for t in tree_leaves(values) if isinstance(t, Tensor)]
+    return [t.untyped_storage() for t in tree_flatten(values)[0] if isinstance(t, Tensor)]
 
 
 @contextmanager

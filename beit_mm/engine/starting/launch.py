@@ -25,6 +25,7 @@ from ..running.run_stopped import RunStopped
 from ..running.stop_signals import end_with_launcher, restarted
 from .processes import join_cpu_group, leave_group
 from .run_length import follow_length
+from .short_log import ShortLogRunner
 from .telling import MISTAKES, leaving_nothing, mistakes_of
 
 # The environment variables in which each launcher says who a process is, in torch's terms.
@@ -129,7 +130,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         own.append(dict(type='beit_mm.ResumedChangesHook'))
     cfg.custom_hooks = [*own, *hooks]
     with mistakes_of('building the run'):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ShortLogRunner.from_cfg(cfg)
         for note in notes:
             runner.logger.warning(note)
         if mode == 'train':
