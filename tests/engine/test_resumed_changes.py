@@ -129,6 +129,39 @@ default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1), logger=dict(int
     assert (tmp_path / 'run/epoch_4.pth').is_file()
 
 
+def by_epochs(number, batch_size):
+    return f"""
+train_cfg = dict(_delete_=True, by_epoch=True, max_epochs={number}, val_interval=100)
+param_scheduler = dict(_delete_=True, type='PolyLR', by_epoch=True, end=4, eta_min=0.0,
+                       convert_to_iter_based=True)
+train_dataloader = dict(sampler=dict(type='DefaultSampler'), batch_size={batch_size})
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1), logger=dict(interval=1))
+"""
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'begin'), [('iter_9.pth', 3), ('iter_12.pth', 4), ('iter_10.pth', None)]
+)
+def test_other_batches_go_on_behind_the_images_seen(tmp_path, checkpoint, begin):
+    """36 photos, at first in batches of 4: nine iterations an epoch, then three."""
+    photos = make_photos(tmp_path)
+    result = train(photos, tmp_path / 'run', text=by_epochs(2, 4))
+    assert result.returncode == 0, result.stderr[-2000:]
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run' / checkpoint))
+    result = train(photos, tmp_path / 'run', text=by_epochs(4, 12), resume=True)
+    rows = []
+    for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))[1:]:
+        rows += [json.loads(line) for line in path.read_text().splitlines()]
+    if begin is None:
+        assert result.returncode == 2
+        assert 'an iteration had 4 images and would have 12' in result.stderr
+        return
+    assert result.returncode == 0, result.stderr[-2000:]
+    rates = [row['lr'] for row in rows if 'loss' in row]
+    assert rates == pytest.approx(polynomial(2e-3, 12, begin, 12))
+
+
 def test_what_mmengine_prints_is_read_back_without_running_it(tmp_path):
     cfg = config(tmp_path)
     cfg.hook = dict(limit=float('inf'), names={'a.b': 1, 2: [dict(x=(1, 2.5)), None, True]})

@@ -96,6 +96,7 @@ class ResumedChangesHook(Hook):
     def __init__(self) -> None:
         self.saved: dict[str, Any] | None = None
         self.photos: int | None = None
+        self.moved = False
         self.groups: list[dict[str, Any]] = []
         self.schedules: list[dict[str, Any]] = []
 
@@ -122,6 +123,7 @@ class ResumedChangesHook(Hook):
         if not runner._resume or not isinstance(meta.get('cfg'), str):
             return
         self.saved, self.photos = saved_settings(meta['cfg']), meta.get('photos')
+        self.moved = self._count_images(runner, meta)
         kinds = [
             ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
             for cfg in (self.saved, runner.cfg)
@@ -133,9 +135,35 @@ class ResumedChangesHook(Hook):
                 'load_from'
             )
 
+    def _count_images(self, runner: Runner, meta: dict) -> bool:
+        """Have a run that counts epochs begin behind the images it has seen, with other batches.
+
+        Returns:
+            Whether the checkpoint's iteration has another number now. Where no batch begins there,
+            it stays, and :class:`WholeCheckpointHook` refuses.
+        """
+        loop: Any = runner.train_loop
+        before, length = meta.get('images_per_iteration'), meta.get('iterations_an_epoch')
+        now = runner.world_size * (loop.dataloader.batch_sampler.batch_size or 1)
+        if not isinstance(loop, EpochBasedTrainLoop) or not length or before in (None, now):
+            return False
+        batches, rest = divmod((meta['iter'] - meta['epoch'] * length) * before, now)
+        if rest:
+            return False
+        begin = meta['epoch'] * len(loop.dataloader) + batches
+        runner.logger.warning(
+            f'An iteration had {before} images and has {now}: the run goes on behind the images '
+            f'that it has seen, at iteration {begin} in place of {meta["iter"]}. Learning rates '
+            'are those of the config'
+        )
+        meta.update(iter=begin, images_per_iteration=now)
+        return True
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note how many photos there are."""
+        """Note how many photos and iterations an epoch has."""
         checkpoint['meta']['photos'] = len(runner.train_dataloader.dataset)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            checkpoint['meta']['iterations_an_epoch'] = len(runner.train_dataloader)
 
     def before_train(self, runner: Runner) -> None:
         """Say what differs, and let it take effect."""
@@ -148,7 +176,7 @@ class ResumedChangesHook(Hook):
         ]
         if len(changed) > MOST:
             lines.append(f'  and {len(changed) - MOST} more, taken')
-        moved = self._follow_photos(runner)
+        moved = self._follow_photos(runner) or self.moved
         if lines:
             runner.logger.warning(
                 '\n'.join(['Resumed with other settings than the checkpoint has:', *lines])
