@@ -1,5 +1,6 @@
 # make quickstart [DATA=path/to/images] [SEED=0]   see BEiT work, in minutes
-# make test                                              everything that CI runs
+# make test                                              what CI runs, but for the slowest tests
+# make test-slow                                         those: several processes, kills, whole runs
 # make test-openmmlab                                    the tests on the original OpenMMLab stack
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ SEED ?= 0
 # In one process: make test PARALLEL=
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test install install-openmmlab test-openmmlab
+.PHONY: quickstart test test-slow install install-openmmlab test-openmmlab
 
 # Stamps, so that a second `make` does not install again unless requirements changed.
 $(VENV)/installed: requirements.txt setup.py
@@ -36,9 +37,12 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow'
 # What runs another way on a GPU; no other test sees one.
 	if command -v nvidia-smi >/dev/null; then $(VENV)/bin/python -m pytest -m cuda tests/cuda; fi
+
+test-slow: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m slow
 
 # torch 2.1 is what mmcv 2.1.0 is made for; it builds from source, in about 7 minutes on 2 cores.
 # FORCE_CUDA=1 compiles its CUDA operators, which nothing here needs.
