@@ -92,8 +92,10 @@ def clouds(number, generator):
 def test_it_does_not_collapse(kind):
     """250 steps of 32 images: most codes are in use, and the error is near that of k-means.
 
-    Of the 64 codes 63 and 64 were in use when this was written.
+    In 40 runs of other seeds 48 to 64 of the 64 codes were in use, and the error was 1.05 to 1.52
+    times that of k-means; a collapse leaves a handful of codes.
     """
+    torch.manual_seed(0)
     model = tokenizer(64, hidden=32, decoder_input=32).train()
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
@@ -108,9 +110,9 @@ def test_it_does_not_collapse(kind):
     model.eval()
     images = kind(500, generator).contiguous()
     tokens = model.tokenize(images)
-    assert len(tokens.unique()) >= 45
+    assert len(tokens.unique()) >= 40
     error = (model.decode(tokens) - images).square().mean()
     patches = patches_of(images, 4)
     codes = kmeans(patches_of(kind(500, generator), 4), 64)
     by_kmeans = (patches - codes[nearest(patches, codes)]).square().mean()
-    assert error < 1.5 * by_kmeans
+    assert error < 1.8 * by_kmeans

@@ -20,6 +20,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -70,6 +71,7 @@ class CountedTensors(TorchDispatchMode):
         super().__init__()
         self.held = self.peak = 0
         self._known: dict[int, int] = {}
+        self._ends: list[weakref.finalize] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
@@ -87,10 +89,16 @@ class CountedTensors(TorchDispatchMode):
         self._known[key] = storage.nbytes()
         self.held += storage.nbytes()
         self.peak = max(self.peak, self.held)
-        weakref.finalize(storage, self._forget, key)
+        self._ends.append(weakref.finalize(storage, self._forget, key))
 
     def _forget(self, key: int) -> None:
         self.held -= self._known.pop(key, 0)
+
+    def __exit__(self, *args) -> None:
+        super().__exit__(*args)
+        # What outlives the count is no longer asked about, at the interpreter's end least of all.
+        for end in self._ends:
+            end.detach()
 
     def leave_out(self, tensor: Tensor) -> None:
         """Count a tensor no longer."""
@@ -169,10 +177,12 @@ def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
 def memory_of_a_step(runner: Runner, batch: Any) -> StepMemory | None:
     """What a step takes, measured on one image and on two of a batch.
 
-    None where the batch does not say how many images it holds, or holds one.
+    None where the batch does not say how many images it holds, or holds one; and of several
+    processes before PyTorch 2.2, which crash at their end if DDP has not seen a backward pass.
     """
     size = batch_size_of(batch)
-    if size is None or size < 2:
+    old = digit_version(torch.__version__) < digit_version('2.2')
+    if size is None or size < 2 or (old and is_model_wrapper(runner.model)):
         return None
     # Copies: Mixup and its like write into the samples.
     few = [copy.deepcopy(first_samples(batch, size, number)) for number in (1, 2)]
