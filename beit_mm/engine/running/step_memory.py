@@ -174,15 +174,19 @@ def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
     return sum(t.nbytes for t in state if isinstance(t, Tensor)) // weight.nbytes
 
 
+def can_be_counted() -> bool:
+    """Whether this PyTorch lets its tensors be watched."""
+    return digit_version(torch.__version__) >= digit_version('2.2')
+
+
 def memory_of_a_step(runner: Runner, batch: Any) -> StepMemory | None:
     """What a step takes, measured on one image and on two of a batch.
 
-    None where the batch does not say how many images it holds, or holds one; and of several
-    processes before PyTorch 2.2, which crash at their end if DDP has not seen a backward pass.
+    None where the batch does not say how many images it holds, or holds one; and before PyTorch
+    2.2, where watching tensors corrupts memory.
     """
     size = batch_size_of(batch)
-    old = digit_version(torch.__version__) < digit_version('2.2')
-    if size is None or size < 2 or (old and is_model_wrapper(runner.model)):
+    if size is None or size < 2 or not can_be_counted():
         return None
     # Copies: Mixup and its like write into the samples.
     few = [copy.deepcopy(first_samples(batch, size, number)) for number in (1, 2)]
