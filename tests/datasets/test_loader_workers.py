@@ -1,5 +1,6 @@
 """Loader workers whose run is signalled, or gone."""
 
+import contextlib
 import signal
 import subprocess
 import sys
