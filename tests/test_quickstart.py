@@ -75,6 +75,7 @@ def test_features_are_those_of_the_whole_images(digits_run):
     np.testing.assert_allclose(features[5], hidden[0, 1:].mean(dim=0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pictures_are_mnists_digits(digits_run):
     """All 5,000, each once, in the folder of its label, with a border of two pixels."""
     out, _ = digits_run
@@ -93,6 +94,7 @@ def test_pictures_are_mnists_digits(digits_run):
         assert image.sum() == 3 * sum(pixels)
 
 
+@pytest.mark.slow
 def test_ten_labels_a_class_and_none_of_validation(digits_run):
     out, _ = digits_run
     rows = [line.rsplit(' ', 1) for line in (out / 'data/few_labels.txt').read_text().splitlines()]

@@ -216,6 +216,7 @@ def test_kills_and_signals_between_two_steps_of_the_optimizer_cost_nothing_but_t
     assert_same_end(few / 'few_undisturbed', few / 'few_stopped')
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_script_asks_for_another_run(root):
     """As a machine's manager sends it: to the first process alone."""
     job = start(root, 'script', TROUBLE='0:0:5:wait')
