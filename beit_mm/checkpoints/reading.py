@@ -320,6 +320,11 @@ def _named_tensors(content: object) -> dict[str, Tensor]:
     }
     if not tensors:
         raise CheckpointError('holds no tensors')
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(
+                f'holds values that are not finite in {name!r}: of no use as weights'
+            )
     nameless = next((name for name in tensors if not isinstance(name, str)), None)
     if nameless is not None:
         raise CheckpointError(f'holds a tensor under {nameless!r}, which is no name')

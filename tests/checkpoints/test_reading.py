@@ -606,3 +606,11 @@ def test_what_was_downloaded_is_read_where_nothing_can_be_written(served, monkey
     assert_same_tensors(load_state_dict(f'{address}/beit.pth'), random_weights())
     with pytest.raises(FileNotFoundError, match=r'other\.pth could not be downloaded'):
         load_state_dict(f'{address}/other.pth')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    weights = dict(first=torch.ones(3), second=torch.tensor([1.0, value]), count=torch.tensor(3))
+    torch.save(weights, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r"not finite in 'second'"):
+        load_state_dict(tmp_path / 'a.pth')

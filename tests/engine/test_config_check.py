@@ -339,3 +339,34 @@ def test_variables_that_nobody_builds_are_not_asked(name, tmp_path):
     if name == 'random_masks':
         cfg.model.target_generator.checkpoint = None
     check_config(cfg, 'train')
+
+
+def test_a_hook_that_draws_classes_is_refused_in_pretraining(cfg):
+    cfg.default_hooks.visualization = dict(type='VisualizationHook', enable=True)
+    assert 'default_hooks.visualization: VisualizationHook draws the classes' in refusal(cfg)
+    cfg.default_hooks.visualization.enable = False
+    check_config(cfg, 'train')
+
+
+@pytest.mark.parametrize('wrapper', ['ConcatDataset', 'RepeatDataset'])
+def test_data_sets_inside_of_others_are_checked_as_one_alone(cfg, wrapper):
+    inner = cfg.train_dataloader.dataset.to_dict()
+    inner['data_root'] = '/no/such/folder'
+    index, _ = pipeline_step(cfg, 'MaskGenerator')
+    inner['pipeline'][index]['grid_size'] = (7, 9)
+    if wrapper == 'ConcatDataset':
+        cfg.train_dataloader.dataset = dict(type=wrapper, datasets=[inner])
+        key = 'train_dataloader.dataset.datasets[0]'
+    else:
+        cfg.train_dataloader.dataset = dict(type=wrapper, times=2, dataset=inner)
+        key = 'train_dataloader.dataset.dataset'
+    message = refusal(cfg)
+    assert f"{key}.data_root/data_prefix is '/no/such/folder/train'" in message
+    assert f'{key}.pipeline[{index}].grid_size is (7, 9)' in message
+
+
+def test_segmentation_heads_and_classes(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/camvid/scratch.py')
+    without_data(cfg)
+    cfg.model.decode_head.in_channels = 5
+    assert 'model.decode_head.in_channels is 5; it must be' in refusal(cfg)

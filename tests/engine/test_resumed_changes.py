@@ -178,3 +178,10 @@ def test_differences():
     assert list(differences(before, now)) == [
         ('model.a', 1, 2), ('train_dataloader.c', 1, 2)
     ]  # fmt: skip
+
+
+def test_mixed_precision_that_comes_or_goes_is_told(stopped, resume):
+    half = "optim_wrapper = dict(type='beit_mm.BFloat16OptimWrapper')\n"
+    result, _ = resume(SCHEDULE + stop_at(5) + half)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "optim_wrapper.type: None -> 'beit_mm.BFloat16OptimWrapper', taken" in result.stdout
