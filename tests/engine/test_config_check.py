@@ -11,8 +11,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from beit_mm.component import Component
 from beit_mm.datasets.masks.generators import MaskGenerator
 from beit_mm.engine import ConfigError, check_config
+from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.engine.optimizing.param_groups import share_groups_of_config
 from beit_mm.models import BEiT, DiscreteVAE
 from beit_mm.registry import MODELS, TRANSFORMS
@@ -370,3 +372,16 @@ def test_segmentation_heads_and_classes(tmp_path):
     without_data(cfg)
     cfg.model.decode_head.in_channels = 5
     assert 'model.decode_head.in_channels is 5; it must be' in refusal(cfg)
+
+
+@pytest.mark.parametrize(
+    ('head', 'told'),
+    [
+        (dict(type='LinearClsHead'), True),
+        (dict(type='MultiLabelLinearClsHead'), False),
+        (dict(type='LinearClsHead', loss=dict(type='CrossEntropyLoss', use_sigmoid=True)), False),
+    ],
+)
+def test_one_class_is_too_few_but_for_yes_or_no(head, told):
+    model = Component('model', dict(head=dict(head, num_classes=1)), lambda name: None)
+    assert bool(list(check_classes_of({}, model))) == told

@@ -41,7 +41,9 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
     """
     head = model.part('head')
     wanted = head.get('num_classes')
-    if wanted == 1 and head.given.get('type'):
+    # One label that is there or not is another matter.
+    yes_or_no = 'MultiLabel' in str(head.given.get('type')) or head.part('loss').get('use_sigmoid')
+    if wanted == 1 and head.given.get('type') and not yes_or_no:
         yield f'{head.key}.num_classes is 1: with one class there is nothing to learn'
     found: dict[str, tuple[Path, list[str]]] = {}
     for name, loader in loaders.items():
