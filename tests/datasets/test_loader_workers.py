@@ -104,6 +104,15 @@ def test_a_worker_hands_a_signal_on_to_a_trainer_that_saves(name):
         signals.ignore_no_longer()
 
 
+@pytest.fixture
+def deaf():
+    """This process has no handler, whatever a test before has left: a worker would hand on to it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures('deaf')
 def test_a_signal_ends_a_worker_whose_trainer_does_not_listen():
     batches, workers = two_workers()
 

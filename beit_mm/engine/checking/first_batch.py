@@ -1,9 +1,11 @@
 """What the data gives, before the first iteration: images, samples, batches, channels."""
 
 import logging
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -21,9 +23,14 @@ def check_first_batch(runner: Runner) -> None:
     Raises:
         ConfigError: With the key of what does not work.
     """
-    complaint = next(_of_training(runner), None)
-    if complaint is None and getattr(runner, '_val_loop', None) is not None:
-        complaint = next(_of_validation(runner), None)
+    # Initial weights are drawn after this, as if it had not been.
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        complaint = next(_of_training(runner), None)
+        if complaint is None and getattr(runner, '_val_loop', None) is not None:
+            complaint = next(_of_validation(runner), None)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
     if complaint:
         raise ConfigError(complaint)
 

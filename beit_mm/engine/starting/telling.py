@@ -61,16 +61,19 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
         has_begun: Whether the first iteration is done.
     """
     existed, dumped = work_dir.is_dir(), work_dir / config
+    there = {path.resolve() for path in work_dir.iterdir()} if existed else set()
     config_before = dumped.read_bytes() if dumped.is_file() else None
     try:
         yield
     except Exception:
         if not has_begun():
             for folder in _log_folders():
-                shutil.rmtree(folder, ignore_errors=True)
+                # A folder that this run has made in its work directory, and no other.
+                if folder.parent == work_dir.resolve() and folder not in there:
+                    shutil.rmtree(folder, ignore_errors=True)
             if config_before is None:
                 dumped.unlink(missing_ok=True)
-            else:
+            elif dumped.parent.is_dir():
                 dumped.write_bytes(config_before)
             if not existed and work_dir.is_dir() and not any(work_dir.iterdir()):
                 work_dir.rmdir()
@@ -84,4 +87,4 @@ def _log_folders() -> list[Path]:
     for handler in files:
         handler.close()
         logger.removeHandler(handler)
-    return [Path(handler.baseFilename).parent for handler in files]
+    return [Path(handler.baseFilename).parent.resolve() for handler in files]
