@@ -106,7 +106,7 @@ def test_a_worker_hands_a_signal_on_to_a_trainer_that_saves(name):
 
 @pytest.fixture
 def deaf():
-    """This process has no handler, whatever a test before has left: a worker would hand on to it."""
+    """No handler in this process, whatever a test has left: a worker would hand on to it."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
