@@ -26,10 +26,11 @@ from ...component import ALIKE, NOT_SETTINGS, STRICT, Component, did_you_mean
 
 # Top-level keys of a config that are built.
 RUNNER_TAKES = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-# What the tools read beside the Runner.
+# What the Runner reads of its whole config, and the tools beside it.
 TOOLS_TAKE = frozenset(
     {'custom_imports', 'runner_type', 'tta_model', 'tta_pipeline', 'token_cache',
-     'find_unused_parameters', 'model_wrapper_cfg', 'env_cfg'}
+     'find_unused_parameters', 'model_wrapper_cfg', 'env_cfg', 'compile', 'sync_bn',
+     'activation_checkpointing', 'efficient_conv_bn_eval'}
 )  # fmt: skip
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Of data loaders, beside the arguments of PyTorch's: taken out by the Runner.
