@@ -1,6 +1,7 @@
 """A part of a config before it is built, and how a part says what is wrong with its settings."""
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,7 +94,14 @@ class Component:
     @property
     def package(self) -> str:
         """Whose it is, such as 'mmcv'; '' where its type is not known."""
-        return str(getattr(self.kind, '__module__', '')).partition('.')[0]
+        kind = self._wrapped() or self.kind
+        return str(getattr(kind, '__module__', '')).partition('.')[0]
+
+    def _wrapped(self) -> Any:
+        """The class that a partial wrapper builds: MMPretrain registers torchvision's so."""
+        if not isinstance(self.kind, functools.partial):
+            return None
+        return next((part for part in self.kind.keywords.values() if isinstance(part, type)), None)
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Of the constructor and, where that hands on what it does not know, of its bases'.
@@ -104,6 +112,7 @@ class Component:
         found: dict[str, inspect.Parameter] = {}
         handed_to = getattr(self.kind, 'hands_on_to', '')
         built = handed_to() if callable(handed_to) else handed_to and self.find(handed_to)
+        built = built or self._wrapped()
         bases = getattr(built or self.kind, '__mro__', (self.kind,))
         kinds = (self.kind, *bases) if built else bases
         for kind in kinds:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +97,14 @@ class LoadPhoto(BaseTransform):
     def check_config(component: Component, plan: Plan) -> Iterator[str]:
         """The step that follows takes what this one gives."""
         for steps in plan.pipelines.values():
-            following = dict(zip([s.key for s in steps], steps[1:], strict=False)).get(
-                component.key
-            )
-            package = str(getattr(getattr(following, 'kind', None), '__module__', '')).split('.')
-            if following is None or package[0] not in ('mmcv', 'mmpretrain', 'torchvision'):
+            after = {step.key: following for step, following in pairwise(steps)}
+            following = after.get(component.key)
+            if following is None or following.package not in ('mmcv', 'mmpretrain', 'torchvision'):
                 continue
             name = following.given['type']
-            of_torchvision = 'torchvision' in name
             if name.rpartition('.')[2] in ('PackInputs', 'PILToNumpy', 'NumpyToPIL'):
                 continue
-            if component['as_array'] == of_torchvision:
+            if component['as_array'] == (following.package == 'torchvision'):
                 given = 'an array' if component['as_array'] else 'a PIL image'
                 yield (
                     f'{component.key} gives {given}, and {name} after it takes the other kind; set '

@@ -10,11 +10,15 @@ import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.evaluation import Accuracy
+from mmseg.evaluation import IoUMetric
 
 from beit_mm.component import Component
 from beit_mm.datasets.masks.generators import MaskGenerator
 from beit_mm.engine import ConfigError, check_config
 from beit_mm.engine.checking.class_check import check_classes_of
+from beit_mm.engine.checking.data_check import check_classes
+from beit_mm.engine.checking.others_check import check_best
 from beit_mm.engine.optimizing.param_groups import share_groups_of_config
 from beit_mm.models import BEiT, DiscreteVAE
 from beit_mm.registry import MODELS, TRANSFORMS
@@ -385,3 +389,74 @@ def test_segmentation_heads_and_classes(tmp_path):
 def test_one_class_is_too_few_but_for_yes_or_no(head, told):
     model = Component('model', dict(head=dict(head, num_classes=1)), lambda name: None)
     assert bool(list(check_classes_of({}, model))) == told
+
+
+@pytest.mark.parametrize(
+    ('evaluator', 'figure', 'told'),
+    [
+        (dict(type='IoUMetric', iou_metrics=['mDice']), 'mDice', False),
+        (dict(type='IoUMetric', iou_metrics=['mFscore']), 'mPrecision', False),
+        (dict(type='IoUMetric'), 'mIoU', False),
+        (dict(type='IoUMetric'), 'mDice', True),
+        (dict(type='Accuracy', thrs=(0.5, 0.7)), 'accuracy/top1_thr-0.50', False),
+        (dict(type='Accuracy', topk=(1, 3)), 'accuracy/top3', False),
+        (dict(type='Accuracy', topk=(1, 3)), 'accuracy/top5', True),
+        (dict(type='Somebodys'), 'anything', False),
+    ],
+)
+def test_figures_of_others_metrics(evaluator, figure, told):
+    cfg = Config(dict(default_hooks=dict(checkpoint=dict(save_best=figure))))
+    cfg.val_evaluator = evaluator
+    find = {'IoUMetric': IoUMetric, 'Accuracy': Accuracy}.get
+    assert bool(list(check_best(cfg, find))) == told
+
+
+def test_lists_of_data_sets_that_are_not_mmpretrains_are_let_be(tmp_path):
+    (tmp_path / 'list.txt').write_text('a.png\t1 2\n')
+    head = dict(type='LinearClsHead', num_classes=3)
+    model = Component('model', dict(head=head), lambda name: None)
+
+    def told(kind, line):
+        (tmp_path / 'list.txt').write_text(line)
+        dataset = dict(type=kind, data_root=str(tmp_path), ann_file='list.txt')
+        return list(check_classes_of(dict(train_dataloader=dict(dataset=dataset)), model))
+
+    assert told('TabList', 'a.png\t1 2\n') == []
+    assert told('CustomDataset', 'a.png 2 \n') == []
+    assert 'has the label 3; labels are 0 to 2' in told('CustomDataset', 'a.png 3\n')[0]
+    assert 'line 1 of' in told('CustomDataset', 'a.png\n')[0]
+
+
+def test_a_preprocessor_beside_the_model_counts():
+    """MMPretrain's recipes have it there, and the Runner gives it to the model."""
+    model = dict(train_cfg=dict(augments=[]), head=dict(num_classes=3))
+    model['train_cfg']['augments'] = [dict(type='Mixup')]
+    assert list(check_classes(model, dict(num_classes=3))) == []
+    (line,) = check_classes(model, dict(num_classes=4))
+    assert line.startswith('data_preprocessor.num_classes is 4')
+
+
+@pytest.mark.parametrize(
+    ('as_array', 'step', 'told'),
+    [
+        (False, dict(type='RandomFlip', prob=0.5), True),
+        (True, dict(type='RandomFlip', prob=0.5), False),
+        (True, dict(type='torchvision/RandomHorizontalFlip', p=0.5), True),
+        (False, dict(type='torchvision/RandomHorizontalFlip', p=0.5), False),
+        (False, dict(type='PILToNumpy', to_bgr=True), False),
+        (False, dict(type='PackInputs'), False),
+    ],
+)
+def test_a_photo_is_loaded_as_what_the_next_step_takes(as_array, step, told):
+    cfg = Config.fromfile(ROOT / 'configs/quickstart/scratch.py')
+    without_data(cfg)
+    load = dict(type='beit_mm.LoadPhoto', as_array=as_array)
+    dataset = dict(type='CustomDataset', pipeline=[load, step], with_label=False)
+    cfg.test_dataloader = dict(dataset=dataset, sampler=dict(type='DefaultSampler'))
+    if not told:
+        check_config(cfg, 'test')
+        return
+    given = 'an array' if as_array else 'a PIL image'
+    key = 'test_dataloader.dataset.pipeline[0]'
+    said = f'{key} gives {given}, and {step["type"]} after it takes the other kind'
+    assert f'{said}; set {key}.as_array={not as_array}' in refusal(cfg, 'test')

@@ -1,13 +1,16 @@
 """What data gives that cannot be trained on: told with its key before the first iteration."""
 
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader, Dataset
 
+from beit_mm.datasets.places import seed_generators
 from beit_mm.engine import ConfigError
 from beit_mm.engine.checking.first_batch import check_first_batch
 from beit_mm.models import BEiT, TwoViewDataPreprocessor
@@ -48,6 +51,33 @@ def runner(dataset, batch_size=4, drop_last=False, collate=default_collate):
 
 def test_good_data_passes():
     check_first_batch(runner(Views()))
+
+
+def test_what_is_random_afterwards_is_as_if_nothing_had_been_looked_at():
+    def noisy(index):
+        noise = torch.rand(3, 16, 16) + float(np.random.rand()) + random.random()
+        sample = BaseDataElement(mask=torch.zeros(2, 2, dtype=torch.bool))
+        views = [(noise * 80).byte(), torch.zeros(3, 8, 8, dtype=torch.uint8)]
+        return dict(inputs=views, data_samples=sample)
+
+    def drawn():
+        return float(torch.rand(())), float(np.random.rand()), random.random()
+
+    looked = runner(Views(make=noisy))
+    seed_generators(7)
+    expected = drawn()
+    seed_generators(7)
+    check_first_batch(looked)
+    assert drawn() == expected
+
+
+def test_batches_that_others_models_take_pass():
+    """Tuples, and a preprocessor that names its inputs in another way."""
+    plain = runner(Views(make=lambda index: (torch.zeros(3), index)))
+    plain.model.data_preprocessor = lambda batch, training: batch
+    check_first_batch(plain)
+    plain.model.data_preprocessor = lambda batch, training: dict(images=batch[0])
+    check_first_batch(plain)
 
 
 @pytest.mark.parametrize(

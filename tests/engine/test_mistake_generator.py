@@ -29,7 +29,15 @@ FREE = (
     'data_preprocessor', 'mp_cfg', 'dist_cfg',
 )  # fmt: skip
 # Whose constructors are known word for word.
-OURS = ('beit_mm.', 'AdamW', 'LinearLR', 'CosineAnnealingLR', 'PolyLR', 'IterBasedTrainLoop')
+OURS = (
+    'beit_mm.',
+    'torchvision/',
+    'AdamW',
+    'LinearLR',
+    'CosineAnnealingLR',
+    'PolyLR',
+    'IterBasedTrainLoop',
+)
 
 
 class Configs(dict):

@@ -84,10 +84,8 @@ TOLD = {
         "default_hooks.checkpoint.save_best is 'top1'; the evaluators report accuracy/top1; did "
         "you mean 'accuracy/top1'?"),
     'an optimizer without a type': (
-        ['optim_wrapper.optimizer=dict(lr=3)'], "optim_wrapper.optimizer"),
-    'a transform that takes arrays': (
-        ['train_dataloader.dataset.pipeline.1.type=RandomFlip',
-         'train_dataloader.dataset.pipeline.1.size=None'], 'train_dataloader.dataset.pipeline[1]'),
+        ['optim_wrapper.optimizer=dict(lr=3)'],
+        "optim_wrapper.optimizer is 'dict(lr=3)'; it must be a dict with a type"),
     'half of a validation': (
         ['val_cfg=None'], 'val_cfg missing, and val_dataloader and val_evaluator given'),
     'a value that a constructor refuses': (

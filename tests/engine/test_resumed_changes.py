@@ -1,16 +1,28 @@
 """Resuming with another config: what differs is listed and takes effect."""
 
+import copy
 import json
 import shutil
+from types import SimpleNamespace
 
 import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import (
+    CosineAnnealingLR,
+    CosineAnnealingMomentum,
+    LinearLR,
+    OptimWrapper,
+    ReduceOnPlateauLR,
+)
+from mmengine.registry import OPTIMIZERS
 from PIL import Image
 from toy_run import config, make_photos, train
 
+from beit_mm.checkpoints import CheckpointError
+from beit_mm.engine import ResumedChangesHook
 from beit_mm.engine.running.resumed_changes import differences, saved_settings
 
 
@@ -119,7 +131,7 @@ default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1), logger=dict(int
     assert now != 36
     result = train(photos, tmp_path / 'run', text=by_epoch.format(4), resume=True)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert f'train_dataloader.dataset had 36 photos and has {now}' in result.stdout
+    assert f'train_dataloader.dataset had 36 samples and has {now}' in result.stdout
     rows = []
     for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))[-1:]:
         rows += [json.loads(line) for line in path.read_text().splitlines()]
@@ -129,8 +141,9 @@ default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1), logger=dict(int
     assert (tmp_path / 'run/epoch_4.pth').is_file()
 
 
-def by_epochs(number, batch_size):
+def by_epochs(number, batch_size, accumulated=1):
     return f"""
+optim_wrapper = dict(accumulative_counts={accumulated})
 train_cfg = dict(_delete_=True, by_epoch=True, max_epochs={number}, val_interval=100)
 param_scheduler = dict(_delete_=True, type='PolyLR', by_epoch=True, end=4, eta_min=0.0,
                        convert_to_iter_based=True)
@@ -162,6 +175,126 @@ def test_other_batches_go_on_behind_the_images_seen(tmp_path, checkpoint, begin)
     assert rates == pytest.approx(polynomial(2e-3, 12, begin, 12))
 
 
+def test_the_last_batch_of_an_epoch_may_have_been_short(tmp_path):
+    """36 photos in batches of 8 are five iterations, of 40 places; in batches of 4 nine."""
+    photos = make_photos(tmp_path)
+    result = train(photos, tmp_path / 'run', text=by_epochs(1, 8))
+    assert result.returncode == 0, result.stderr[-2000:]
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/iter_5.pth'))
+    result = train(photos, tmp_path / 'run', text=by_epochs(2, 4), resume=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'at iteration 9 in place of 5' in result.stdout
+    assert 'samples and has' not in result.stdout
+    assert (tmp_path / 'run/iter_18.pth').is_file()
+    assert not (tmp_path / 'run/iter_9.pth').exists(), 'nothing of the first epoch is seen again'
+
+
+def test_photos_go_in_the_middle_of_accumulated_gradients(tmp_path):
+    """Steps are counted from where the run goes on, and its last one is made."""
+    photos = make_photos(tmp_path)
+    result = train(photos, tmp_path / 'run', text=by_epochs(2, 4, accumulated=4))
+    assert result.returncode == 0, result.stderr[-2000:]
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/iter_14.pth'))
+    for path in sorted((photos / 'train/ant').glob('*.png'))[:4]:
+        path.unlink()
+    result = train(photos, tmp_path / 'run', text=by_epochs(4, 4, accumulated=4), resume=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'had 36 samples and has 32' in result.stdout
+    assert 'are left out: the run goes on elsewhere' in result.stdout
+    assert 'count on' not in result.stdout
+    assert (tmp_path / 'run/iter_32.pth').is_file()
+
+
+class Loop:
+    """Where a run stands, as far as schedules ask."""
+
+    def __init__(self, iteration):
+        self._iter = iteration
+
+
+def run_of(schedule, iteration=0):
+    """A Runner's optimizer and schedules, and the hook that has seen them new."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([weight], lr=0.1, momentum=0.9))
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper, param_schedulers=schedule(wrapper), train_loop=Loop(iteration)
+    )
+    hook = ResumedChangesHook()
+    hook.before_run(runner)
+    return runner, hook
+
+
+def test_schedules_laid_out_anew_are_what_they_were_bit_for_bit():
+    def schedule(wrapper):
+        return [
+            LinearLR(wrapper, start_factor=0.01, begin=0, end=10, by_epoch=False),
+            CosineAnnealingLR(wrapper, T_max=40, begin=10, end=50, by_epoch=False),
+            CosineAnnealingMomentum(wrapper, T_max=50, eta_min=0.5, by_epoch=False),
+        ]
+
+    runner, hook = run_of(schedule, iteration=33)
+    for _ in range(33):
+        for scheduler in runner.param_schedulers:
+            scheduler.step()
+    before = copy.deepcopy([g | {'params': 0} for g in runner.optim_wrapper.param_groups])
+    states = [scheduler.state_dict() for scheduler in runner.param_schedulers]
+    states = copy.deepcopy(states)
+    hook._lay_out_anew(runner)
+    assert [g | {'params': 0} for g in runner.optim_wrapper.param_groups] == before
+    assert [scheduler.state_dict() for scheduler in runner.param_schedulers] == states
+
+
+def test_a_schedule_that_follows_a_figure_keeps_its_rate():
+    runner, hook = run_of(lambda w: [ReduceOnPlateauLR(w, monitor='loss', patience=0)], 60)
+    for _ in range(4):
+        runner.param_schedulers[0].step({'loss': 1.0})
+    rate = runner.optim_wrapper.param_groups[0]['lr']
+    assert rate < 0.1
+    hook._lay_out_anew(runner)
+    assert runner.optim_wrapper.param_groups[0]['lr'] == rate
+    assert 'stay the checkpoint' in hook._fate(runner, 'optim_wrapper.optimizer.lr', 0.1)
+    assert hook._fate(runner, 'train_cfg.val_interval', 3) == 'taken'
+
+
+@pytest.mark.parametrize(
+    ('before', 'now', 'refused'),
+    [
+        ("'AdamW'", "'torch.optim.AdamW'", False),
+        ("'AdamW'", "'beit_mm.FusedAdamW'", False),
+        ("'AdamW'", "'Adam'", False),
+        ("'AdamW'", "'SGD'", True),
+    ],
+)
+def test_an_optimizer_goes_on_with_a_state_like_its_own(before, now, refused):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type=now.strip("'")))))
+    kind = OPTIMIZERS.get(now.strip("'"))
+    weight = torch.nn.Parameter(torch.zeros(3))
+    weight.grad = torch.ones(3)
+    saved = torch.optim.AdamW([weight])
+    saved.step()
+    runner = SimpleNamespace(
+        cfg=cfg, _load_from='a.pth', optim_wrapper=OptimWrapper(kind([weight], lr=0.1))
+    )
+    hook = ResumedChangesHook()
+    hook.saved = saved_settings(f'optim_wrapper = dict(optimizer=dict(type={before}))')
+    if refused:
+        with pytest.raises(CheckpointError, match="was 'AdamW' and is 'SGD'"):
+            hook._refuse_other_state(runner, dict(optimizer=saved.state_dict()))
+    else:
+        hook._refuse_other_state(runner, dict(optimizer=saved.state_dict()))
+
+
+def test_types_that_are_classes_are_the_same_on_resuming(tmp_path):
+    """As configs in Python's own style have them."""
+    text = 'from torch.optim import AdamW\n'
+    lazy = text + 'optim_wrapper = dict(optimizer=dict(type=AdamW))\n'
+    photos = make_photos(tmp_path)
+    assert train(photos, tmp_path / 'run', text=lazy).returncode == 0
+    result = train(photos, tmp_path / 'run', text=lazy, resume=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'AdamW' not in result.stdout
+
+
 def test_what_mmengine_prints_is_read_back_without_running_it(tmp_path):
     cfg = config(tmp_path)
     cfg.hook = dict(limit=float('inf'), names={'a.b': 1, 2: [dict(x=(1, 2.5)), None, True]})
@@ -169,6 +302,7 @@ def test_what_mmengine_prints_is_read_back_without_running_it(tmp_path):
     assert found['optim_wrapper'] == cfg.to_dict()['optim_wrapper']
     assert found['hook']['names'] == {'a.b': 1, '2': ({'x': (1, 2.5)}, None, True)}
     assert list(differences(found, cfg)) == []
+    assert saved_settings('m = dict(x, a=1)') == {'m': {'a': 1}}
     assert saved_settings('x = open("/etc/passwd").read()') == {'x': "open('/etc/passwd').read()"}
 
 

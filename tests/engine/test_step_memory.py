@@ -141,6 +141,51 @@ def test_nothing_is_left_of_the_measurement():
         assert all(part.training for part in module.modules())
 
 
+class MakesBuffers(BaseModel):
+    """A buffer that the first forward pass makes, and one that it puts another tensor into."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.register_buffer('queue', torch.zeros(0, 4))
+
+    def forward(self, inputs, mode='loss'):
+        if not hasattr(self, 'made'):
+            self.register_buffer('made', torch.ones(4), persistent=False)
+        output = self.net(inputs)
+        self.queue = output.detach()
+        return dict(loss=(output * self.made).square().mean())
+
+
+class Momentum(BaseModel):
+    """A frozen twin that follows the network in its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.twin = nn.Linear(4, 4), nn.Linear(4, 4).requires_grad_(False)
+
+    def forward(self, inputs, mode='loss'):
+        for follower, leader in zip(self.twin.parameters(), self.net.parameters(), strict=True):
+            follower.data.lerp_(leader.data, 0.1)
+        return dict(loss=(self.net(inputs) - self.twin(inputs)).square().mean())
+
+
+@counted
+@pytest.mark.parametrize('kind', [MakesBuffers, Momentum])
+def test_models_that_change_themselves_are_put_back(kind):
+    model = kind()
+    names = {name for name, _ in model.named_buffers()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    waiting = torch.ones_like(model.net[0].weight if kind is MakesBuffers else model.net.weight)
+    trained = next(model.net.parameters())
+    trained.grad = waiting
+    assert memory_of_a_step(runner_of(model), dict(inputs=torch.rand(4, 4))) is not None
+    assert {name for name, _ in model.named_buffers()} == names
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert trained.grad is waiting
+    assert all(part.training for part in model.modules())
+
+
 @counted
 @pytest.mark.parametrize('compile_blocks', [False, True])
 def test_compiled_blocks_are_counted_too(compile_blocks):

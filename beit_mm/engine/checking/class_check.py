@@ -17,7 +17,7 @@ MOST = 5
 
 def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     """(folder, names of its class folders) of a data set whose labels follow from them."""
-    kind = str(dataset.get('type')).rpartition('.')[2]
+    kind = _kind(dataset)
     if kind not in OF_FOLDERS or dataset.get('ann_file') or dataset.get('with_label') is False:
         return None
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
@@ -30,6 +30,10 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     if listed or not folder.is_dir():
         return None
     return folder, sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+
+
+def _kind(dataset: Mapping) -> str:
+    return str(dataset.get('type')).rpartition('.')[2]
 
 
 def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterator[str]:
@@ -60,7 +64,7 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
                     endings = tuple(dataset.get('extensions') or ENDINGS)
                     yield from _check_empty(key, *folders, endings)
                 yield from _check_number(key, len(folders[1]), head)
-            elif dataset.get('ann_file') and dataset.get('with_label') is not False:
+            elif _kind(dataset) in OF_FOLDERS and dataset.get('with_label') is not False:
                 yield from _check_labels(key, dataset, head)
     yield from _check_same(found)
 
@@ -115,14 +119,14 @@ def _check_number(key: str, there: int, head: Component) -> Iterator[str]:
 
 def _check_labels(key: str, dataset: Mapping, head: Component) -> Iterator[str]:
     """The numbers at the ends of the lines of a list are labels of the head."""
-    path = Path(dataset.get('data_root') or '', dataset['ann_file'])
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     wanted = head.get('num_classes')
     if not isinstance(wanted, int) or path.suffix != '.txt' or not path.is_file():
         return
     largest = -1
     with path.open(encoding='utf-8') as lines:
         for number, line in enumerate(lines, start=1):
-            label = line.rstrip('\n').rpartition(' ')[2]
+            label = line.strip().rpartition(' ')[2]
             if line.strip() and not label.isdigit():
                 yield (
                     f'{key}.ann_file: line {number} of {path} is {line.strip()!r}; a line '

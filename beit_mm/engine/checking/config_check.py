@@ -199,7 +199,7 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     loaders = {name: cfg[name] for name in used}
     if mode == 'train':
         yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
-        yield from check_classes(cfg.model)
+        yield from check_classes(cfg.model, cfg.get('data_preprocessor'))
         yield from check_best(cfg, types.find)
     yield from check_classes_of(loaders, model)
     yield from check_widths(model)

@@ -112,14 +112,20 @@ def check_pretrained(components: Iterable[tuple[str, Mapping]]) -> Iterator[str]
             yield f'{key}.checkpoint is {checkpoint!r}, and there is no such file'
 
 
-def check_classes(model: Mapping) -> Iterator[str]:
-    """Mixup and CutMix make labels as long as the classifier's answer."""
+def check_classes(model: Mapping, preprocessor: Mapping | None) -> Iterator[str]:
+    """Mixup and CutMix make labels as long as the classifier's answer.
+
+    Args:
+        model: The classifier.
+        preprocessor: The config's own, which the Runner gives to a model without one.
+    """
     if not (model.get('train_cfg') or {}).get('augments'):
         return
     wanted = model.get('head', {}).get('num_classes')
-    given = (model.get('data_preprocessor') or {}).get('num_classes')
+    key = 'model.data_preprocessor' if model.get('data_preprocessor') else 'data_preprocessor'
+    given = (model.get('data_preprocessor') or preprocessor or {}).get('num_classes')
     if given != wanted:
         yield (
-            f'model.data_preprocessor.num_classes is {given}; it must be model.head.num_classes, '
+            f'{key}.num_classes is {given}; it must be model.head.num_classes, '
             f'{wanted}, which Mixup and CutMix make labels for'
         )

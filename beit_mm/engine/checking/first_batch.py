@@ -38,7 +38,7 @@ def check_first_batch(runner: Runner) -> None:
 def _of_training(runner: Runner) -> Iterator[str]:
     loader = runner.train_dataloader
     dataset: Any = loader.dataset
-    images, batch_size = len(dataset), getattr(loader.batch_sampler, 'batch_size', 1)
+    images, batch_size = len(dataset), getattr(loader.batch_sampler, 'batch_size', 1) or 1
     if not images:
         yield 'train_dataloader.dataset holds no images'
     if not _makes_batches(loader):
@@ -73,26 +73,31 @@ def _of_batch(name: str, loader: Any, runner: Runner, *, training: bool) -> Iter
         order = '; is the order of the steps right?' if isinstance(error, KeyError) else ''
         yield f'{name}.dataset: its first sample cannot be made: {in_a_line(error)}{order}'
         return
-    if not isinstance(samples[0], dict) or 'inputs' not in samples[0]:
-        yield (
-            f'{name}.dataset gives {_described(samples[0])}; a sample is a dict with inputs: does '
-            "the pipeline end with dict(type='PackInputs')?"
-        )
-        return
     model: Any = runner.model
     model = getattr(model, 'module', model)
+    alone = getattr(loader.batch_sampler, 'batch_size', None) == 1
     try:
-        batch = loader.collate_fn(samples[: 1 if loader.batch_sampler.batch_size == 1 else 2])
-        inputs = model.data_preprocessor(batch, training)['inputs']
+        batch = model.data_preprocessor(loader.collate_fn(samples[: 1 if alone else 2]), training)
     except Exception as error:
-        collate = getattr(loader.collate_fn, 'func', loader.collate_fn)
-        yield (
-            f'{name}: samples make no batch that the model takes: {in_a_line(error)}; collate_fn '
-            f'is {getattr(collate, "__name__", collate)}. Images of a batch must be of one size, '
-            "and most models take collate_fn=dict(type='default_collate')"
-        )
+        yield f'{name}: {_why_no_batch(samples[0], loader, error)}'
         return
-    yield from _check_channels(model, inputs)
+    if isinstance(batch, dict) and 'inputs' in batch:
+        yield from _check_channels(model, batch['inputs'])
+
+
+def _why_no_batch(sample: Any, loader: Any, error: Exception) -> str:
+    """What to do about samples that make no batch for the model."""
+    if not isinstance(sample, dict) or 'inputs' not in sample:
+        return (
+            f'the dataset gives {_described(sample)}; a sample is a dict with inputs: does the '
+            f"pipeline end with dict(type='PackInputs')? The model says {in_a_line(error)}"
+        )
+    collate = getattr(loader.collate_fn, 'func', loader.collate_fn)
+    return (
+        f'samples make no batch that the model takes: {in_a_line(error)}; collate_fn is '
+        f'{getattr(collate, "__name__", collate)}. Images of a batch must be of one size, and most '
+        "models take collate_fn=dict(type='default_collate')"
+    )
 
 
 def _makes_batches(loader: Any) -> bool:

@@ -18,10 +18,11 @@ TRACKERS = {
     'DVCLiveVisBackend': ('dvclive', 'dvclive'),
     'AimVisBackend': ('aim', 'aim'),
 }
-# Metrics of others, and what they report.
-REPORTED = {
-    'Accuracy': ('accuracy', ['top1']),
-    'IoUMetric': ('', ['aAcc', 'mIoU', 'mAcc']),
+# Of MMSegmentation's IoUMetric, by each of its iou_metrics.
+OF_IOU = {
+    'mIoU': ['mIoU', 'mAcc'],
+    'mDice': ['mDice', 'mAcc'],
+    'mFscore': ['mFscore', 'mPrecision', 'mRecall'],
 }
 
 
@@ -107,14 +108,19 @@ def check_trackers(cfg: Config) -> Iterator[str]:
             )
 
 
+def _hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
+    """(key, settings) of all hooks."""
+    every = {f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()}
+    every |= {f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or [])}
+    yield from ((key, hook) for key, hook in every.items() if isinstance(hook, Mapping))
+
+
 def check_drawing(cfg: Config, model: Component) -> Iterator[str]:
     """MMPretrain's hook draws classes, which a pre-training does not predict."""
-    hooks = {f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()}
-    hooks |= {f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or [])}
-    ours = str(getattr(model.kind, '__module__', '')).startswith('beit_mm.')
-    for key, hook in hooks.items():
-        draws = isinstance(hook, Mapping) and hook.get('enable')
-        if draws and ours and str(hook.get('type')).rpartition('.')[2] == 'VisualizationHook':
+    ours = model.package == 'beit_mm'
+    for key, hook in _hooks(cfg):
+        draws = str(hook.get('type')).rpartition('.')[2] == 'VisualizationHook'
+        if draws and hook.get('enable') and ours:
             yield (
                 f'{key}: VisualizationHook draws the classes of a classifier, and '
                 f'{model.given["type"]} predicts none; set {key}.enable=False'
@@ -141,29 +147,32 @@ def check_best(cfg: Config, find: Any) -> Iterator[str]:
 
 def _watched(cfg: Config) -> Iterator[tuple[str, str]]:
     """(key, figure) of the hooks that follow one."""
-    hooks = {f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()}
-    hooks |= {f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or [])}
-    for key, hook in hooks.items():
+    for key, hook in _hooks(cfg):
         for setting in ('save_best', 'monitor'):
-            given = hook.get(setting) if isinstance(hook, Mapping) else None
+            given = hook.get(setting)
             for figure in [given] if isinstance(given, str) else given or []:
                 yield f'{key}.{setting}', figure
 
 
 def _reported_by(evaluator: Component) -> list[str] | None:
     """Names of the figures of a metric, None if they are not known."""
-    names = evaluator.ask('reported')
-    prefix = getattr(evaluator.kind, 'default_prefix', '') or ''
+    names = evaluator.ask('reported') or _reported_by_others(evaluator)
     if names is None:
-        kind = str(evaluator.given.get('type')).rpartition('.')[2]
-        if kind not in REPORTED:
-            return None
-        prefix, names = REPORTED[kind]
-        if kind == 'Accuracy':
-            topk = evaluator.get('topk')
-            names = [f'top{k}' for k in (topk if isinstance(topk, (list, tuple)) else [topk])]
-    prefix = evaluator.given.get('prefix') or prefix
+        return None
+    prefix = evaluator.given.get('prefix') or getattr(evaluator.kind, 'default_prefix', None)
     return [f'{prefix}/{name}' if prefix else name for name in names]
+
+
+def _reported_by_others(evaluator: Component) -> list[str] | None:
+    kind = str(evaluator.given.get('type')).rpartition('.')[2]
+    if kind == 'Accuracy' and not evaluator.given.get('thrs'):
+        topk = evaluator.get('topk')
+        return [f'top{k}' for k in (topk if isinstance(topk, (list, tuple)) else [topk])]
+    if kind == 'IoUMetric':
+        wanted = evaluator.get('iou_metrics') or []
+        if all(name in OF_IOU for name in wanted):
+            return ['aAcc', *(figure for name in wanted for figure in OF_IOU[name])]
+    return None
 
 
 def strange_keys(cfg: Config, model: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...component import did_you_mean
+from ...component import ALIKE, Note, did_you_mean
 from .names_check import RUNNER_TAKES, is_read
 
 # How many keys are proposed.
@@ -19,7 +19,7 @@ MOST = 6
 
 
 def unread_options(cfg: Config, options: Mapping[str, Any]) -> Iterator[str]:
-    """Options that name what nothing reads any more, or never did.
+    """Options that name what nothing reads any more, or never did; a note of what may be one's own.
 
     Args:
         cfg: As the file has it, before the options.
@@ -30,11 +30,14 @@ def unread_options(cfg: Config, options: Mapping[str, Any]) -> Iterator[str]:
         if is_read(head):
             continue
         targets = list(keys_made_from(cfg, head, cfg.to_dict().get(head)))[:MOST]
-        if head in cfg:
-            asked = _set(targets, rest, value)
+        asked = _set(targets, rest, value)
+        if head not in cfg:
+            asked = asked or did_you_mean(head, RUNNER_TAKES, ALIKE)
+        if not asked:
+            yield Note(f'{key}: neither the Runner nor the tools read this key.')
+        elif head in cfg:
             yield f'{key} is a variable of the config, which nothing reads any more{asked}'
         else:
-            asked = _set(targets, rest, value) or did_you_mean(head, RUNNER_TAKES)
             yield f'{key}: nothing reads this key{asked}'
 
 

@@ -95,10 +95,16 @@ def go_on_accumulating(runner: Runner, saved: dict) -> None:
             logger='current',
         )
         return
+    before = f'{1 / saved["part"]:g} iterations'
+    drop(runner, saved, f'they were of steps of {before}, and this run has others')
+
+
+def drop(runner: Runner, saved: dict, why: str) -> None:
+    """Let go of gradients that were put back, and say why."""
     _own_model(runner).zero_grad(set_to_none=True)
     print_log(
-        f'The gradients of {iterations} iteration(s) in the checkpoint are left out: they were '
-        f'of steps of {1 / saved["part"]:g} iterations, and this run has others',
+        f'The gradients of {saved["iterations"]} iteration(s) in the checkpoint are left out: '
+        f'{why}',
         logger='current',
         level=logging.WARNING,
     )

@@ -27,6 +27,9 @@ FAILURES = (
     TypeError, ValueError,
 )  # fmt: skip
 
+# In errors of devices and of the network between them, which no config is to blame for.
+OF_MACHINES = ('CUDA error', 'NCCL', 'gloo', 'Gloo')
+
 
 def resume_exactly(cfg: Config) -> None:
     """Change a whole config so that its run can be stopped at any iteration and resumed.
@@ -114,7 +117,8 @@ class ExactLoop(BaseLoop):
         except OutOfMemory as error:
             said = str(error).partition('\n')[0]
         except FAILURES as error:
-            if not self.is_first or isinstance(error, (ConfigError, RunStopped)):
+            ours = isinstance(error, (ConfigError, RunStopped))
+            if not self.is_first or ours or any(word in str(error) for word in OF_MACHINES):
                 raise
             raise ConfigError(
                 f'the first iteration failed: {in_a_line(error)} (--debug shows where)'

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoints import CheckpointError
+from ...component import in_a_line
 from ...registry import HOOKS
+from ..optimizing.optimizer_state import state_of_a_weight
+from .whole_checkpoints import WholeCheckpointHook
 
 # What decides the result of a run.
 COMPARED = (
@@ -26,7 +29,7 @@ COMPARED = (
 # What of it does not.
 NOT_COMPARED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'logger')
 # Settings that the optimizer's and the schedules' state in a checkpoint would win over.
-OF_STEPS = ('optim_wrapper', 'param_scheduler', 'train_cfg')
+OF_STEPS = ('optim_wrapper', 'param_scheduler', 'train_cfg.max_', 'train_cfg.by_epoch')
 # How many differences are listed.
 MOST = 30
 
@@ -46,7 +49,8 @@ def saved_settings(text: str) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        mapping = _value(node.args[0]) if node.args else {}
+        first = _value(node.args[0]) if node.args else {}
+        mapping = first if isinstance(first, dict) else {}
         return {**mapping, **{word.arg: _value(word.value) for word in node.keywords if word.arg}}
     if isinstance(node, ast.Dict):
         return {
@@ -87,7 +91,10 @@ class ResumedChangesHook(Hook):
 
     The tools of this project have it always. Learning rates, weight decays and schedules are taken
     from the config and moved to where the run stands; what differs is logged, key by key. Where
-    photos have come or gone, a run that counts epochs goes on at the beginning of its epoch.
+    samples have come or gone, a run that counts epochs goes on at the beginning of its epoch.
+
+    Several optimizers, and schedules that follow a figure (ReduceOnPlateauLR), keep the rates that
+    the checkpoint has.
     """
 
     # Before mmengine's hooks look at the schedules.
@@ -95,7 +102,7 @@ class ResumedChangesHook(Hook):
 
     def __init__(self) -> None:
         self.saved: dict[str, Any] | None = None
-        self.photos: int | None = None
+        self.samples: int | None = None
         self.moved = False
         self.groups: list[dict[str, Any]] = []
         self.schedules: list[dict[str, Any]] = []
@@ -110,7 +117,9 @@ class ResumedChangesHook(Hook):
             {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
             for group in wrapper.param_groups
         ]
-        if isinstance(schedulers, list):
+        if not isinstance(schedulers, list):
+            return
+        if not any(isinstance(one, ReduceOnPlateauParamScheduler) for one in schedulers):
             self.schedules = [copy.deepcopy(scheduler.state_dict()) for scheduler in schedulers]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -122,16 +131,32 @@ class ResumedChangesHook(Hook):
         meta = checkpoint.get('meta', {})
         if not runner._resume or not isinstance(meta.get('cfg'), str):
             return
-        self.saved, self.photos = saved_settings(meta['cfg']), meta.get('photos')
+        try:
+            self.saved = saved_settings(meta['cfg'])
+        except SyntaxError as error:
+            runner.logger.warning(f'Changed settings are not followed: {in_a_line(error)}')
+            return
+        self.samples = meta.get('samples')
         self.moved = self._count_images(runner, meta)
-        kinds = [
-            ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type')
-            for cfg in (self.saved, runner.cfg)
+        self._refuse_other_state(runner, checkpoint)
+
+    def _refuse_other_state(self, runner: Runner, checkpoint: dict) -> None:
+        """Another optimizer may go on if it keeps of a weight what the one before has kept."""
+        assert self.saved is not None
+        names = [
+            str(((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type'))
+            for cfg in (self.saved, saved_settings(runner.cfg.pretty_text))
         ]
-        if None not in kinds and kinds[0] != kinds[1]:
+        before, now = (name.rpartition('.')[2] for name in names)
+        states = list((checkpoint.get('optimizer') or {}).get('state', {}).values())
+        if before == now or not states or not isinstance(runner.optim_wrapper, OptimWrapper):
+            return
+        kept = {name for name, value in states[0].items() if value is not None}
+        wanted = state_of_a_weight(runner.optim_wrapper.optimizer)
+        if wanted is not None and kept != set(wanted):
             raise CheckpointError(
-                f'{runner._load_from}: optim_wrapper.optimizer.type was {kinds[0]!r} and is '
-                f'{kinds[1]!r}, whose state it does not hold; start a new run from its weights by '
+                f'{runner._load_from}: optim_wrapper.optimizer.type was {names[0]!r} and is '
+                f'{names[1]!r}, whose state it does not hold; start a new run from its weights by '
                 'load_from'
             )
 
@@ -144,13 +169,16 @@ class ResumedChangesHook(Hook):
         """
         loop: Any = runner.train_loop
         before, length = meta.get('images_per_iteration'), meta.get('iterations_an_epoch')
-        now = runner.world_size * (loop.dataloader.batch_sampler.batch_size or 1)
-        if not isinstance(loop, EpochBasedTrainLoop) or not length or before in (None, now):
+        if not isinstance(loop, EpochBasedTrainLoop) or not length or before is None:
+            return False
+        now = runner.world_size * loop.dataloader.batch_sampler.batch_size
+        if before == now:
             return False
         batches, rest = divmod((meta['iter'] - meta['epoch'] * length) * before, now)
         if rest:
             return False
-        begin = meta['epoch'] * len(loop.dataloader) + batches
+        # The last batch of an epoch may have been short.
+        begin = meta['epoch'] * len(loop.dataloader) + min(batches, len(loop.dataloader))
         runner.logger.warning(
             f'An iteration had {before} images and has {now}: the run goes on behind the images '
             f'that it has seen, at iteration {begin} in place of {meta["iter"]}. Learning rates '
@@ -160,8 +188,8 @@ class ResumedChangesHook(Hook):
         return True
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note how many photos and iterations an epoch has."""
-        checkpoint['meta']['photos'] = len(runner.train_dataloader.dataset)
+        """Note how many samples and iterations an epoch has."""
+        checkpoint['meta']['samples'] = len(runner.train_dataloader.dataset)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             checkpoint['meta']['iterations_an_epoch'] = len(runner.train_dataloader)
 
@@ -169,14 +197,14 @@ class ResumedChangesHook(Hook):
         """Say what differs, and let it take effect."""
         if self.saved is None:
             return
-        changed = list(differences(self.saved, runner.cfg))
+        changed = list(differences(self.saved, saved_settings(runner.cfg.pretty_text)))
         lines = [
-            f'  {_as_written(key)}: {before!r} -> {now!r}, {_fate(key, before)}'
+            f'  {_as_written(key)}: {before!r} -> {now!r}, {self._fate(runner, key, before)}'
             for key, before, now in changed[:MOST]
         ]
         if len(changed) > MOST:
             lines.append(f'  and {len(changed) - MOST} more, taken')
-        moved = self._follow_photos(runner) or self.moved
+        moved = self._follow_samples(runner) or self.moved
         if lines:
             runner.logger.warning(
                 '\n'.join(['Resumed with other settings than the checkpoint has:', *lines])
@@ -184,16 +212,16 @@ class ResumedChangesHook(Hook):
         if moved or any(key.startswith(OF_STEPS) for key, _, _ in changed):
             self._lay_out_anew(runner)
 
-    def _follow_photos(self, runner: Runner) -> bool:
-        """Go on where that is possible with other photos; whether the place has moved."""
+    def _follow_samples(self, runner: Runner) -> bool:
+        """Go on where that is possible with other samples; whether the place has moved."""
         loop, now = runner.train_loop, len(runner.train_dataloader.dataset)
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         length = len(loop.dataloader) if by_epoch else 0
         begin = loop._epoch * length
         fits = not by_epoch or begin <= loop._iter <= begin + length
-        if fits and self.photos in (None, now):
+        if fits and self.samples in (None, now):
             return False
-        said = f'train_dataloader.dataset had {self.photos} photos and has {now}'
+        said = f'train_dataloader.dataset had {self.samples} samples and has {now}'
         if not by_epoch:
             runner.logger.warning(f'{said}: the run goes on at its iteration, in another order')
             return False
@@ -201,17 +229,36 @@ class ResumedChangesHook(Hook):
             f'{said}: the run goes on at the beginning of epoch {loop._epoch + 1}, whose first '
             'images may be seen twice'
         )
-        loop._iter = begin
+        if loop._iter != begin:
+            loop._iter = begin
+            self._forget_gradients(runner)
         return True
+
+    @staticmethod
+    def _forget_gradients(runner: Runner) -> None:
+        """Of samples that will be seen again; steps are counted from where the run is now."""
+        for hook in runner.hooks:
+            if isinstance(hook, WholeCheckpointHook):
+                hook.drop_accumulated(runner)
+        wrapper: Any = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper):
+            loop = runner.train_loop
+            wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
+
+    def _follows(self, runner: Runner) -> bool:
+        """Whether rates and schedules can be laid out anew."""
+        scheduled = len(runner.param_schedulers or []) == len(self.schedules)
+        groups = len(getattr(runner.optim_wrapper, 'param_groups', []))
+        return bool(self.groups) and groups == len(self.groups) and scheduled
 
     def _lay_out_anew(self, runner: Runner) -> None:
         """Take rates and schedules from the config, and step them to where the run is."""
         wrapper: Any = runner.optim_wrapper
-        if not self.groups or len(wrapper.param_groups) != len(self.groups):
+        if not self._follows(runner):
             return
         for group, fresh in zip(wrapper.param_groups, self.groups, strict=True):
             group.update(copy.deepcopy(fresh))
-        schedulers = runner.param_schedulers if self.schedules else []
+        schedulers: Any = runner.param_schedulers or []
         for scheduler, state in zip(schedulers, self.schedules, strict=True):
             scheduler.load_state_dict(copy.deepcopy(state))
         loop = runner.train_loop
@@ -225,14 +272,15 @@ class ResumedChangesHook(Hook):
                     if not scheduler.by_epoch or (length and done % length == 0):
                         scheduler.step()
 
-
-def _fate(key: str, before: Any) -> str:
-    """What becomes of a setting that differs."""
-    if key == 'randomness.seed':
-        return f'kept at {before!r}'
-    if key.startswith(OF_STEPS):
-        return 'taken, and the schedules laid out anew'
-    return 'taken'
+    def _fate(self, runner: Runner, key: str, before: Any) -> str:
+        """What becomes of a setting that differs."""
+        if key == 'randomness.seed':
+            return f'kept at {before!r}'
+        if not key.startswith(OF_STEPS):
+            return 'taken'
+        if self._follows(runner):
+            return 'taken, and the schedules laid out anew'
+        return "taken, but for rates and schedules, which stay the checkpoint's"
 
 
 def _as_written(key: str) -> str:

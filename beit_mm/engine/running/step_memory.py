@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from ...component import ConfigError, in_a_line
+from ..optimizing.optimizer_state import NUMBERS, state_of_a_weight
 from .out_of_memory import batch_size_of, first_samples
 
 CGROUPS = Path('/sys/fs/cgroup')
@@ -112,11 +113,17 @@ def _storages(values: Any) -> list[torch.UntypedStorage]:
 
 @contextmanager
 def undone(model: nn.Module) -> Iterator[None]:
-    """Let a model compute a loss without a trace: buffers, gradients and modes are put back.
+    """Let a model compute a loss without a trace.
 
-    Batch norm takes its running figures meanwhile: from one image it could not take its own.
+    Buffers, gradients, modes, and parameters that are not trained, such as a momentum encoder's,
+    are put back. Batch norm takes its running figures meanwhile: from one image it could not take
+    its own.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    held = [(module, dict(module._buffers)) for module in model.modules()]
+    not_saved = [(m, set(m._non_persistent_buffers_set)) for m, _ in held]
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    changeable = [*frozen, *(b for _, own in held for b in own.values() if b is not None)]
+    values = [tensor.detach().clone() for tensor in changeable]
     # A run that goes on between two steps of the optimizer has some from its checkpoint.
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     model.zero_grad(set_to_none=True)
@@ -126,13 +133,18 @@ def undone(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])
         for norm in norms:
             norm.train()
         for parameter, gradient in gradients:
             parameter.grad = gradient
+        for module, own in held:
+            module._buffers.clear()
+            module._buffers.update(own)
+        for module, names in not_saved:
+            module._non_persistent_buffers_set = names
+        with torch.no_grad():
+            for tensor, value in zip(changeable, values, strict=True):
+                tensor.copy_(value)
 
 
 def peak_of_a_step(runner: Runner, batch: Any) -> int:
@@ -162,16 +174,10 @@ def peak_of_a_step(runner: Runner, batch: Any) -> int:
 
 def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
     """Bytes of an optimizer's state for each byte of the weights: 2 of Adam's, 1 of momentum."""
-    weight = nn.Parameter(torch.zeros(1000))
-    weight.grad = torch.zeros_like(weight)
-    try:
-        twin = type(optimizer)([weight], **optimizer.defaults)
-        twin.step()
-    # One that takes more than its defaults.
-    except Exception:
+    state = state_of_a_weight(optimizer)
+    if state is None:
         return 2.0
-    state = twin.state[weight].values()
-    return sum(t.nbytes for t in state if isinstance(t, Tensor)) // weight.nbytes
+    return sum(tensor.nbytes for tensor in state.values()) // (4 * NUMBERS)
 
 
 def can_be_counted() -> bool:
@@ -212,6 +218,8 @@ def free_memory(device: torch.device) -> int | None:
     if device.type != 'cpu' or not meminfo.is_file():
         return None
     fields = dict(line.split(':') for line in meminfo.read_text().splitlines())
+    if 'MemAvailable' not in fields:
+        return None
     free = [int(fields['MemAvailable'].split()[0]) * 1024, *_left_in_groups()]
     # Processes of one machine share it.
     return min(free) // int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size()))
@@ -225,9 +233,10 @@ def _left_in_groups() -> Iterator[int]:
     for group in (folder, *folder.parents):
         limit, used = group / 'memory.max', group / 'memory.current'
         if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != 'max':
-            statistics = dict(line.split() for line in (group / 'memory.stat').open())
+            statistics = group / 'memory.stat'
+            lines = statistics.read_text().splitlines() if statistics.is_file() else []
             # Of files that were read: given back when it is needed.
-            cached = int(statistics.get('inactive_file', 0))
+            cached = int(dict(line.split() for line in lines).get('inactive_file', 0))
             yield int(most) - int(used.read_text()) + cached
         if group == CGROUPS:
             return

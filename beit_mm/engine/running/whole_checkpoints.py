@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from ...checkpoints import CheckpointError, read_checkpoint
 from ...checkpoints.writing import partial_path, put_in_place
 from ...registry import HOOKS
-from .accumulated import KEY, gather_accumulated, go_on_accumulating, put_back
+from .accumulated import KEY, drop, gather_accumulated, go_on_accumulating, put_back
 from .stop_signals import REQUEUE, StopSignals
 
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
@@ -165,6 +165,12 @@ class WholeCheckpointHook(CheckpointHook):
                 'Not: drop path and other randomness inside the model, which each process draws '
                 'for itself, and the order in which float numbers are added up'
             )
+
+    def drop_accumulated(self, runner: Runner) -> None:
+        """Let go of gradients that were put back, before training."""
+        if self.resumed is not None:
+            drop(runner, self.resumed, 'the run goes on elsewhere')
+            self.resumed = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note how many processes share the images, and what waits for the optimizer's step."""

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ...component import ConfigError, in_a_line
+from ...component import ConfigError, Note, in_a_line
 from ...layers.fast_paths import fast_paths
 from ..caching.use_tokens import use_token_cache
 from ..checking.config_check import check_config
@@ -81,9 +81,11 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with mistakes_of('reading the config'):
         cfg = Config.fromfile(args.config)
-    wrong = [*unread_variables(cfg), *unread_options(cfg, args.cfg_options)]
-    if wrong:
+    said = [*unread_variables(cfg), *unread_options(cfg, args.cfg_options)]
+    if wrong := [line for line in said if not isinstance(line, Note)]:
         raise ConfigError('\n'.join(wrong))
+    for note in said:
+        print(note)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     before = cfg.to_dict()
@@ -165,8 +167,13 @@ def train(cfg: Config) -> Runner:
         runner = build_runner(cfg, mode='train')
         try:
             runner.train()
-        except (*MISTAKES, RunStopped):
+        except RunStopped:
             raise
+        except MISTAKES as error:
+            if not has_begun():
+                raise
+            # Such as a full disk: what ends a run that has begun is no mistake in its config.
+            raise RunStopped(str(error)) from error
         except Exception as error:
             if has_begun():
                 raise

@@ -6,8 +6,8 @@ from typing import Any
 from mmengine.config import Config
 
 LENGTHS = ('max_iters', 'max_epochs')
-# Of schedulers: places in the run.
-PLACES = ('begin', 'end', 'T_max', 'milestones')
+# Of schedulers: places in the run, and parts of it.
+PLACES = ('begin', 'end', 'T_max', 'milestones', 'step_size', 'total_steps', 'periods')
 
 
 def follow_length(cfg: Config, before: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -19,7 +19,7 @@ def follow_length(cfg: Config, before: Mapping[str, Any], options: Mapping[str, 
         options: Of the command line, dotted key -> value.
 
     Returns:
-        What was done, '' if nothing was.
+        What was done, key by key; '' if nothing was.
     """
     given = [key for key in options if key.partition('.')[0] in ('param_scheduler', 'train_cfg')]
     lengths = [name for name in LENGTHS if f'train_cfg.{name}' in given]
@@ -31,14 +31,23 @@ def follow_length(cfg: Config, before: Mapping[str, Any], options: Mapping[str, 
     if not _is_count(old) or not _is_count(new) or old == new:
         return ''
     schedulers = cfg.param_scheduler
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+    several = isinstance(schedulers, list)
+    changed = []
+    for index, scheduler in enumerate(schedulers if several else [schedulers]):
         for place in PLACES:
-            if place in scheduler:
-                scheduler[place] = _scaled(scheduler[place], new / old)
-        if 'end' in scheduler and scheduler['end'] is not None:
-            # One step at least, also of a warm-up that has all but vanished.
-            scheduler['end'] = max(scheduler['end'], scheduler.get('begin', 0) + 1)
-    return f'train_cfg.{name} is {new} in place of {old}: param_scheduler follows'
+            was = scheduler.get(place)
+            if was is None:
+                continue
+            scheduler[place] = _scaled(was, new / old)
+            if place == 'end' and _is_count(was):
+                # One step at least, also where a warm-up has all but vanished.
+                scheduler[place] = max(scheduler[place], scheduler.get('begin', 0) + 1)
+            if scheduler[place] != was:
+                key = f'param_scheduler.{index}' if several else 'param_scheduler'
+                changed.append(f'{key}.{place}={scheduler[place]}')
+    if not changed:
+        return ''
+    return f'train_cfg.{name} is {new} in place of {old}, and so {" ".join(changed)}'
 
 
 def _is_count(value: Any) -> bool:
@@ -46,6 +55,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _scaled(place: Any, ratio: float) -> Any:
+    """The place in a run of another length; what was not at its beginning is not so now."""
     if isinstance(place, (list, tuple)):
         return [_scaled(one, ratio) for one in place]
-    return round(place * ratio) if _is_count(place) else place
+    return max(1, round(place * ratio)) if _is_count(place) else place
