@@ -50,19 +50,6 @@ LABELS_PER_CLASS = 10
 TOKENIZER = ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
 
 
-def shortened(cfg: Config, speedup: int) -> dict:
-    """Options that divide a stage's iterations and its warm-up."""
-    iterations = cfg.max_iters // speedup
-    options = {'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations}
-    if warmup := cfg.get('warmup_iters', 0) // speedup:
-        options |= {
-            'param_scheduler.0.end': warmup,
-            'param_scheduler.1.begin': warmup,
-            'param_scheduler.1.T_max': iterations - warmup,
-        }
-    return options
-
-
 def last_metric(work_dir: Path, name: str) -> float | None:
     """The newest value of a metric in a run's log, None if it has none."""
     log = max(work_dir.glob('*/vis_data/scalars.json'))
@@ -159,15 +146,15 @@ def main() -> None:
     progress = Progress(stages)
 
     def train(stage: Stage, **options) -> Path:
-        cfg = Config.fromfile(stage.config)
+        iterations = Config.fromfile(stage.config).train_cfg.max_iters // args.speedup
         options = {
             'randomness.seed': args.seed,
             'train_dataloader.dataset.data_root': data,
             'val_dataloader.dataset.data_root': data,
+            'train_cfg.max_iters': iterations,
+            'train_cfg.val_interval': iterations,
             **options,
         }
-        if args.speedup > 1:
-            options |= shortened(cfg, args.speedup)
         work_dir = runs / stage.config.stem
         return run_stage(stage, ROOT / 'tools/train.py', work_dir, options, progress, ONE_THREAD)
 

@@ -1,6 +1,8 @@
-"""Claims, the tokenizer of variant `relaxed-tokens`: the paper's relaxation, as 0.1.0 had it.
+"""Claims, the tokenizer of variant `relaxed-tokens`: the paper's relaxation, 0.1.0's small recipe.
 
-python tools/train.py configs/claims/relaxed_dvae.py
+    python tools/train.py configs/claims/relaxed_dvae.py
+
+Figures: benchmarks/results/claims_tokenizers.md.
 """
 
 _base_ = ['./dvae.py']

@@ -268,7 +268,7 @@ def foresee(runner: Runner, batch: Any) -> None:
     free = free_memory(device)
     said = (
         f'A step of {size} images takes about {_gigabytes(step.of(size))} of memory: '
-        f'{_gigabytes(step.per_image)} an image, and {_gigabytes(step.fixed)}'
+        f'{_gigabytes(step.per_image)} an image, and {_gigabytes(step.fixed)} whatever the batch'
     )
     if free is None:
         print_log(f'{said}.', logger='current')
