@@ -371,9 +371,16 @@ def test_data_sets_inside_of_others_are_checked_as_one_alone(cfg, wrapper):
     assert f'{key}.pipeline[{index}].grid_size is (7, 9)' in message
 
 
-def test_segmentation_heads_and_classes(tmp_path):
+def test_segmentation_heads_and_classes():
     cfg = Config.fromfile(ROOT / 'configs/camvid/scratch.py')
     without_data(cfg)
+    cfg.model.decode_head.num_classes = 1
+    assert 'model.decode_head.num_classes is 1: with one class' in refusal(cfg)
+    cfg.model.decode_head.loss_decode.use_sigmoid = True
+    check_config(cfg, 'train')
+    cfg.model.decode_head.num_classes = 'two'
+    assert "model.decode_head.num_classes is 'two'; it must be an integer" in refusal(cfg)
+    cfg.model.decode_head.num_classes = 11
     cfg.model.decode_head.in_channels = 5
     assert 'model.decode_head.in_channels is 5; it must be' in refusal(cfg)
 

@@ -1,5 +1,7 @@
 """Every shipped config with one thing changed: it is refused in a line, or the change takes effect.
 
+Names are misspelt, numbers become text, are doubled or halved, settings are dropped.
+
 500 drawn cases; `BEIT_MM_MISTAKES=5000` draws more.
 """
 
@@ -114,12 +116,12 @@ def test_one_thing_changed(configs, data):
         for path, value in settings_of(cfg.to_dict())
         if path[0] in RUNNER_TAKES and path[0] not in UNBUILT and isinstance(path[-1], str)
     ]
-    how = data.draw(st.sampled_from(['misspell', 'retype']))
+    how = data.draw(st.sampled_from(['misspell', 'misspell', 'retype', 'drop', 'double', 'halve']))
     if how == 'misspell':
         every = [(p, v) for p, v in every if len(p[-1]) > 4 and p[-1] != 'type']
-    else:
+    elif how != 'drop':
         every = [(p, v) for p, v in every if isinstance(v, (int, float))]
-    path, _ = data.draw(st.sampled_from(every))
+    path, value = data.draw(st.sampled_from(every))
     around = parent_of(cfg._cfg_dict, path)
     kind = str(around.get('type', '')) if isinstance(around, dict) else ''
     if how == 'misspell':
@@ -130,8 +132,17 @@ def test_one_thing_changed(configs, data):
         around[name] = around.pop(path[-1])
     else:
         name = path[-1]
-        around[name] = 'large'
+        around.pop(name)
+        if how != 'drop':
+            changes = dict(retype='large', double=value * 2, halve=type(value)(value / 2))
+            around[name] = changes[how]
     lines = told(cfg)
+    if how in ('drop', 'double', 'halve'):
+        # Another number or a default is what was asked for; what cannot be so is told.
+        assert lines is None or all(len(line) < 700 for line in lines)
+        if how == 'drop' and name == 'type' and kind.startswith(OURS):
+            assert lines, path
+        return
     if lines is None:
         own_hook = path[0] == 'default_hooks' and len(path) == 2
         # MMSegmentation's heads do not say what kinds they take; building one does.

@@ -69,6 +69,8 @@ METAINFO: dict[str, Any] = dict(classes=None, palette=None, dataset_type=None)
 CUSTOM_KEY = dict(lr_mult=1.0, decay_mult=1.0)
 # The Runner's own hooks, which another name would leave in place beside the config's.
 HOOKS = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+# Of a model, each of one type.
+PARTS = ('backbone', 'neck', 'head', 'decode_head', 'target_generator')
 # What must be a dict, or may be a list of them too.
 DICTS = (
     'model', *LOADERS, 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks',
@@ -150,7 +152,7 @@ def check_untyped(cfg: Config) -> Iterator[str]:
                 yield f'{loader}.{part} is missing'
     for key, part in _must_have_types(cfg):
         if isinstance(part, Mapping) and 'type' not in part and part:
-            yield f'{key} has no type: nothing can be built from {dict(part)!r}'
+            yield f'{key} has no type: nothing can be built from {", ".join(map(str, part))} alone'
         elif isinstance(part, (str, int, float)) and not isinstance(part, bool):
             yield f'{key} is {part!r}; it must be a dict with a type'
 
@@ -207,6 +209,8 @@ def _takes(name: str, default: Any) -> inspect.Parameter:
 def _must_have_types(cfg: Config) -> Iterator[tuple[str, Any]]:
     """(key, settings) of what the Runner builds by its type."""
     yield 'model', cfg.get('model')
+    for part in PARTS:
+        yield f'model.{part}', _at(cfg, 'model').get(part)
     wrapper = cfg.get('optim_wrapper')
     if isinstance(wrapper, Mapping):
         yield 'optim_wrapper.optimizer', wrapper.get('optimizer')

@@ -67,6 +67,10 @@ def check_segments(cfg: Config, model: Component) -> Iterator[str]:
     wanted = model.part('decode_head').given.get('num_classes')
     if wanted is not None and not isinstance(wanted, int):
         yield f'model.decode_head.num_classes is {wanted!r}; it must be an integer'
+    losses = model.part('decode_head').given.get('loss_decode') or {}
+    every = losses if isinstance(losses, (list, tuple)) else [losses]
+    if wanted == 1 and not any(loss.get('use_sigmoid') for loss in every):
+        yield 'model.decode_head.num_classes is 1: with one class there is nothing to learn'
     for loader in ('train_dataloader', 'val_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
         component = Component(f'{loader}.dataset', dataset, model.find)
