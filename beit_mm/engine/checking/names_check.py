@@ -151,8 +151,9 @@ def check_untyped(cfg: Config) -> Iterator[str]:
             if cfg.get(loader) and not _at(cfg, loader).get(part):
                 yield f'{loader}.{part} is missing'
     for key, part in _must_have_types(cfg):
-        if isinstance(part, Mapping) and 'type' not in part and part:
-            yield f'{key} has no type: nothing can be built from {", ".join(map(str, part))} alone'
+        if isinstance(part, Mapping) and 'type' not in part:
+            said = f'{", ".join(map(str, part))} alone' if part else 'nothing'
+            yield f'{key} has no type: nothing can be built from {said}'
         elif isinstance(part, (str, int, float)) and not isinstance(part, bool):
             yield f'{key} is {part!r}; it must be a dict with a type'
 
@@ -211,6 +212,9 @@ def _must_have_types(cfg: Config) -> Iterator[tuple[str, Any]]:
     yield 'model', cfg.get('model')
     for part in PARTS:
         yield f'model.{part}', _at(cfg, 'model').get(part)
+    generator = _at(cfg, 'model').get('target_generator')
+    if isinstance(generator, Mapping) and isinstance(generator.get('tokenizer'), Mapping):
+        yield 'model.target_generator.tokenizer', generator['tokenizer']
     wrapper = cfg.get('optim_wrapper')
     if isinstance(wrapper, Mapping):
         yield 'optim_wrapper.optimizer', wrapper.get('optimizer')
