@@ -1,6 +1,10 @@
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
 
 # Two sets of distributions provide the same import names (mmengine, mmcv, mmpretrain, mmseg) and
 # overwrite each other's files, so neither is a hard requirement: the extras choose.
@@ -23,6 +27,25 @@ FAST = ['simplejpeg']
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST]
 
+
+class BuildWithRecipes(build_py):
+    """Puts recipes, tools and model index where OpenMMLab looks for them, in beit_mm/.mim."""
+
+    def run(self) -> None:
+        super().run()
+        base = ROOT if self.editable_mode else Path(self.build_lib)
+        target = base / 'beit_mm' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ('configs', 'tools', 'model-index.yml'):
+            if self.editable_mode:
+                (target / name).symlink_to(Path('../..', name))
+            elif (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__*__'))
+            else:
+                shutil.copy(ROOT / name, target)
+
+
 setup(
     name='beit-mm',
     version='0.1.0',
@@ -30,6 +53,8 @@ setup(
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    cmdclass=dict(build_py=BuildWithRecipes),
+    entry_points=dict(console_scripts=['beit-mm=beit_mm.commands:main']),
     packages=find_packages(include=['beit_mm', 'beit_mm.*']),
     python_requires='>=3.10',
     install_requires=[

@@ -7,8 +7,10 @@ behind them, and what those import, come when they are asked for.
 import importlib
 
 from . import registry
+from .recipes import let_mmengine_find_recipes
 
 __version__ = '0.1.0'
+let_mmengine_find_recipes()
 # Imported by the first look at them.
 SUBPACKAGES = ('checkpoints', 'datasets', 'engine', 'layers', 'models', 'visualization')
 __all__ = ['__version__', 'registry', *SUBPACKAGES]

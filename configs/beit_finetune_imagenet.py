@@ -16,6 +16,7 @@ https://github.com/microsoft/unilm/blob/master/beit/get_started_for_image_classi
 _base_ = ['./_base_/default_runtime.py', './_base_/imagenet_classification.py']
 
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     backbone=dict(
         type='beit_mm.BEiT',

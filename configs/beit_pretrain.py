@@ -20,6 +20,7 @@ warmup_epochs = 10
 token_cache = None
 
 model = dict(
+    _scope_='mmpretrain',
     type='beit_mm.MaskedImageModeling',
     backbone=dict(
         type='beit_mm.BEiT',

@@ -19,6 +19,7 @@ max_iters = 3_000_000
 
 size = dict(vocab_size=8192, hidden=256, num_groups=4, blocks_per_group=2, decoder_input=128)
 model = dict(
+    _scope_='mmpretrain',
     type='beit_mm.DiscreteVAE',
     data_preprocessor=dict(
         type='SelfSupDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True

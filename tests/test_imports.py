@@ -37,7 +37,7 @@ def test_the_package_imports_its_registries_and_nothing_else():
     """0.2 s, and models, datasets, mmcv and the Runner when they are asked for."""
     modules = modules_of('import beit_mm')
     own = [name for name in modules if name.startswith('beit_mm')]
-    assert own == ['beit_mm', 'beit_mm.registry']
+    assert own == ['beit_mm', 'beit_mm.component', 'beit_mm.recipes', 'beit_mm.registry']
     assert not {'mmengine.model', 'mmengine.runner', 'mmengine.optim', 'mmcv', 'cv2'} & {*modules}
     with_registries = modules_of('import mmengine.registry')
     assert set(modules) - set(with_registries) == set(own)

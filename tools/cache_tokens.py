@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with told_in_a_line(args):
+    with told_in_a_line(args.config, args.debug):
         cfg = load_config(args)
         cache = write_token_cache(cfg, args.out, args.views, args.seed, args.photos_per_shard)
         left = cache.missing()

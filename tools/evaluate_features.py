@@ -53,7 +53,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
-    with told_in_a_line(args):
+    with told_in_a_line(args.config, args.debug):
         cfg = load_config(args)
         report = evaluate_features(
             cfg, args.layer, by_layer=args.by_layer, neighbors=args.neighbors, seed=args.seed

@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with told_in_a_line(args):
+    with told_in_a_line(args.config, args.debug):
         cfg = load_config(args)
         cfg.load_from = args.checkpoint
         # The config that a resumed run has dumped says True.

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with told_in_a_line(args):
+    with told_in_a_line(args.config, args.debug):
         cfg = load_config(args)
         if args.amp:
             use_mixed_precision(cfg)

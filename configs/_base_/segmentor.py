@@ -6,6 +6,7 @@ patch_size = 16
 warmup_iters = 1500
 
 model = dict(
+    _scope_='mmseg',
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',

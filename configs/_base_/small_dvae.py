@@ -1,6 +1,7 @@
 """Stage 1 of the small families: an image tokenizer with a codebook of vectors."""
 
 model = dict(
+    _scope_='mmpretrain',
     type='beit_mm.DiscreteVAE',
     data_preprocessor=dict(type='SelfSupDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255]),
 )

@@ -1,6 +1,7 @@
 """Stage 3 of the small families: classification, with the pre-trained weights."""
 
 model = dict(
+    _scope_='mmpretrain',
     type='ImageClassifier',
     backbone=dict(
         drop_path_rate=0.1,

@@ -4,6 +4,7 @@ colors = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 # The tokenizer's: in [0, 1].
 pixels = dict(second_mean=[0.0, 0.0, 0.0], second_std=[255.0, 255.0, 255.0])
 model = dict(
+    _scope_='mmpretrain',
     type='beit_mm.MaskedImageModeling',
     backbone=dict(
         out_type='raw',

@@ -28,6 +28,7 @@ palette = [
 num_classes = len(classes)
 
 model = dict(
+    _scope_='mmseg',
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',

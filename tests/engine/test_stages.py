@@ -64,7 +64,7 @@ def test_a_line_each(train, tmp_path, out):
     assert (' left in all' in written) == (out is Terminal)
     log = (tmp_path / 'first/output.txt').read_text().splitlines()
     assert log[0].startswith(sys.executable)
-    assert log[0].endswith('--cfg-options')
+    assert log[0].endswith('first')
     assert len(log) == 6
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ...component import ConfigError, Note, in_a_line
 from ...layers.fast_paths import fast_paths
+from ...options import Options
 from ..caching.use_tokens import use_token_cache
 from ..checking.config_check import check_config
 from ..checking.first_batch import check_first_batch
@@ -34,17 +35,6 @@ RANK_VARIABLES = {
             'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'},
     'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
 }  # fmt: skip
-
-
-class Options(DictAction):
-    """mmengine's KEY=VALUE pairs; an argument that is none is a mistake of the command line."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        """Add the pairs to the namespace."""
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} {value!r}: it must be KEY=VALUE, without spaces')
-        super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -121,6 +121,8 @@ def run_stage(
     options: Mapping,
     progress: Progress,
     environment: Mapping[str, str],
+    arguments: Sequence[str] = (),
+    processes: int = 1,
 ) -> Path:
     """Run a stage as a user would, with its log in ``work_dir/output.txt``.
 
@@ -131,6 +133,8 @@ def run_stage(
         options: Of ``--cfg-options``.
         progress: Is told how far it is.
         environment: Variables beside those of this process, which win.
+        arguments: Others of tools/train.py, such as ``--resume``.
+        processes: One a GPU; torchrun starts more than one.
 
     Returns:
         Its last checkpoint.
@@ -138,14 +142,17 @@ def run_stage(
     Raises:
         SystemExit: If it fails, with the end of its log.
     """
-    command = [
-        sys.executable, str(train), str(stage.config), '--work-dir', str(work_dir),
-        '--cfg-options', *(f'{key}={value}' for key, value in options.items()),
-    ]  # fmt: skip
+    command = [sys.executable, str(train), str(stage.config), '--work-dir', str(work_dir)]
+    if processes > 1:
+        torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+        command = [sys.executable, *torchrun, *command[1:], '--launcher', 'pytorch']
+    command += arguments
+    if options:
+        command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
     work_dir.mkdir(parents=True, exist_ok=True)
     log = work_dir / 'output.txt'
     progress.begin()
-    with log.open('w') as output:
+    with log.open('a' if '--resume' in arguments else 'w') as output:
         output.write(shlex.join(command) + '\n')
         output.flush()
         code = _watch(command, output, log, progress, {**environment, **os.environ})

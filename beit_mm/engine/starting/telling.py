@@ -1,6 +1,5 @@
 """How a mistake is told: in a line, without a traceback, and with nothing left behind."""
 
-import argparse
 import logging
 import shutil
 import sys
@@ -21,18 +20,19 @@ MISTAKE, STOPPED = 2, 1
 
 
 @contextmanager
-def told_in_a_line(args: argparse.Namespace) -> Iterator[None]:
-    """End the process with the message of a mistake alone; with ``--debug``, with its traceback.
+def told_in_a_line(what: str, debug: bool) -> Iterator[None]:
+    """End the process with the message of a mistake alone.
 
     Args:
-        args: ``config``, which the message names first, and ``debug``.
+        what: The message names first: a config, a command.
+        debug: Whether to let the traceback be seen.
     """
     try:
         yield
     except (*MISTAKES, RunStopped) as error:
-        if args.debug:
+        if debug:
             raise
-        print(f'{args.config}: {error}', file=sys.stderr)
+        print(f'{what}: {error}', file=sys.stderr)
         sys.exit(STOPPED if isinstance(error, RunStopped) else MISTAKE)
 
 

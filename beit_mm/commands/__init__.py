@@ -1,0 +1,5 @@
+"""The console command ``beit-mm``."""
+
+from .main import main
+
+__all__ = ['main']

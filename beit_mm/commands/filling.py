@@ -1,0 +1,50 @@
+"""A recipe with one's own values put in: a config that reads as the recipe does."""
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..recipes import folder_of_recipes
+
+
+def fill_recipe(name: str, values: Mapping[str, Any], why: str) -> str:
+    """The text of a recipe with other values for its variables.
+
+    Args:
+        name: Of the recipe below the folder of recipes, such as 'own/pretrain.py'.
+        values: Variable -> value, a literal. The recipe assigns each at its top level.
+        why: The first line of the text.
+
+    Returns:
+        The text of a config that can lie anywhere: its bases are named by ``beit_mm::``.
+
+    Raises:
+        KeyError: If the recipe has no such variable.
+    """
+    path = folder_of_recipes() / name
+    lines = path.read_text(encoding='utf-8').splitlines()
+    left = {**values, '_base_': _everywhere(path, lines)}
+    tree = ast.parse('\n'.join(lines))
+    docstring = tree.body[0]
+    # From the end, so that the places before stay where they are.
+    for node in reversed(tree.body):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            variable = node.targets[0].id
+            if variable in left:
+                text = f'{variable} = {left.pop(variable)!r}'
+                lines[node.lineno - 1 : node.end_lineno] = [text]
+    if left:
+        raise KeyError(f'{name} has no {", ".join(left)}')
+    return '\n'.join([f'"""{why}"""', *lines[docstring.end_lineno :], ''])
+
+
+def _everywhere(path: Path, lines: list[str]) -> list[str]:
+    """The bases of a recipe under names that do not depend on where it lies."""
+    root = folder_of_recipes().resolve()
+    for node in ast.parse('\n'.join(lines)).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_':
+            bases = ast.literal_eval(node.value)
+            paths = [(path.parent / base).resolve().relative_to(root) for base in bases]
+            return [f'beit_mm::{base.as_posix()}' for base in paths]
+    raise KeyError(f'{path} has no _base_')

@@ -1,0 +1,153 @@
+"""What a pre-training has learned: pictures, vectors of the images held out, a report."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from PIL import Image
+from torch import Tensor
+
+from ..checkpoints import load_state_dict
+from ..datasets.decoding import decode_image
+from ..engine.starting.stages import minutes
+from ..visualization import (
+    draw_curves,
+    draw_neighbours,
+    draw_reconstructions,
+    nearest_images,
+    read_scalars,
+    reconstruct,
+)
+from .run_folder import RunFolder
+
+# Of a panel: pictures side by side, queries below each other, pixels of a neighbour's edge.
+COLUMNS, QUERIES, EDGE = 8, 6, 128
+
+
+def draw_what_was_learned(out: Path, options: Mapping[str, Any]) -> None:
+    """Pictures of the run in a folder, see :func:`draw_pretraining`, and its curves."""
+    cfg = Config.fromfile(out / 'pretrain.py')
+    cfg.merge_from_dict(dict(options))
+    draw_pretraining(cfg, out / 'pretrained.pth', out)
+    panels = {
+        "tokenizer's error": (out / 'tokenizer', 'loss'),
+        'loss': (out / 'pretrain', 'loss'),
+        'hidden tokens predicted, %': (out / 'pretrain', 'mim_acc'),
+    }
+    draw_curves(panels, out / 'curves.png')
+
+
+@torch.no_grad()
+def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) -> None:
+    """Write what was learned of the validation images.
+
+    ``reconstructions.png``, eight of them as the tokenizer and the pre-trained BEiT see them, if
+    the tokenizer has its decoder; ``features.npz``, a vector and a file name for each;
+    ``neighbours.png``, which are alike.
+
+    Args:
+        cfg: Of the pre-training, with its tokenizer's weights and its data.
+        pretrained: Its weights.
+        out: Folder of the pictures.
+        seed: Decides which eight.
+    """
+    init_default_scope(cfg.default_scope)
+    cfg.val_dataloader.update(batch_size=COLUMNS, num_workers=0)
+    cfg.val_dataloader.sampler.shuffle = True
+    np.random.seed(seed)
+    mim = MODELS.build(cfg.model).eval()
+    mim.load_state_dict(load_state_dict(pretrained))
+    tokenizer = _with_decoder(cfg.model.target_generator)
+    if tokenizer is not None:
+        batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+        draw_reconstructions(reconstruct(mim, tokenizer, batch), out / 'reconstructions.png')
+
+    cfg.val_dataloader.batch_size = 100
+    cfg.val_dataloader.sampler.shuffle = False
+    features, files = features_of(mim, Runner.build_dataloader(cfg.val_dataloader, seed=0))
+    np.savez(out / 'features.npz', features=features.numpy(), files=files)
+    # As many as there are: a query, and others beside it.
+    count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
+    if beside > 0:
+        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
+        alike = nearest_images(features, queries, beside)
+        rows = [
+            [_square(files[index]) for index in (query, *others.tolist())]
+            for query, others in zip(queries, alike, strict=True)
+        ]
+        draw_neighbours(rows, out / 'neighbours.png')
+
+
+def _with_decoder(generator: Mapping[str, Any]) -> Any:
+    """The tokenizer that targets are made by, with the decoder; None where nobody has that."""
+    weights = load_state_dict(generator['checkpoint'])
+    if not any(name.startswith('decoder.') for name in weights):
+        return None
+    tokenizer = MODELS.build(dict(generator['tokenizer'])).eval()
+    tokenizer.load_state_dict(weights)
+    return tokenizer
+
+
+def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
+    """Mean of the patches' last hidden states, (N, C), of whole images; and their files."""
+    mim.backbone.out_type = 'featmap'
+    features, files = [], []
+    for batch in batches:
+        data = mim.data_preprocessor(batch)
+        features.append(mim.backbone(data['inputs'][0])[-1].mean(dim=(2, 3)))
+        files += [sample.img_path for sample in data['data_samples']]
+    return torch.cat(features), files
+
+
+def _square(path: str) -> np.ndarray:
+    """An image, squeezed into a small square."""
+    return np.asarray(decode_image(path).resize((EDGE, EDGE), Image.Resampling.BICUBIC))
+
+
+def report_of_pretraining(run: RunFolder, num_images: int, seconds: float) -> str:
+    """Write ``report.md`` and ``report.json``, and return what the user is told."""
+    tokenizer, transformer = (
+        {name: values[-1][1] for name, values in read_scalars(run.path / stage).items()}
+        for stage in ('tokenizer', 'pretrain')
+    )
+    figures = dict(
+        images=num_images,
+        seconds=round(seconds, 1),
+        mim_acc=transformer.get('mim/acc'),
+        **{
+            name: tokenizer.get(f'tokenizer/{name}')
+            for name in ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
+        },
+    )
+    run.write('report.json', json.dumps(figures, indent=2) + '\n')
+    lines = []
+    if figures['recon_mse'] is not None:
+        kmeans = figures['kmeans_mse']
+        beside = '' if kmeans is None else f'; k-means of patches has {kmeans:.4f}'
+        lines += [
+            f'tokenizer     {figures["codes_used"]:.0f} visual tokens in use',
+            f'its pictures  squared error {figures["recon_mse"]:.4f}{beside}',
+        ]
+    if figures['mim_acc'] is not None:
+        lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
+    lines.append(f'{minutes(seconds)} in all')
+    weights = run.path / 'pretrained.pth'
+    shown = [n for n in ('reconstructions', 'neighbours', 'curves') if
+             (run.path / f'{n}.png').is_file()]  # fmt: skip
+    looks = ', '.join(f'{name}.png' for name in shown)
+    steps = [
+        ('look', f'{run.path}: {looks}'),
+        ('vectors of images', f'beit-mm embed FOLDER vectors.npz --weights {weights}'),
+        ('a classifier', f'beit-mm finetune CLASS_FOLDERS --weights {weights}'),
+        ('a segmentor', f'beit-mm segment IMAGES MASKS --weights {weights}'),
+        ('how good it is', f'beit-mm evaluate CLASS_FOLDERS --weights {weights}'),
+    ]
+    told = '\n'.join([*lines, 'next:', *(f'  {what:18}{command}' for what, command in steps)])
+    run.write('report.md', f'# What came out\n\n```\n{told}\n```\n')
+    return f'\n{told}'

@@ -1,0 +1,235 @@
+"""``beit-mm``: commands for one's own images. Each is a function of Python too."""
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+from ..options import Options
+from .parsing import Parser, positive, positive_float
+
+TRACKERS = ('tensorboard', 'wandb', 'mlflow')
+LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
+WEIGHTS = 'file, folder, hf-hub:NAME, timm:NAME or URL'
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        what: In a line.
+        function: Which it calls with its arguments, as 'file of this room:function'.
+        add_arguments: Gives them to its parser; their names are the function's.
+        examples: For its help.
+    """
+
+    what: str
+    function: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    examples: str
+
+
+def _of_a_run(parser: argparse.ArgumentParser) -> None:
+    """What every command that trains takes."""
+    parser.add_argument('--out', metavar='DIR', help='folder that everything is written to')
+    parser.add_argument('--steps', type=positive, metavar='N', help='steps of the optimizer')
+    parser.add_argument(
+        '--minutes', type=positive_float, metavar='N', help='for all of it, in place of --steps'
+    )
+    parser.add_argument(
+        '--size', type=positive, metavar='N', help='height and width that the network sees'
+    )
+    parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
+    parser.add_argument('--track', choices=TRACKERS, help='where else the figures go')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default={}, metavar='KEY=VALUE', action=Options,
+        help='settings of the config, such as optim_wrapper.optimizer.lr=1e-3',
+    )  # fmt: skip
+    parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
+
+
+def _pretrain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', help='images, in it and in all folders inside; no labels')
+    parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
+    parser.add_argument(
+        '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
+    )
+    _of_a_run(parser)
+
+
+def _finetune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'source', help='a folder of images for each class, or a .csv with path and label'
+    )
+    parser.add_argument(
+        '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
+    )
+    _of_a_run(parser)
+
+
+def _segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('images', help='folder of images')
+    parser.add_argument('masks', help='folder of masks, .png, under the names of the images')
+    parser.add_argument(
+        '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
+    )
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='names of the classes 0, 1, ...'
+    )
+    _of_a_run(parser)
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', help='folder of a beit-mm finetune or segment')
+    parser.add_argument('images', nargs='+', help='images, or folders of them')
+    parser.add_argument(
+        '--out', metavar='PATH', help='classes: a .csv to write; masks: the folder of the pictures'
+    )
+
+
+def _embed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', help='images, in it and in all folders inside')
+    parser.add_argument('out', help='file to write, .npz or .parquet')
+    parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
+    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    parser.add_argument('--batch-size', type=positive, default=32, metavar='N')
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'source', help='a folder of images for each class, or a .csv with path and label'
+    )
+    parser.add_argument('--weights', required=True, metavar='X', help=f'{WEIGHTS}, or none')
+    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('source', help=f'weights in any layout: {WEIGHTS}')
+    parser.add_argument('target', help='file to write, .pth or .safetensors, or a folder')
+    parser.add_argument('--to', required=True, choices=LAYOUTS, help='whose names they get')
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', help='images, in it and in all folders inside')
+    parser.add_argument('list', nargs='?', help='file to write the broken ones to')
+    parser.add_argument('--workers', type=positive, metavar='N', help='processes')
+
+
+COMMANDS = {
+    'pretrain': Command(
+        'learn from images without labels',
+        'pretraining:pretrain',
+        _pretrain,
+        'beit-mm pretrain photos\n'
+        'beit-mm pretrain photos --minutes 10 --out work_dirs/first\n'
+        'beit-mm pretrain photos --out work_dirs/first --resume\n'
+        'beit-mm pretrain photos --arch base --size 224 --cfg-options '
+        'optim_wrapper.optimizer.lr=1e-3',
+    ),
+    'finetune': Command(
+        'train a classifier on images of classes',
+        'finetuning:finetune',
+        _finetune,
+        'beit-mm finetune photos --weights work_dirs/first/pretrained.pth\n'
+        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5',
+    ),
+    'predict': Command(
+        'name the class of images, or paint their masks',
+        'predicting:predict',
+        _predict,
+        'beit-mm predict work_dirs/photos_finetune cat.jpg\n'
+        'beit-mm predict work_dirs/photos_finetune more_photos --out classes.csv\n'
+        'beit-mm predict work_dirs/photos_segment photo.jpg --out masks',
+    ),
+    'segment': Command(
+        'train a segmentor on images and masks',
+        'segmenting:segment',
+        _segment,
+        'beit-mm segment photos masks --weights work_dirs/first/pretrained.pth\n'
+        'beit-mm segment photos masks --weights none --classes background cat dog',
+    ),
+    'embed': Command(
+        'turn images into vectors',
+        'embedding:embed',
+        _embed,
+        'beit-mm embed photos vectors.npz --weights work_dirs/first/pretrained.pth',
+    ),
+    'evaluate': Command(
+        'measure what frozen weights know of classes',
+        'evaluating:evaluate',
+        _evaluate,
+        'beit-mm evaluate photos --weights work_dirs/first/pretrained.pth',
+    ),
+    'check': Command(
+        'find images that cannot be decoded',
+        'checking_photos:check',
+        _check,
+        'beit-mm check photos broken.txt',
+    ),
+    'info': Command('versions, machine, what is fast here', 'telling_machine:info', _nothing,
+                    'beit-mm info'),
+    'recipes': Command('the recipes, with data, cost and figure', 'telling_recipes:recipes',
+                       _nothing, 'beit-mm recipes'),
+}  # fmt: skip
+
+
+def build_parser() -> Parser:
+    """The parser of all commands."""
+    listed = '\n'.join(f'  {name:10}{command.what}' for name, command in COMMANDS.items())
+    parser = Parser(
+        prog='beit-mm',
+        description=f'BEiT on your own images.\n\ncommands:\n{listed}',
+        epilog='beit-mm COMMAND --help shows its options and examples',
+        usage='beit-mm COMMAND ...',
+    )
+    parser.add_argument('--version', action='version', version=version('beit-mm'))
+    parser.add_argument(
+        '--print-completion', choices=('bash', 'zsh', 'tcsh'), help="for the shell's start-up file"
+    )
+    commands = parser.add_subparsers(
+        dest='command', metavar='COMMAND', help=argparse.SUPPRESS, prog='beit-mm'
+    )
+    for name, command in COMMANDS.items():
+        examples = '\n'.join(f'  {line}' for line in command.examples.splitlines())
+        own = commands.add_parser(
+            name, description=command.what, help=command.what, epilog=f'examples:\n{examples}'
+        )
+        command.add_arguments(own)
+        own.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
+        own.set_defaults(parser=own)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console command."""
+    parser = build_parser()
+    given = vars(parser.parse_args(arguments))
+    name, shell = given.pop('command'), given.pop('print_completion')
+    if shell is not None:
+        print(_completion(parser, shell))
+        return
+    if name is None:
+        parser.print_help()
+        parser.exit(2)
+    debug = given.pop('debug')
+    del given['parser']
+    file, _, function = COMMANDS[name].function.partition(':')
+    # After the arguments are right: this takes seconds.
+    from ..engine.starting.telling import told_in_a_line
+
+    with told_in_a_line(f'beit-mm {name}', debug):
+        getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
+
+
+def _completion(parser: Parser, shell: str) -> str:
+    try:
+        import shtab
+    except ImportError:
+        parser.error('--print-completion takes the package shtab: pip install shtab')
+    return shtab.complete(parser, shell)

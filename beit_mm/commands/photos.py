@@ -1,0 +1,196 @@
+"""What images a folder holds, and which of them are held out."""
+
+import csv
+import random
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from ..component import ConfigError, did_you_mean
+from ..datasets.broken_photos import find_photos
+
+# Images whose headers are read to know how large all are.
+LOOKED_AT = 200
+# Columns of a table: of the file, of its class, of the side it is on.
+PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
+LABELS = ('label', 'class', 'class_name', 'category', 'target')
+SPLITS = ('split', 'subset', 'set', 'fold')
+
+
+class Photos(NamedTuple):
+    """Images to learn from.
+
+    Attributes:
+        root: The folder.
+        train, val: Paths below it.
+        labels: Path -> name of its class; empty where nobody knows any.
+        short_side: Of the middle image, in pixels.
+    """
+
+    root: Path
+    train: list[str]
+    val: list[str]
+    labels: dict[str, str]
+    short_side: int
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in order."""
+        return sorted(set(self.labels.values()))
+
+
+def photos_without_labels(folder: str | Path) -> Photos:
+    """All images of a folder and of all folders in it; some are held out to look at.
+
+    Raises:
+        ConfigError: If there is no such folder, or it holds fewer than ten images.
+    """
+    root = existing_folder(folder)
+    names = find_photos(root)
+    if len(names) < 10:
+        raise ConfigError(
+            f'{root} has {len(names)} images; ten is the least to learn from (.jpg, .jpeg, .png, '
+            '.ppm, .bmp, .pgm and .tif are looked for, in all folders inside)'
+        )
+    train, val = hold_out(names, max(5, min(500, len(names) // 20)))
+    return Photos(root, train, val, {}, short_side(root, names))
+
+
+def photos_with_labels(source: str | Path) -> Photos:
+    """Images of class folders, of ``train`` and ``val`` with class folders, or of a table.
+
+    Where nothing says which images are held out, it is every fifth of a class, drawn by chance.
+
+    Args:
+        source: A folder, or a .csv file with a column of paths, from the file's folder, and one of
+            classes.
+
+    Raises:
+        ConfigError: If there are not two classes with images on both sides.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        root, labels, sides = _read_table(path)
+    else:
+        root = existing_folder(source)
+        labels, sides = _read_class_folders(root)
+    by_class: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        by_class.setdefault(label, []).append(name)
+    if len(by_class) < 2:
+        raise ConfigError(
+            f'{path} has images of {len(by_class)} classes; there must be two at least: a folder '
+            'of images for each class, or a table with the columns path and label'
+        )
+    train, val = [], []
+    for label, names in sorted(by_class.items()):
+        if sides:
+            parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
+        else:
+            parts = list(hold_out(names, len(names) // 5 or 1))
+        if not parts[0] or not parts[1]:
+            raise ConfigError(
+                f'class {label!r} has {len(parts[0])} images to train with and {len(parts[1])} to '
+                'validate with; there must be one of both'
+            )
+        train += parts[0]
+        val += parts[1]
+    return Photos(root, train, val, labels, short_side(root, train))
+
+
+def existing_folder(folder: str | Path) -> Path:
+    """The folder, absolute.
+
+    Raises:
+        ConfigError: If it is not there, with one beside it that has almost its name.
+    """
+    path = Path(folder).expanduser()
+    if path.is_file():
+        raise ConfigError(f'{folder} is a file; it must be a folder of images')
+    if not path.is_dir():
+        beside = path.parent
+        known = [p.name for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
+        raise ConfigError(f'{folder}: there is no such folder{did_you_mean(path.name, known)}')
+    return path.resolve()
+
+
+def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
+    """The names without so many, drawn by chance but always the same, and those; both in order."""
+    held_out = set(random.Random(0).sample(list(names), count))
+    return [n for n in names if n not in held_out], [n for n in names if n in held_out]
+
+
+def short_side(root: Path, names: Sequence[str]) -> int:
+    """Short side of the middle one of some of the images; broken ones do not count.
+
+    Raises:
+        ConfigError: If none of them can be read.
+    """
+    sides = []
+    for name in names[:: max(1, len(names) // LOOKED_AT)]:
+        try:
+            with Image.open(root / name) as image:
+                sides.append(min(image.size))
+        except OSError:
+            continue
+    if not sides:
+        raise ConfigError(f'{root}: of its images none can be read, such as {names[0]}')
+    return round(statistics.median(sides))
+
+
+def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Path -> class, and path -> 'train' or 'val' where there are such folders."""
+    val = next((side for side in ('val', 'valid', 'validation') if (root / side).is_dir()), None)
+    split = val is not None and (root / 'train').is_dir()
+    labels, sides = {}, {}
+    for name in find_photos(root):
+        parts = Path(name).parts
+        if not split and len(parts) > 1:
+            labels[name] = parts[0]
+        elif split and len(parts) > 2 and parts[0] in ('train', val):
+            labels[name] = parts[1]
+            sides[name] = 'train' if parts[0] == 'train' else 'val'
+    return labels, sides
+
+
+def _read_table(path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """The folder of a .csv file, path -> class, and path -> 'train' or 'val' if it says so."""
+    root = path.resolve().parent
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or [])
+        file_column, label_column = _column(columns, PATHS), _column(columns, LABELS)
+        split_column = _column(columns, SPLITS)
+        if file_column is None or label_column is None:
+            raise ConfigError(
+                f'{path} has the columns {", ".join(columns) or "none"}; it must have path and '
+                'label'
+            )
+        rows = [row for row in reader if row[file_column]]
+    missing = [row[file_column] for row in rows if not (root / row[file_column]).is_file()]
+    if missing:
+        raise ConfigError(
+            f'{path} names {missing[0]}, which is not in {root} ({len(missing)} of {len(rows)} '
+            'are not): paths are looked for from the folder of the table'
+        )
+    labels = {row[file_column]: row[label_column].strip() for row in rows}
+    sides = {}
+    if split_column is not None:
+        for row in rows:
+            side = row[split_column].strip().lower()
+            if side in ('train', 'training'):
+                sides[row[file_column]] = 'train'
+            elif side in ('val', 'valid', 'validation', 'test'):
+                sides[row[file_column]] = 'val'
+            else:
+                raise ConfigError(f'{path}: {split_column} is {side!r}; it must be train or val')
+    return root, labels, sides
+
+
+def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that has one of these names, whatever its case."""
+    lower = {column.strip().lower(): column for column in columns}
+    return next((lower[name] for name in names if name in lower), None)

@@ -1,0 +1,245 @@
+"""``beit-mm pretrain``: from a folder of images to a pre-trained BEiT."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from ..component import ConfigError
+from ..engine.starting.stages import Progress, Stage
+from ..engine.starting.stages import minutes as as_minutes
+from .choices import (
+    Machine,
+    Sizes,
+    choose_sizes,
+    choose_steps,
+    this_machine,
+    values_for_backbone,
+    values_for_tokenizer,
+)
+from .filling import fill_recipe
+from .learned import draw_what_was_learned, report_of_pretraining
+from .photos import Photos, photos_without_labels
+from .run_folder import RunFolder, write_bare_weights
+from .timing import seconds_a_step
+from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
+
+# Of --minutes, what the tokenizer gets; of the Transformer's steps, as many; and no more than this.
+TOKENIZER_SHARE, TOKENIZER_STEPS, MOST_TOKENIZER_STEPS = 0.25, 0.5, 10_000
+# Seconds that a stage needs before its first step and after its last, and the pictures.
+AROUND_A_STAGE, AFTERWARDS = 9, 8
+# The paper's: of the patches that are hidden, and the smallest block of them.
+MASKED_SHARE, MIN_BLOCK_SHARE = 0.4, 16 / 196
+
+
+class Length(NamedTuple):
+    """Of a stage."""
+
+    steps: int
+    seconds: float
+
+
+def pretrain(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    arch: str | None = None,
+    size: int | None = None,
+    tokenizer: str | Path | None = None,
+    resume: bool = False,
+    track: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Path:
+    """Pre-train a BEiT on a folder of images, without labels.
+
+    What is not said is chosen by the images and the machine, and printed.
+
+    Args:
+        folder: Images, in it and in all folders inside.
+        out: Folder of the run; by default ``work_dirs/<name of the folder>_pretrain``.
+        steps: Of the Transformer; its tokenizer gets half as many.
+        minutes: For all of it, in place of ``steps``.
+        arch: 'tiny', 'small', 'base', ...
+        size: Height and width of what the network sees, in pixels.
+        tokenizer: Folder of another pre-training whose tokenizer is taken, or OpenAI's
+            ``encoder.pkl``; without, a small one is trained first.
+        resume: Whether to go on with the run in ``out``.
+        track: Where else the figures go, such as 'tensorboard'.
+        cfg_options: Settings of the pre-training's config, which win over all others.
+        dry_run: Whether to print the config alone.
+
+    Returns:
+        The folder, with ``pretrained.pth`` and ``report.md`` in it.
+
+    Raises:
+        ConfigError: If there are no images, or a choice of the user's cannot be.
+        SystemExit: If training fails, with the end of its log.
+    """
+    start = time.monotonic()
+    check_length(steps, minutes)
+    photos = photos_without_labels(folder)
+    run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
+    machine = this_machine()
+    options = dict(cfg_options or {})
+    sizes = choose_sizes(len(photos.train), photos.short_side, machine, size, arch)
+    trained = run.path / 'tokenizer.pth'
+    tokens = tokenizer_of(tokenizer, sizes) if tokenizer else own_tokenizer(sizes, trained)
+    if dry_run:
+        print(_with(options, pretraining_text(run, photos, sizes, tokens, steps or 2000)))
+        return run.path
+    if not run.begin(resume):
+        run.write('train.txt', '\n'.join(photos.train) + '\n')
+        run.write('val.txt', '\n'.join(photos.val) + '\n')
+        print(_what_was_chosen(photos, machine, sizes, run))
+        first, second = _lengths(run, photos, sizes, tokens, machine, steps, minutes, start)
+        if tokenizer is None:
+            run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
+        run.write('pretrain.py', pretraining_text(run, photos, sizes, tokens, second.steps))
+    else:
+        first = second = Length(0, 1.0)
+        if steps is not None:
+            options['train_cfg.max_iters'] = steps
+    stages = [Stage('Pre-train BEiT on masked images', run.path / 'pretrain.py', second.seconds)]
+    own = (run.path / 'tokenizer.py').is_file() and not trained.is_file()
+    if own:
+        title = 'Train an image tokenizer'
+        stages.insert(0, Stage(title, run.path / 'tokenizer.py', first.seconds))
+    progress = Progress(stages)
+    if own:
+        begun = time.monotonic()
+        shutil.copy(run.train(stages[0], progress, {}, track, machine), trained)
+        if minutes is not None and first.steps:
+            # The machine has shown how fast it is beside what was measured.
+            left = 60 * minutes - (time.monotonic() - start) - AROUND_A_STAGE - AFTERWARDS
+            slower = (time.monotonic() - begun) / (first.seconds + AROUND_A_STAGE)
+            wanted = max(20, int(second.steps * left / (second.seconds * slower)))
+            run.write('pretrain.py', pretraining_text(run, photos, sizes, tokens, wanted))
+    checkpoint = run.train(stages[-1], progress, options, track, machine)
+    write_bare_weights(checkpoint, run.path / 'pretrained.pth')
+    draw_what_was_learned(run.path, options)
+    print(report_of_pretraining(run, len(photos.train), time.monotonic() - start))
+    return run.path
+
+
+def check_length(steps: int | None, minutes: float | None) -> None:
+    """Hold steps and minutes against each other.
+
+    Raises:
+        ConfigError: If both are given, or one is not above zero.
+    """
+    if steps is not None and minutes is not None:
+        raise ConfigError('--steps and --minutes are both given; one of them says how long')
+    for name, value in (('--steps', steps), ('--minutes', minutes)):
+        if value is not None and value <= 0:
+            raise ConfigError(f'{name} is {value}; it must be above 0')
+
+
+def tokenizer_text(run: RunFolder, photos: Photos, sizes: Sizes, steps: int) -> str:
+    """The config of the tokenizer."""
+    values = {**values_for_tokenizer(sizes), **_where(run, photos), 'max_iters': steps}
+    return fill_recipe('own/dvae.py', values, 'The tokenizer of a beit-mm pretrain.')
+
+
+def pretraining_text(
+    run: RunFolder, photos: Photos, sizes: Sizes, tokenizer: Tokenizer, steps: int
+) -> str:
+    """The config of the pre-training."""
+    patches = sizes.grid**2
+    values = dict(
+        tokenizer_file=str(tokenizer.file),
+        tokenizer=tokenizer.settings,
+        second_size=sizes.image_size // 2,
+        grid_size=(sizes.grid, sizes.grid),
+        num_masked=int(MASKED_SHARE * patches),
+        min_block=max(2, round(MIN_BLOCK_SHARE * patches)),
+        batch_size=sizes.batch_size,
+        learning_rate=sizes.learning_rate,
+        max_iters=steps,
+        warmup_iters=max(1, steps // 20),
+        num_workers=sizes.num_workers,
+    )
+    return fill_recipe(
+        'own/pretrain.py',
+        {**values, **_where(run, photos), **values_for_backbone(sizes)},
+        'The Transformer of a beit-mm pretrain.',
+    )
+
+
+def _where(run: RunFolder, photos: Photos) -> dict[str, str]:
+    return dict(
+        data_root=str(photos.root),
+        train_list=str(run.path / 'train.txt'),
+        val_list=str(run.path / 'val.txt'),
+    )
+
+
+def _with(options: Mapping[str, Any], text: str) -> str:
+    """A whole config, with the user's options."""
+    cfg = Config.fromstring(text, '.py')
+    cfg.merge_from_dict(dict(options))
+    return cfg.pretty_text
+
+
+def _lengths(
+    run: RunFolder,
+    photos: Photos,
+    sizes: Sizes,
+    tokenizer: Tokenizer,
+    machine: Machine,
+    steps: int | None,
+    minutes: float | None,
+    start: float,
+) -> tuple[Length, Length]:
+    """Of the tokenizer's stage and the Transformer's, by a few steps of both."""
+    own = tokenizer.file == run.path / 'tokenizer.pth'
+    text = pretraining_text(run, photos, sizes, tokenizer, 1000)
+    a_step = seconds_a_step(Config.fromstring(text, '.py'), machine)
+    text = tokenizer_text(run, photos, sizes, 1000)
+    a_tokenizer_step = seconds_a_step(Config.fromstring(text, '.py'), machine) if own else 0.0
+    if minutes is not None:
+        stages = 2 if own else 1
+        left = 60 * minutes - (time.monotonic() - start) - stages * AROUND_A_STAGE - AFTERWARDS
+        least = 20 * (a_step + a_tokenizer_step)
+        if left < least:
+            needed = 60 * minutes - left + least
+            raise ConfigError(
+                f'--minutes is {minutes}; starting alone takes {as_minutes(needed)} here'
+            )
+        share = TOKENIZER_SHARE * left if own else 0.0
+        first = int(share / a_tokenizer_step) if own else 0
+        steps = int((left - share) / a_step)
+    else:
+        batch = sizes.batch_size * machine.processes
+        steps = steps or choose_steps(len(photos.train), batch, a_step, machine)
+        first = max(1, int(TOKENIZER_STEPS * steps)) if own else 0
+    first = min(first, MOST_TOKENIZER_STEPS)
+    lengths = Length(first, first * a_tokenizer_step), Length(steps, steps * a_step)
+    whole = sum(length.seconds + AROUND_A_STAGE for length in lengths if length.steps) + AFTERWARDS
+    epochs = steps * sizes.batch_size * machine.processes / len(photos.train)
+    tokens = f'{first} steps of the tokenizer, then ' if own else ''
+    print(f'  length      {tokens}{steps} steps of the Transformer ({epochs:.0f} epochs), about '
+          f'{as_minutes(whole)} in all (--steps, --minutes)')  # fmt: skip
+    return lengths
+
+
+def _what_was_chosen(photos: Photos, machine: Machine, sizes: Sizes, run: RunFolder) -> str:
+    """Lines for the user, with the option that changes each."""
+    lines = [
+        f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
+        f'{photos.root}; most are {photos.short_side} pixels high or wide',
+        f'  machine     {machine.name}',
+        f'  size        {sizes.image_size} x {sizes.image_size} pixels, patches of '
+        f'{sizes.patch_size} (--size)',
+        f'  network     {sizes.arch_in_words} (--arch)',
+        f'  tokenizer   {sizes.vocab_size} visual tokens, trained on these images (--tokenizer)',
+        f'  batch       {sizes.batch_size} on each device, learning rate {sizes.learning_rate:g} '
+        '(--cfg-options)',
+        f'  writes      {run.path} (--out)',
+    ]
+    return '\n'.join(lines)

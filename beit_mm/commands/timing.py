@@ -1,0 +1,79 @@
+"""How long a step of a run takes on this machine, before the run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from .choices import Machine
+
+# The first steps of a process are slower.
+WARM_UP, TIMED = 2, 3
+SAMPLES = 8
+
+
+def seconds_a_step(cfg: Config, machine: Machine) -> float:
+    """Seconds of a training step with the loading of its batch, by a few of them.
+
+    Args:
+        cfg: Of a tokenizer or of pre-training; its tokenizer's weights need not be there.
+        machine: This one.
+    """
+    init_default_scope(cfg.default_scope)
+    loader = cfg.train_dataloader
+    with _undisturbed(torch.get_num_threads() if machine.gpus else machine.threads):
+        samples, loading = _load(DATASETS.build(loader.dataset))
+        batch = default_collate([samples[i % len(samples)] for i in range(loader.batch_size)])
+        settings = cfg.model.copy()
+        if 'target_generator' in settings:
+            settings.target_generator = dict(settings.target_generator, checkpoint=None)
+        model = MODELS.build(settings)
+        if machine.gpus:
+            model.cuda()
+        computing = _step(model, batch)
+    loading *= loader.batch_size
+    if machine.gpus:
+        return max(computing, loading / max(1, loader.num_workers))
+    # Workers take the cores that the step would use.
+    return computing + loading / machine.cores
+
+
+@contextmanager
+def _undisturbed(threads: int) -> Iterator[None]:
+    """Compute with so many threads, and leave the global generator as it was."""
+    state, threads_before = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.set_rng_state(state)
+
+
+def _load(dataset) -> tuple[list, float]:
+    """Some samples, and the seconds that one takes."""
+    count = min(SAMPLES, len(dataset))
+    samples = [dataset[0]]
+    start = time.perf_counter()
+    samples += [dataset[index] for index in range(1, count)]
+    return samples, (time.perf_counter() - start) / max(1, count - 1)
+
+
+def _step(model, batch) -> float:
+    """Seconds of the fastest of some steps."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    wrapper = OptimWrapper(torch.optim.AdamW(trained, lr=0.0))
+    times = []
+    model.train()
+    for _ in range(WARM_UP + TIMED):
+        start = time.perf_counter()
+        model.train_step(batch, wrapper)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[WARM_UP:])

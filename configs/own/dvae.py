@@ -1,0 +1,65 @@
+"""Your own images, stage 1: an image tokenizer.
+
+    beit-mm pretrain FOLDER
+
+fills in the values above `model`, trains this, then pretrain.py. By hand, with the values changed:
+
+    python tools/train.py configs/own/dvae.py
+
+Expected: a `recon_mse` below `kmeans_mse`, and most codes in use.
+"""
+
+_base_ = ['../_base_/small.py', '../_base_/small_dvae.py']
+
+data_root = 'data/mine'
+# A path below data_root on each line.
+train_list = 'train.txt'
+val_list = 'val.txt'
+# Half of what the Transformer sees, as in the paper.
+second_size = 32
+vocab_size = 256
+# Each group after the first halves the picture: three for a token to 4 pixels, four to 8.
+num_groups = 3
+hidden = 32
+batch_size = 32
+learning_rate = 5e-3
+max_iters = 1000
+num_workers = 2
+
+model = dict(
+    type='beit_mm.DiscreteVAE',
+    quantizer='vector',
+    vocab_size=vocab_size,
+    num_groups=num_groups,
+    blocks_per_group=1,
+    hidden=hidden,
+    decoder_input=hidden,
+)
+
+load = dict(type='beit_mm.LoadPhoto')
+pack = dict(type='PackInputs')
+crop = dict(type='torchvision/RandomResizedCrop', size=second_size, scale=(0.2, 1.0))
+flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
+short_side = dict(type='torchvision/Resize', size=second_size)
+middle = dict(type='torchvision/CenterCrop', size=second_size)
+photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, with_label=False)
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
+)
+val_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
+)
+test_dataloader = val_dataloader
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=learning_rate))
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters, eta_min=2e-5)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2))
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,92 @@
+"""Your own images, stage 3: a classifier on a pre-trained BEiT.
+
+    beit-mm finetune FOLDER --weights work_dirs/own/pretrained.pth
+
+fills in the values above `model`, and trains this. FOLDER holds a folder of images for each class,
+or is a table with the columns path and label. By hand, with the values changed:
+
+    python tools/train.py configs/own/finetune.py
+
+Expected: top-1 above that of the same network from scratch.
+"""
+
+_base_ = ['../_base_/small.py', '../_base_/small_finetune.py']
+
+data_root = 'data/mine'
+# A path below data_root and the number of its class on each line.
+train_list = 'train.txt'
+val_list = 'val.txt'
+classes = ['cat', 'dog']
+weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
+arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
+embed_dims = 128
+image_size = 64
+patch_size = 8
+use_abs_pos_emb = True
+layer_scale = 1.0
+drop_path_rate = 0.1
+batch_size = 32
+learning_rate = 1e-3
+layer_decay_rate = 0.75
+max_iters = 1000
+warmup_iters = 100
+val_interval = 250
+num_workers = 2
+
+model = dict(
+    backbone=dict(
+        type='beit_mm.BEiT',
+        arch=arch,
+        img_size=image_size,
+        patch_size=patch_size,
+        use_abs_pos_emb=use_abs_pos_emb,
+        layer_scale_init_value=layer_scale,
+        drop_path_rate=drop_path_rate,
+        init_cfg=weights,
+    ),
+    head=dict(num_classes=len(classes), in_channels=embed_dims, topk=(1,)),
+    data_preprocessor=dict(num_classes=len(classes)),
+)
+
+load = dict(type='beit_mm.LoadPhoto')
+pack = dict(type='PackInputs')
+crop = dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.3, 1.0))
+flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
+short_side = dict(type='torchvision/Resize', size=image_size)
+middle = dict(type='torchvision/CenterCrop', size=image_size)
+photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, metainfo=dict(classes=classes))
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
+)
+val_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
+)
+test_dataloader = val_dataloader
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
+optim_wrapper = dict(
+    constructor='beit_mm.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay_rate=layer_decay_rate),
+    optimizer=dict(lr=learning_rate),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=warmup_iters),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=False,
+        begin=warmup_iters,
+        T_max=max_iters - warmup_iters,
+        eta_min=1e-6,
+    ),
+]
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='auto')
+)
+log_processor = dict(by_epoch=False)
