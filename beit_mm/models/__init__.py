@@ -4,6 +4,7 @@ from ..registry import MODELS
 from .beit import BEiT
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
+from .loading import load
 from .masked_image_modeling import MaskedImageModeling
 from .mim_heads import MIMHead, PixelHead
 from .target_generators import (
@@ -25,6 +26,7 @@ __all__ = [
     'PixelTargetGenerator',
     'SETRPUPHead',
     'TwoViewDataPreprocessor',
+    'load',
 ]
 
 

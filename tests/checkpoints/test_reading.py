@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from beit_mm.checkpoints import CheckpointError, load_state_dict, reading
+from beit_mm.checkpoints import CheckpointError, downloads, load_state_dict
 from beit_mm.checkpoints.reading import read_checkpoint
 
 
@@ -602,7 +602,7 @@ def test_what_was_downloaded_is_read_where_nothing_can_be_written(served, monkey
     def refuse(path):
         raise PermissionError(path)
 
-    monkeypatch.setattr(reading, 'FileLock', refuse)
+    monkeypatch.setattr(downloads, 'FileLock', refuse)
     assert_same_tensors(load_state_dict(f'{address}/beit.pth'), random_weights())
     with pytest.raises(FileNotFoundError, match=r'other\.pth could not be downloaded'):
         load_state_dict(f'{address}/other.pth')
