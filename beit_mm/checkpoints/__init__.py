@@ -2,7 +2,7 @@
 
 from .checkpoint_error import CheckpointError
 from .conversion import convert_state_dict, read_patch_grid, share_table, translate
-from .folders import read_config
+from .folders import read_config, read_mean_and_std
 from .layouts import (
     LAYOUTS,
     PREFIX,
@@ -34,6 +34,7 @@ __all__ = [
     'of_the_function',
     'read_checkpoint',
     'read_config',
+    'read_mean_and_std',
     'read_patch_grid',
     'share_table',
     'summarize',

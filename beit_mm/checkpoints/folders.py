@@ -11,6 +11,8 @@ from torch import Tensor
 from .checkpoint_error import CheckpointError
 
 CONFIG = 'config.json'
+# What images must be like, in transformers.
+PREPROCESSOR = 'preprocessor_config.json'
 INDEX_ENDING = '.index.json'
 # In the order in which they are looked for; an index names the files that the weights are cut into.
 WEIGHT_FILES = tuple(
@@ -89,10 +91,29 @@ def read_config(weights: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If there is one that cannot be read.
     """
+    return _read_beside(weights, CONFIG)
+
+
+def read_mean_and_std(weights: Path) -> tuple[list[float], list[float]] | None:
+    """How images are normalised, as transformers and timm write it beside weights; else None.
+
+    Raises:
+        CheckpointError: If there is a config that cannot be read.
+    """
+    images = _read_beside(weights, PREPROCESSOR)
+    mean, std = images.get('image_mean'), images.get('image_std')
+    if not (mean and std):
+        config = read_config(weights)
+        images = config.get('pretrained_cfg') or config
+        mean, std = images.get('mean'), images.get('std')
+    return (mean, std) if mean and std else None
+
+
+def _read_beside(weights: Path, name: str) -> dict[str, Any]:
     folder = weights if weights.is_dir() else weights.parent
     if not weights.is_dir() and weights.name not in WEIGHT_FILES:
         return {}
-    path = folder / CONFIG
+    path = folder / name
     return read_json(path) if path.is_file() else {}
 
 

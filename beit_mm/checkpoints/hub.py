@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from .checkpoint_error import CheckpointError
-from .folders import CONFIG, INDEX_ENDING, WEIGHT_FILES, parts_of
+from .folders import CONFIG, INDEX_ENDING, PREPROCESSOR, WEIGHT_FILES, parts_of
 
 
 def fetch_from_hub(source: str, name: str) -> Path:
@@ -29,6 +29,7 @@ def fetch_from_hub(source: str, name: str) -> Path:
     if path is None:
         raise FileNotFoundError(model.why_there_is_nothing())
     model.fetch(CONFIG)
+    model.fetch(PREPROCESSOR)
     if path.name.endswith(INDEX_ENDING):
         for part in parts_of(path):
             if model.fetch(part) is None:

@@ -2,6 +2,7 @@
 
 from ..registry import MODELS
 from .beit import BEiT
+from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
 from .loading import load
@@ -26,6 +27,7 @@ __all__ = [
     'PixelTargetGenerator',
     'SETRPUPHead',
     'TwoViewDataPreprocessor',
+    'convert',
     'load',
 ]
 

@@ -45,7 +45,7 @@ def load(
         out_indices: See :class:`BEiT`.
         img_size: Height and width in pixels to make the positions for; without, that of the
             weights. Positions are resampled; other sizes than it are answered too.
-        num_heads: Where nothing tells it: see :func:`settings_of`.
+        num_heads: Needed where nothing tells it; see :func:`settings_of`.
         which: Of several sets of weights the one to take, such as 'ema' or 'teacher'; see
             :func:`beit_mm.checkpoints.load_state_dict`.
 
@@ -62,7 +62,14 @@ def load(
     weights = take_weights(read_checkpoint(path), which, str(source))
     try:
         ours = backbone_of(weights)
-        settings = settings_of(ours, read_config(path), num_heads)
+        settings = settings_of(ours, read_config(path))
+        arch = settings['arch']
+        arch['num_heads'] = num_heads or arch['num_heads']
+        if arch['num_heads'] is None:
+            raise CheckpointError(
+                f'of width {arch["embed_dims"]}, and neither a config beside them nor a table of '
+                'relative positions says how many heads there are: give num_heads='
+            )
         of_weights = settings['img_size']
         has_positions = settings['use_abs_pos_emb'] or any('rel_pos_bias' in name for name in ours)
         if of_weights is None and img_size is None and has_positions:

@@ -14,24 +14,22 @@ from .sizes import ARCHS
 TABLE = 'rel_pos_bias.table'
 
 
-def settings_of(
-    weights: Mapping[str, Tensor], config: Mapping[str, Any], num_heads: int | None = None
-) -> dict[str, Any]:
+def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the :class:`beit_mm.models.BEiT` that weights are of.
 
     Args:
         weights: Of a backbone, under this project's names.
         config: The config beside them, of transformers or timm; may be empty.
-        num_heads: Where neither says: tables of relative positions have a column a head, the
-            sizes with names and configs are known.
 
     Returns:
         ``arch``, ``img_size``, ``patch_size``, ``in_channels``, what there is of positions,
         LayerScale, mask token and norms, and ``out_type``: 'avg_featmap' if a norm behind the mean
-        is among the weights, else 'raw'. ``img_size`` is None if nothing tells it.
+        is among the weights, else 'raw'. ``img_size`` is None if nothing tells it, and so is
+        ``num_heads`` of ``arch``, which tables of relative positions, sizes with names and configs
+        do.
 
     Raises:
-        CheckpointError: If they are of no BEiT, or nothing tells the heads.
+        CheckpointError: If they are of no BEiT.
     """
     depth = _depth(weights)
     blocks = [f'blocks.{index}.' for index in range(depth)]
@@ -57,7 +55,7 @@ def settings_of(
     patch_size = tuple(projection.shape[2:])
     averages = 'fc_norm.weight' in weights
     return dict(
-        arch=dict(sizes, num_heads=num_heads or _heads(weights, told, sizes)),
+        arch=dict(sizes, num_heads=_heads(weights, told, sizes)),
         img_size=_image_size(weights, told, patch_size),
         patch_size=patch_size,
         in_channels=projection.shape[1],
@@ -65,7 +63,7 @@ def settings_of(
         use_abs_pos_emb='pos_embed' in weights,
         use_rel_pos_bias=own,
         use_shared_rel_pos_bias=TABLE in weights and not own,
-        layer_scale_init_value=0.1 if 'blocks.0.gamma_1' in weights else 0,
+        layer_scale_init_value=0.1 if 'blocks.0.gamma_1' in weights else 0.0,
         final_norm='norm.weight' in weights,
         with_mask_token='mask_token' in weights,
     )
@@ -96,19 +94,14 @@ def _told_by(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, 'num_heads': told.get('num_attention_heads')}
 
 
-def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict[str, int]) -> int:
+def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) -> int | None:
     for name, tensor in weights.items():
         if name.endswith(TABLE) and tensor.ndim == 2:
             return tensor.shape[1]
-    heads = told.get('num_heads') or next(
-        (a['num_heads'] for a in ARCHS.values() if a['embed_dims'] == sizes['embed_dims']), None
-    )
-    if not isinstance(heads, int) or heads < 1 or sizes['embed_dims'] % heads:
-        raise CheckpointError(
-            f'of width {sizes["embed_dims"]}, and neither a config beside them nor a table of '
-            'relative positions says how many heads there are: give num_heads='
-        )
-    return heads
+    if told.get('num_heads'):
+        return told['num_heads']
+    known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
+    return next((size['num_heads'] for size in known), None)
 
 
 def _image_size(
