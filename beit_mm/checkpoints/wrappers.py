@@ -256,14 +256,15 @@ def _prefix_called(which: str, names: Iterable[str], prefixes: list[str]) -> str
                 'holds no averaged weights (ema_state_dict, model_ema, teacher and the like)'
             )
         return prefix
-    pattern = re.compile(rf'(?:.*?\.)?{re.escape(which.removesuffix("."))}\.')
-    match = next(filter(None, map(pattern.match, names)), None)
-    if match is None:
+    pattern = re.compile(rf'(?:.*?\.)??{re.escape(which.removesuffix("."))}\.')
+    found = [match[0] for name in names if (match := pattern.match(name))]
+    if not found:
         first = dict.fromkeys(name.partition('.')[0] for name in names)
         raise CheckpointError(
             f'holds no weights called {which!r}; names in it begin with {summarize(first)}'
         )
-    return match[0]
+    # The outermost: there may be a student.model. and a model.
+    return min(found, key=len)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
