@@ -46,6 +46,11 @@ INERT = frozenset(
         ('argparse', 'Namespace'),
         ('builtins', 'getattr'),
         ('mmengine.logging.history_buffer', 'HistoryBuffer'),
+        ('pathlib', 'PosixPath'),
+        ('pathlib', 'WindowsPath'),
+        # Since Python 3.13.
+        ('pathlib._local', 'PosixPath'),
+        ('pathlib._local', 'WindowsPath'),
     }
 )
 

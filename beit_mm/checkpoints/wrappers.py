@@ -143,7 +143,7 @@ def _sets(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[Weigh
         for each in _sets(value, (*path, key), seen)
     ]
     names = [name for name, value in content.items() if isinstance(value, (Tensor, np.ndarray))]
-    known = not path or path[-1] in CONTAINERS or averaged
+    known = not path or path[-1] in CONTAINERS
     dotted = any(isinstance(name, str) and '.' in name for name in names)
     if dotted or (known and names and not inner):
         yield WeightSet(path, content, averaged)

@@ -82,9 +82,17 @@ def load(
     # Behind the mean it is the other norm that counts, see BEiT.
     settings['final_norm'] &= settings['out_type'] != 'avg_featmap' or 'fc_norm.weight' in ours
     settings['img_size'] = img_size or of_weights or 224
-    model = BEiT(**settings, out_indices=out_indices)
+    model: BEiT = _Unfilled(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
+    model.__class__ = BEiT
     return model.eval()
+
+
+class _Unfilled(BEiT):
+    """Without the paper's initial values, which take seconds: all that has one is loaded."""
+
+    def reset_parameters(self) -> None:
+        """Leave biases and tables at zero, and norms at one."""
 
 
 def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

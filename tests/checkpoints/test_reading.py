@@ -128,7 +128,7 @@ def test_what_training_scripts_keep_beside_the_weights_does_no_harm(tmp_path, zi
     content = dict(
         model=weights,
         # The authors' checkpoints carry their command line.
-        args=argparse.Namespace(lr=1e-3, device=torch.device('cpu')),
+        args=argparse.Namespace(lr=1e-3, device=torch.device('cpu'), output_dir=Path('runs')),
         epoch=np.int64(3),
         best=np.float32(0.5),
         curve=np.arange(4.0),

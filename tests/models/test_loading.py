@@ -224,6 +224,18 @@ def test_another_size_of_image_and_other_outputs(tmp_path):
     assert mean.norm is None
 
 
+@pytest.mark.parametrize('lost', [('q_bias', 'v_bias'), ('fc_norm.weight', 'fc_norm.bias')])
+def test_what_the_weights_lack_has_its_initial_value(tmp_path, lost):
+    given = randomize(BEiT(ARCH, img_size=32, patch_size=PATCH)).state_dict()
+    less = {n: t for n, t in given.items() if not n.endswith(lost)}
+    assert len(less) == len(given) - (2 if 'fc' in lost[0] else 2 * DEPTH)
+    model = beit_mm.load(save(less, tmp_path / 'a.pth'), out_type='avg_featmap')
+    assert type(model) is BEiT
+    fresh = BEiT(ARCH, img_size=32, patch_size=PATCH).state_dict()
+    for name, tensor in model.state_dict().items():
+        assert tensor.equal(less.get(name, fresh[name])), name
+
+
 def test_the_set_that_is_asked_for(tmp_path):
     models = [randomize(BEiT(ARCH, img_size=32, patch_size=PATCH), seed) for seed in (0, 1)]
     weights = [model.state_dict() for model in models]
