@@ -23,9 +23,11 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
+# Fetches hf-hub:ORG/NAME and timm:NAME.
+HUB = ['huggingface_hub']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
-TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST]
+TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST, *HUB]
 
 
 class BuildWithRecipes(build_py):
@@ -67,6 +69,6 @@ setup(
         'safetensors',
     ],
     extras_require=dict(
-        onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, fast=FAST, test=TEST
+        onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, fast=FAST, hub=HUB, test=TEST
     ),
 )

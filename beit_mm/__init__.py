@@ -13,10 +13,14 @@ __version__ = '0.1.0'
 let_mmengine_find_recipes()
 # Imported by the first look at them.
 SUBPACKAGES = ('checkpoints', 'datasets', 'engine', 'layers', 'models', 'visualization')
-__all__ = ['__version__', 'registry', *SUBPACKAGES]
+# And the functions that need no more than a line.
+FUNCTIONS = dict(load='models')
+__all__ = ['__version__', 'load', 'registry', *SUBPACKAGES]
 
 
 def __getattr__(name: str):
     if name in SUBPACKAGES:
         return importlib.import_module(f'{__name__}.{name}')
+    if name in FUNCTIONS:
+        return getattr(importlib.import_module(f'{__name__}.{FUNCTIONS[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,13 +1,11 @@
 """Evaluate a checkpoint on a config's test data, with the config's metrics."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 
 from beit_mm.engine import (
-    ConfigError,
     add_common_arguments,
     average_over_views,
     build_runner,
@@ -20,7 +18,7 @@ from beit_mm.engine import (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='file, folder, hf-hub:ORG/NAME, timm:NAME or URL')
     parser.add_argument('--out', metavar='FILE', help='write the metrics to a .json or .pkl file')
     parser.add_argument(
         '--predictions',
@@ -47,8 +45,6 @@ def main() -> None:
             dump_predictions(cfg, args.predictions)
         if args.tta:
             average_over_views(cfg)
-        if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-            raise ConfigError(f'checkpoint {args.checkpoint!r}: no such file')
         metrics = build_runner(cfg, mode='test').test()
     if args.out and is_main_process():
         dump(metrics, args.out)

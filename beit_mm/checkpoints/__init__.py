@@ -1,33 +1,45 @@
 """Reading public checkpoints safely. This package knows tensors and their names, no model."""
 
+from .checkpoint_error import CheckpointError
 from .conversion import convert_state_dict, read_patch_grid, share_table, translate
+from .folders import read_config, read_mean_and_std
 from .layouts import (
     LAYOUTS,
     PREFIX,
     detect_layout,
     find_layout,
     is_whole,
+    known_layout,
     of_the_function,
     summarize,
 )
-from .reading import CheckpointError, load_state_dict, read_checkpoint, take_tensors
+from .reading import load_state_dict, read_checkpoint
+from .sources import check_source, locate
 from .tokenizer import load_tokenizer_state_dict
+from .wrappers import take_tensors, take_weights, unwrap_names
 
 __all__ = [
     'LAYOUTS',
     'PREFIX',
     'CheckpointError',
+    'check_source',
     'convert_state_dict',
     'detect_layout',
     'find_layout',
     'is_whole',
+    'known_layout',
     'load_state_dict',
     'load_tokenizer_state_dict',
+    'locate',
     'of_the_function',
     'read_checkpoint',
+    'read_config',
+    'read_mean_and_std',
     'read_patch_grid',
     'share_table',
     'summarize',
     'take_tensors',
+    'take_weights',
     'translate',
+    'unwrap_names',
 ]

@@ -14,6 +14,7 @@ from ..relative_index import (
     relative_position_index,
     square_grid,
 )
+from .checkpoint_error import CheckpointError
 from .layouts import (
     INDEX,
     LAYOUTS,
@@ -33,7 +34,6 @@ from .layouts import (
     rules_of,
     summarize,
 )
-from .reading import CheckpointError
 
 
 class Converted(NamedTuple):

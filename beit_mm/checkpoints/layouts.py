@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .reading import CheckpointError
+from .checkpoint_error import CheckpointError
 
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
 # Which column of the tables below a layout reads. 'huggingface' are the names in files on the hub,
@@ -76,12 +76,12 @@ HEADS = (
 # Names that the OpenMMLab layouts have in common.
 SHARED_PARTS = ('neck.', 'decode_head.', 'auxiliary_head.')
 OPENMMLAB = ('beit_mm', 'mmpretrain', 'mmseg')
-# What gives a layout away, tried in this order.
+# What gives a layout away, tried in this order: a name in it, without the prefix of whole models.
 SIGNS = (
-    ('huggingface', r'(beit\.)?encoder\.layer\.\d+\.attention\.attention\.query\.weight'),
-    ('huggingface5', r'(beit\.)?layers\.\d+\.attention\.q_proj\.weight'),
-    ('mmpretrain', r'(backbone\.)?layers\.\d+\.ffn\.layers\.0\.0\.weight'),
-    ('unilm', r'(backbone\.)?blocks\.\d+\.attn\.qkv\.weight'),
+    ('huggingface', 'beit.', r'encoder\.layer\.\d+\.attention\.attention\.query\.weight'),
+    ('huggingface5', 'beit.', r'layers\.\d+\.attention\.q_proj\.weight'),
+    ('mmpretrain', 'backbone.', r'layers\.\d+\.ffn\.layers\.0\.0\.weight'),
+    ('unilm', 'backbone.', r'blocks\.\d+\.attn\.qkv\.weight'),
 )
 # What MMPretrain's models have and MMSegmentation's have not; both name blocks alike.
 OF_MMPRETRAIN = r'(backbone\.)?(ln2\..*|mask_token|pos_embed|rel_pos_bias\..*)|head\..*'
@@ -99,7 +99,8 @@ def find_layout(names: Iterable[str]) -> str | None:
     def has(pattern: str) -> bool:
         return any(re.fullmatch(pattern, name) for name in names)
 
-    layout = next((layout for layout, pattern in SIGNS if has(pattern)), None)
+    signs = ((layout, f'({re.escape(prefix)})?{name}') for layout, prefix, name in SIGNS)
+    layout = next((layout for layout, pattern in signs if has(pattern)), None)
     if not has(OF_BEIT) and not (has(QUERY_BIAS) and not has(KEY_BIAS)):
         return None
     if layout == 'mmpretrain':

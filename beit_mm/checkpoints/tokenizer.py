@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .reading import CheckpointError, load_state_dict
+from .checkpoint_error import CheckpointError
+from .reading import load_state_dict
 
 HOW_TO_GET_ONE = (
     "OpenAI's tokenizer is at https://cdn.openai.com/dall-e/encoder.pkl (and decoder.pkl), and, as "

@@ -2,8 +2,10 @@
 
 from ..registry import MODELS
 from .beit import BEiT
+from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
+from .loading import load
 from .masked_image_modeling import MaskedImageModeling
 from .mim_heads import MIMHead, PixelHead
 from .target_generators import (
@@ -25,6 +27,8 @@ __all__ = [
     'PixelTargetGenerator',
     'SETRPUPHead',
     'TwoViewDataPreprocessor',
+    'convert',
+    'load',
 ]
 
 

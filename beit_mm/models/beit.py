@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..checkpoints import load_state_dict
 from ..component import Component, Plan
 from ..layers.block import NORM_EPS, Block
 from ..layers.initial_values import init_projection_, trunc_normal_
@@ -17,7 +18,7 @@ from ..layers.relative_position import RelativePositionBias, RelativePositions, 
 from ..layers.resize_positions import resize_absolute_positions
 from ..registry import MODELS
 from ..relative_index import relative_position_index
-from .fitting import fit_model, fit_state_dict, read_weights
+from .fitting import fit_model, fit_state_dict
 from .sizes import resolve_arch
 
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
@@ -36,8 +37,8 @@ class BEiT(BaseModule):
     absolute positions, which are made for ``img_size``, are resampled to them on the way.
 
     Args:
-        arch: 'tiny', 'small', 'base', 'large', or a dict with ``embed_dims``, ``num_layers``,
-            ``num_heads`` and ``feedforward_channels``.
+        arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict: ``embed_dims``, ``num_layers``,
+            ``num_heads``, ``feedforward_channels``.
         img_size: Height and width in pixels, a number or a pair, that the positions are made
             for; multiples of the patch.
         patch_size: Patch height and width in pixels, a number or a pair.
@@ -229,21 +230,20 @@ class BEiT(BaseModule):
                 self.load_pretrained(cfg['checkpoint'], cfg.get('prefix', ''))
 
     def load_pretrained(self, path: str, prefix: str = '') -> None:
-        """Load weights of a backbone, or the backbone of a whole model, from a file or URL.
+        """Load weights of a backbone, or the backbone of a whole model, wherever they are.
 
-        Weights of another task are allowed: what this backbone lacks (mask token, heads) is left
-        out, what the file lacks keeps its initial value, and the log names both.
+        Weights of another task are allowed: what this backbone lacks (heads) is left out, what
+        the file lacks keeps its initial value, and the log names both.
 
         Args:
-            path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads, in any
-                layout of :func:`beit_mm.checkpoints.detect_layout`.
-            prefix: Take only the weights whose names begin so, such as 'student', without it.
+            path: What :func:`beit_mm.checkpoints.load_state_dict` reads, in any layout.
+            prefix: Of several sets of weights the one to take, such as 'teacher': ``which`` there.
 
         Raises:
-            CheckpointError: If the file lacks weights of this backbone's blocks, has them in
-                another size, or has more.
+            CheckpointError: If it lacks weights of this backbone, has more, or of another size.
         """
-        self.load_state_dict(fit_model(self, '', read_weights(path, prefix), path), strict=False)
+        weights = fit_model(self, '', load_state_dict(path, which=prefix), path)
+        self.load_state_dict(weights, strict=False)
 
     def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""

@@ -13,7 +13,6 @@ from ..checkpoints import (
     CheckpointError,
     find_layout,
     is_whole,
-    load_state_dict,
     of_the_function,
     read_patch_grid,
     share_table,
@@ -52,26 +51,6 @@ class Fitted(NamedTuple):
 
     state_dict: dict[str, Tensor]
     resized: list[tuple[str, tuple[int, int], tuple[int, int]]]
-
-
-def read_weights(path: str, prefix: str = '') -> dict[str, Tensor]:
-    """Weights in a file or at a URL; of them those whose names begin with a prefix, without it.
-
-    Args:
-        path: A checkpoint that :func:`beit_mm.checkpoints.load_state_dict` reads.
-        prefix: Such as 'student'; '' takes all.
-
-    Raises:
-        CheckpointError: If no name begins so.
-    """
-    weights = load_state_dict(path)
-    if not prefix:
-        return weights
-    prefix = f'{prefix.removesuffix(".")}.'
-    chosen = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-    if not chosen:
-        raise CheckpointError(f'{path} holds no weights whose names begin with {prefix!r}')
-    return chosen
 
 
 def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitted:

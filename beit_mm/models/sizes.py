@@ -1,4 +1,8 @@
-"""The sizes of Transformers that have names (ViT, table 1; DeiT, table 1)."""
+"""The sizes of Transformers that have names.
+
+Base, large and huge are those of ViT's table 1, which BEiT and MAE have too, tiny and small those
+of DeiT's.
+"""
 
 from collections.abc import Mapping
 
@@ -7,6 +11,7 @@ ARCHS = dict(
     small=dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536),
     base=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
     large=dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=4096),
+    huge=dict(embed_dims=1280, num_layers=32, num_heads=16, feedforward_channels=5120),
 )
 
 

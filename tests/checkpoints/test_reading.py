@@ -21,7 +21,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from beit_mm.checkpoints import CheckpointError, load_state_dict, reading
+from beit_mm.checkpoints import CheckpointError, downloads, load_state_dict
 from beit_mm.checkpoints.reading import read_checkpoint
 
 
@@ -128,7 +128,7 @@ def test_what_training_scripts_keep_beside_the_weights_does_no_harm(tmp_path, zi
     content = dict(
         model=weights,
         # The authors' checkpoints carry their command line.
-        args=argparse.Namespace(lr=1e-3, device=torch.device('cpu')),
+        args=argparse.Namespace(lr=1e-3, device=torch.device('cpu'), output_dir=Path('runs')),
         epoch=np.int64(3),
         best=np.float32(0.5),
         curve=np.arange(4.0),
@@ -602,7 +602,7 @@ def test_what_was_downloaded_is_read_where_nothing_can_be_written(served, monkey
     def refuse(path):
         raise PermissionError(path)
 
-    monkeypatch.setattr(reading, 'FileLock', refuse)
+    monkeypatch.setattr(downloads, 'FileLock', refuse)
     assert_same_tensors(load_state_dict(f'{address}/beit.pth'), random_weights())
     with pytest.raises(FileNotFoundError, match=r'other\.pth could not be downloaded'):
         load_state_dict(f'{address}/other.pth')

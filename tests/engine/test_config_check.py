@@ -169,7 +169,7 @@ def test_missing_pretrained_weights(tmp_path):
     without_data(cfg)
     cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'none.pth')
     message = refusal(cfg)
-    assert f"model.backbone.init_cfg.checkpoint is '{tmp_path}/none.pth'" in message
+    assert f'model.backbone.init_cfg.checkpoint: {tmp_path}/none.pth: no such checkpoint' in message
 
 
 def test_missing_annotation_file(cfg):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ...checkpoints import CheckpointError, check_source
 from ...component import Component
 from .mask_check import check_masks
 
@@ -108,8 +109,10 @@ def check_pretrained(components: Iterable[tuple[str, Mapping]]) -> Iterator[str]
         if component['type'] != 'Pretrained':
             continue
         checkpoint = component.get('checkpoint') or ''
-        if '://' not in checkpoint and not Path(checkpoint).is_file():
-            yield f'{key}.checkpoint is {checkpoint!r}, and there is no such file'
+        try:
+            check_source(checkpoint)
+        except (CheckpointError, FileNotFoundError) as error:
+            yield f'{key}.checkpoint: {error}'
 
 
 def check_classes(model: Mapping, preprocessor: Mapping | None) -> Iterator[str]:

@@ -10,7 +10,14 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from ...checkpoints import CheckpointError, read_checkpoint, summarize, take_tensors
+from ...checkpoints import (
+    PREFIX,
+    CheckpointError,
+    read_checkpoint,
+    summarize,
+    take_tensors,
+    unwrap_names,
+)
 from ...models import BEiT, DVAETargetGenerator
 from ...models.fitting import fit_model
 from ...registry import HOOKS
@@ -21,7 +28,7 @@ def load_from_checked_file(path: str, map_location: object = None) -> dict:
     """Read a checkpoint as mmengine wants it, by :func:`beit_mm.checkpoints.read_checkpoint`.
 
     Args:
-        path: A file or an http(s) URL.
+        path: What :func:`beit_mm.checkpoints.locate` finds.
         map_location: Not used: whoever takes the tensors moves them.
 
     Returns:
@@ -99,6 +106,9 @@ class PublicWeightsHook(Hook):
         if prefix is None:
             weights = _fit_by_name(model, weights, source)
         else:
+            # A wrapped model's own names, or those of a tool that was around another.
+            if prefix in ('', PREFIX) or f'{prefix}patch_embed.proj.weight' not in weights:
+                weights = unwrap_names(weights, source)
             weights = fit_model(model, prefix, weights, source)
         lost = [name for name in _needed(model) if name not in weights]
         if self.strict and lost:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ...checkpoints import CheckpointError, check_source
 from ...component import ConfigError, Note, in_a_line
 from ...layers.fast_paths import fast_paths
 from ...options import Options
@@ -100,8 +101,11 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     """
     notes = check_config(cfg, mode)
     start = cfg.get('load_from') or ''
-    if start and '://' not in start and not Path(start).is_file():
-        raise ConfigError(f'load_from is {start!r}, and there is no such file')
+    try:
+        if start:
+            check_source(start)
+    except (CheckpointError, FileNotFoundError) as error:
+        raise ConfigError(f'load_from: {error}') from None
     if mode == 'train':
         use_token_cache(cfg)
     if cfg.get('randomness', {}).get('deterministic'):

@@ -1,0 +1,133 @@
+"""What a BEiT's weights, and the config beside them, say of its architecture."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..checkpoints import CheckpointError, read_patch_grid
+from ..relative_index import square_grid
+from .sizes import ARCHS
+
+TABLE = 'rel_pos_bias.table'
+
+
+def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the :class:`beit_mm.models.BEiT` that weights are of.
+
+    Args:
+        weights: Of a backbone, under this project's names.
+        config: The config beside them, of transformers or timm; may be empty.
+
+    Returns:
+        ``arch``, ``img_size``, ``patch_size``, ``in_channels``, what there is of positions,
+        LayerScale, mask token and norms, and ``out_type``: 'avg_featmap' if a norm behind the mean
+        is among the weights, else 'raw'. ``img_size`` is None if nothing tells it, and so is
+        ``num_heads`` of ``arch``, which tables of relative positions, sizes with names and configs
+        do.
+
+    Raises:
+        CheckpointError: If they are of no BEiT.
+    """
+    depth = _depth(weights)
+    blocks = [f'blocks.{index}.' for index in range(depth)]
+    needed = ('cls_token', 'patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
+    missing = [name for name in needed if name not in weights]
+    if missing or not depth:
+        raise CheckpointError(f'no whole BEiT: it lacks {", ".join(missing) or "blocks"}')
+    projection = weights['patch_embed.proj.weight']
+    if projection.ndim != 4 or weights['blocks.0.mlp.fc1.weight'].ndim != 2:
+        raise CheckpointError(
+            f'no BEiT: patch_embed.proj.weight has the shape {tuple(projection.shape)}, which must '
+            'be (width, channels, height, width)'
+        )
+    told = _told_by(config)
+    if told.get('hidden_act', 'gelu') != 'gelu':
+        raise CheckpointError(f'its config has hidden_act {told["hidden_act"]!r}; BEiT has gelu')
+    sizes = dict(
+        embed_dims=len(projection),
+        num_layers=depth,
+        feedforward_channels=len(weights['blocks.0.mlp.fc1.weight']),
+    )
+    own = any(name.startswith('blocks.') and name.endswith(TABLE) for name in weights)
+    patch_size = tuple(projection.shape[2:])
+    averages = 'fc_norm.weight' in weights
+    return dict(
+        arch=dict(sizes, num_heads=_heads(weights, told, sizes)),
+        img_size=_image_size(weights, told, patch_size),
+        patch_size=patch_size,
+        in_channels=projection.shape[1],
+        out_type='avg_featmap' if averages else 'raw',
+        use_abs_pos_emb='pos_embed' in weights,
+        use_rel_pos_bias=own,
+        use_shared_rel_pos_bias=TABLE in weights and not own,
+        layer_scale_init_value=0.1 if 'blocks.0.gamma_1' in weights else 0.0,
+        final_norm='norm.weight' in weights,
+        with_mask_token='mask_token' in weights,
+    )
+
+
+def _depth(weights: Mapping[str, Tensor]) -> int:
+    """Number of blocks.
+
+    Raises:
+        CheckpointError: If one is missing among them.
+    """
+    found = {int(match[1]) for name in weights if (match := re.match(r'blocks\.(\d+)\.', name))}
+    if found != set(range(len(found))):
+        lost = min(set(range(len(found))) - found)
+        raise CheckpointError(f'no whole BEiT: it has block {max(found)} and lacks block {lost}')
+    return len(found)
+
+
+def _told_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What shapes do not say, from a config of transformers or timm."""
+    if 'architecture' in config:
+        of_weights = config.get('pretrained_cfg') or config
+        of_model = config.get('model_args') or {}
+        size = of_model.get('img_size') or (of_weights.get('input_size') or [None])[1:]
+        return {'num_heads': of_model.get('num_heads'), 'image_size': size}
+    names = ('num_attention_heads', 'image_size', 'hidden_act')
+    told = {name: config[name] for name in names if name in config}
+    return {**told, 'num_heads': told.get('num_attention_heads')}
+
+
+def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) -> int | None:
+    for name, tensor in weights.items():
+        if name.endswith(TABLE) and tensor.ndim == 2:
+            return tensor.shape[1]
+    if told.get('num_heads'):
+        return told['num_heads']
+    known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
+    return next((size['num_heads'] for size in known), None)
+
+
+def _image_size(
+    weights: Mapping[str, Tensor], told: Mapping[str, Any], patch_size: tuple[int, ...]
+) -> tuple[int, int] | None:
+    """Height and width in pixels that the positions are for."""
+    grid = read_patch_grid(weights)
+    size = told.get('image_size')
+    if grid is None and size:
+        pair = (size, size) if isinstance(size, int) else tuple(size)
+        if len(pair) != 2 or any(n % patch for n, patch in zip(pair, patch_size, strict=True)):
+            raise CheckpointError(
+                f'its config has images of {size}, which patches of {patch_size} do not divide'
+            )
+        return pair
+    if grid is None:
+        grid = _square_grid(weights)
+    return None if grid is None else (grid[0] * patch_size[0], grid[1] * patch_size[1])
+
+
+def _square_grid(weights: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    """The square patch grid that positions fit."""
+    for name, tensor in weights.items():
+        if name.endswith(TABLE):
+            return square_grid(len(tensor))
+        if name == 'pos_embed' and tensor.ndim == 3:
+            side = math.isqrt(max(0, tensor.shape[1] - 1))
+            return (side, side) if side * side + 1 == tensor.shape[1] else None
+    return None
