@@ -19,9 +19,11 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
+# Write models for other programs, and run them to compare.
+EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
-TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST]
+TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST, *EXPORT]
 
 setup(
     name='beit-mm',
@@ -42,6 +44,11 @@ setup(
         'safetensors',
     ],
     extras_require=dict(
-        onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, fast=FAST, test=TEST
+        onedl=ONEDL,
+        openmmlab=OPENMMLAB,
+        quickstart=QUICKSTART,
+        fast=FAST,
+        export=EXPORT,
+        test=TEST,
     ),
 )

@@ -10,7 +10,15 @@ from . import registry
 
 __version__ = '0.1.0'
 # Imported by the first look at them.
-SUBPACKAGES = ('checkpoints', 'datasets', 'engine', 'layers', 'models', 'visualization')
+SUBPACKAGES = (
+    'checkpoints',
+    'datasets',
+    'engine',
+    'exporting',
+    'layers',
+    'models',
+    'visualization',
+)
 __all__ = ['__version__', 'registry', *SUBPACKAGES]
 
 

@@ -100,7 +100,21 @@ def in_its_fast_form(
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile is tracing; torch 2.1 has the question in another place."""
+    """Whether a graph is made of what runs: by torch.compile, torch.export or torch.jit.trace."""
+    if torch.jit.is_tracing():
+        return True
+    # torch 2.1 has the question in another place.
     if hasattr(torch.compiler, 'is_compiling'):
         return torch.compiler.is_compiling()
     return torch._utils.is_compiling()
+
+
+def is_recording() -> bool:
+    """Whether a graph is made of what runs by running it: by torch.export or torch.jit.trace.
+
+    Its tensors belong to the graph and, in torch.export, hold no numbers: they are not to be kept.
+    torch.compile, and torch.export where it is strict, read the code instead.
+    """
+    if torch.jit.is_tracing():
+        return True
+    return is_compiling() and not getattr(torch.compiler, 'is_dynamo_compiling', lambda: True)()
