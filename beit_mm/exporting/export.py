@@ -12,11 +12,13 @@ from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
 from ..layers.patch_embed import patch_grid, to_pair
 from .building import Built, build_from_config, build_from_model
-from .formats import FORMATS, OPSET, SUFFIXES, Run, Shapes
+from .formats import FORMATS, OPSET, SUFFIXES, Run, Shapes, quantize_onnx
 from .program import Program
 
 # Of the greatest output: float32 sums in another order differ by less than a tenth of this.
 TOLERANCE = 1e-3
+# Of 8 bits, which differ by a few hundredths; what differs so much has lost the model.
+INT8_TOLERANCE = 0.3
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def export(
     size: int | Sequence[int] | str | None = None,
     format: str | None = None,
     dynamic: bool = True,
+    int8: bool = False,
     opset: int = OPSET,
 ) -> Exported:
     """Write a model for other programs: plain images in, logits or features out.
@@ -70,6 +73,8 @@ def export(
             patches an axis, not in .pt; None for the size that the model is made for.
         format: 'onnx', 'pt2' or 'torchscript', for a file that ends in something else.
         dynamic: Whether to take any number of images at a time; else one.
+        int8: Whether weights are kept and multiplied in 8 bits, in .onnx alone: a quarter of the
+            size; see docs/export.md for what that costs.
         opset: Version of ONNX's operators.
 
     Returns:
@@ -81,7 +86,10 @@ def export(
         CheckpointError: If the weights are not those of the model.
     """
     out = Path(out)
-    form = FORMATS[_format_of(out, format)]
+    chosen = _format_of(out, format)
+    form = FORMATS[chosen]
+    if int8 and chosen != 'onnx':
+        raise ConfigError(f'int8 goes with .onnx alone, and {out} is {chosen}')
     if isinstance(size, str) and size != 'any':
         raise ConfigError(f"size is {size!r}; it must be a number, a pair of numbers, or 'any'")
     fixed = None if size is None or isinstance(size, str) else to_pair(size)
@@ -98,7 +106,10 @@ def export(
         with torch.no_grad():
             trials = _images(program, shapes, built.size)
             form.write(program, trials[0], shapes, _metadata(built, shapes), partial, opset)
-            exported = _compare(program, form.read(partial), trials, shapes, out)
+            if int8:
+                quantize_onnx(partial)
+            tolerance = INT8_TOLERANCE if int8 else TOLERANCE
+            exported = _compare(program, form.read(partial), trials, shapes, out, tolerance)
         put_in_place(out)
     finally:
         partial.unlink(missing_ok=True)
@@ -164,12 +175,12 @@ def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Ten
 
 
 def _compare(
-    program: Program, run: Run, trials: list[Tensor], shapes: Shapes, out: Path
+    program: Program, run: Run, trials: list[Tensor], shapes: Shapes, out: Path, tolerance: float
 ) -> Exported:
     """Hold a file against the model.
 
     Raises:
-        ConfigError: If their outputs differ by more than the order of sums explains.
+        ConfigError: If their outputs differ by more than a tolerance times the greatest.
     """
     difference = greatest = 0.0
     outputs: dict[str, tuple[int, ...]] = {}
@@ -180,7 +191,7 @@ def _compare(
             # A maximum that keeps NaN.
             difference = float(torch.maximum(torch.tensor(difference), (theirs - ours).abs().max()))
             greatest = max(greatest, float(ours.abs().max()))
-    if not difference <= TOLERANCE * greatest:
+    if not difference <= tolerance * greatest:
         raise ConfigError(
             f'{out}: what was written differs from the model by {difference:.2g} where its outputs '
             f'go to {greatest:.3g}; the file is removed'

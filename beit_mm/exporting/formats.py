@@ -87,6 +87,32 @@ def write_onnx(
     exported.save(path, external_data=False)
 
 
+def quantize_onnx(path: Path) -> None:
+    """Keep an ONNX file's weight matrices in 8 bits, with a scale for each output.
+
+    What is multiplied by them is turned into 8 bits on the way. By onnxruntime, since PyTorch's own
+    dynamic quantisation is deprecated and moves to another package.
+    """
+    import_extra('onnx', 'onnxruntime')
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantized = path.with_name(f'{path.name}.int8')
+    try:
+        with quietly():
+            # 7 of the 8 bits: with all of them sums overflow on processors without AVX-VNNI.
+            quantize_dynamic(
+                path,
+                quantized,
+                op_types_to_quantize=['MatMul', 'Gemm'],
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+            )
+        quantized.replace(path)
+    finally:
+        quantized.unlink(missing_ok=True)
+
+
 def read_onnx(path: Path) -> Run:
     """In onnxruntime, on the CPU."""
     onnxruntime = import_extra('onnxruntime')
@@ -178,12 +204,15 @@ def check_torch() -> None:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Without what exporters warn of: their own deprecations, and sizes fixed on purpose."""
-    logger = logging.getLogger('torch.onnx')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    # The root's are onnxruntime's, which advises a step that torch's exporter has done.
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', None)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from torch import nn
 
-ARCH = dict(embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=48)
+ARCH = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 # Unlike for every channel, so that a wrong order or scale shows.
 MEAN, STD = [120.0, 110.0, 80.0], [40.0, 60.0, 90.0]
 SIZE, CLASSES = 64, ('cat', 'dog', 'owl')
@@ -41,11 +41,13 @@ def segmentor(head: str = 'SETRPUPHead') -> Config:
     norm = dict(type='SyncBN', requires_grad=True)
     common = dict(channels=8, num_classes=3, norm_cfg=norm, dropout_ratio=0.1)
     neck = dict(type='Feature2Pyramid', embed_dim=24, rescales=[4, 2, 1, 0.5], norm_cfg=norm)
-    indices = (0, 1, 2, 3)
+    # The pyramid has four levels.
+    indices = (0, 1, 2, 3) if head == 'UPerHead' else (0, 1)
     heads = dict(
-        SETRPUPHead=dict(type='beit_mm.SETRPUPHead', in_channels=24, in_index=3),
+        SETRPUPHead=dict(type='beit_mm.SETRPUPHead', in_channels=24, in_index=1),
         UPerHead=dict(type='UPerHead', in_channels=[24] * 4, in_index=indices),
     )
+    arch = {**ARCH, 'num_layers': len(indices)}
     return Config(
         dict(
             default_scope='mmseg',
@@ -56,12 +58,12 @@ def segmentor(head: str = 'SETRPUPHead') -> Config:
                     seg_pad_val=255, test_cfg=dict(size_divisor=16),
                 ),
                 backbone=dict(
-                    type='beit_mm.BEiT', arch=ARCH, img_size=SIZE, out_type='featmap',
+                    type='beit_mm.BEiT', arch=arch, img_size=SIZE, out_type='featmap',
                     out_indices=indices,
                 ),
                 neck=neck if head == 'UPerHead' else None,
                 decode_head={**common, **heads[head]},
-                auxiliary_head=dict(type='FCNHead', in_channels=24, in_index=2, **common),
+                auxiliary_head=dict(type='FCNHead', in_channels=24, in_index=1, **common),
                 train_cfg=dict(),
                 test_cfg=dict(mode='whole'),
             ),

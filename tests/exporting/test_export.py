@@ -8,7 +8,7 @@ import torch
 from mmengine.utils import digit_version
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import MMSegInferencer
-from small_models import CLASSES, SIZE, build, classifier, photo, pretraining, save, segmentor
+from small_models import ARCH, CLASSES, SIZE, build, classifier, photo, pretraining, save, segmentor
 
 from beit_mm.component import ConfigError
 from beit_mm.exporting import export, formats
@@ -65,7 +65,7 @@ def test_a_segmentor_labels_a_photo_as_mmsegmentation_does(head, tmp_path):
     assert logits.shape == (3, 3, SIZE, SIZE)
     inferencer = MMSegInferencer(cfg, str(checkpoint), show_progress=False)
     found = inferencer(str(tmp_path / 'photo.png'), return_datasamples=True).seg_logits.data
-    assert np.ptp(found.numpy()) > 1
+    assert np.ptp(found.numpy()) > 0.1
     np.testing.assert_allclose(logits[2], found, atol=1e-4)
 
 
@@ -82,11 +82,13 @@ def test_a_pretraining_gives_its_backbones_features_without_a_mask(tmp_path):
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize('make', [classifier, segmentor], ids=['classifier', 'segmentor'])
-@pytest.mark.parametrize('suffix', ['.onnx', '.pt2'])
-def test_any_size_and_any_number_of_images(make, suffix, tmp_path):
+@pytest.mark.parametrize(
+    ('cfg', 'suffix'),
+    [(classifier(), '.onnx'), (segmentor(), '.onnx'), (segmentor('UPerHead'), '.pt2')],
+    ids=['classifier', 'SETRPUPHead', 'UPerHead'],
+)
+def test_any_size_and_any_number_of_images(cfg, suffix, tmp_path):
     """Held against models that are made for each size, whose positions are resampled in loading."""
-    cfg = make()
     checkpoint = save(cfg, tmp_path / 'weights.pth')
     out = tmp_path / f'any{suffix}'
     assert export(cfg, checkpoint, out, size='any').images == ('batch', 3, 'height', 'width')
@@ -108,9 +110,8 @@ def test_any_size_and_any_number_of_images(make, suffix, tmp_path):
     ids=['absolute', 'shared'],
 )
 def test_a_backbone_by_itself_takes_images_as_they_are(positions, outputs, tmp_path):
-    arch = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
     backbone = BEiT(
-        arch, img_size=(64, 96), in_channels=4, out_type='featmap', out_indices=(0, 1), **positions
+        ARCH, img_size=(64, 96), in_channels=4, out_type='featmap', out_indices=(0, 1), **positions
     ).eval()
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -149,6 +150,23 @@ def test_a_file_says_what_it_takes(tmp_path):
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
 
 
+def test_int8_keeps_what_the_classifier_says_in_less_space(tmp_path):
+    """Every linear layer, and no product of two activations, which have no weights."""
+    cfg = classifier()
+    checkpoint = save(cfg, tmp_path / 'weights.pth')
+    export(cfg, checkpoint, tmp_path / 'float.onnx')
+    exported = export(cfg, checkpoint, tmp_path / 'int8.onnx', int8=True)
+    assert 1e-4 < exported.difference < 0.3 * exported.greatest
+    model = onnx.load(tmp_path / 'int8.onnx')
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count('MatMulInteger') == 4 * ARCH['num_layers'] + 1
+    assert any(entry.key == 'classes' for entry in model.metadata_props)
+    images = np.random.default_rng(0).random((4, 3, SIZE, SIZE))
+    (whole,), (small,) = (run_onnx(tmp_path / f'{n}.onnx', images) for n in ('float', 'int8'))
+    assert np.corrcoef(whole.ravel(), small.ravel())[0, 1] > 0.99
+    assert {path.name for path in tmp_path.iterdir()} == {'weights.pth', 'float.onnx', 'int8.onnx'}
+
+
 def test_what_differs_is_an_error_and_no_file(tmp_path, monkeypatch):
     right = formats.FORMATS['pt2']
 
@@ -168,6 +186,7 @@ def test_what_differs_is_an_error_and_no_file(tmp_path, monkeypatch):
         ('out.bin', {}, r'one of \.onnx, \.pt2, \.pt, \.torchscript'),
         ('out.onnx', dict(size=60), 'size is 60 x 60; it must be a multiple of the patch, 16 x 16'),
         ('out.pt', dict(size='any'), 'a traced program is of one size'),
+        ('out.pt2', dict(int8=True), r'int8 goes with \.onnx alone'),
         ('out.onnx', dict(size='all'), "size is 'all'; it must be"),
     ],
 )

@@ -19,7 +19,7 @@ POSITIONS = dict(
 
 
 def make(**settings) -> BEiT:
-    backbone = BEiT({**ARCH, 'num_layers': 2}, img_size=(64, 48), drop_path_rate=0.5, **settings)
+    backbone = BEiT(ARCH, img_size=(64, 48), drop_path_rate=0.5, **settings)
     torch.manual_seed(0)
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
