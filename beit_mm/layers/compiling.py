@@ -101,12 +101,9 @@ def in_its_fast_form(
 
 def is_compiling() -> bool:
     """Whether a graph is made of what runs: by torch.compile, torch.export or torch.jit.trace."""
-    if torch.jit.is_tracing():
-        return True
     # torch 2.1 has the question in another place.
-    if hasattr(torch.compiler, 'is_compiling'):
-        return torch.compiler.is_compiling()
-    return torch._utils.is_compiling()
+    home = torch.compiler if hasattr(torch.compiler, 'is_compiling') else torch._utils
+    return home.is_compiling() or torch.jit.is_tracing()
 
 
 def is_recording() -> bool:
@@ -115,6 +112,8 @@ def is_recording() -> bool:
     Its tensors belong to the graph and, in torch.export, hold no numbers: they are not to be kept.
     torch.compile, and torch.export where it is strict, read the code instead.
     """
-    if torch.jit.is_tracing():
-        return True
-    return is_compiling() and not getattr(torch.compiler, 'is_dynamo_compiling', lambda: True)()
+    if not is_compiling():
+        return False
+    if hasattr(torch.compiler, 'is_dynamo_compiling'):
+        return not torch.compiler.is_dynamo_compiling()
+    return torch.jit.is_tracing()
