@@ -25,9 +25,22 @@ QUICKSTART = ['scikit-learn', 'mlxtend']
 FAST = ['simplejpeg']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
+# Write models for other programs, and run them to compare.
+EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
-TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', *PEERS, *QUICKSTART, *FAST, *HUB]
+TEST = [
+    'pytest',
+    'pytest-xdist',
+    'hypothesis',
+    'ruff',
+    'mypy',
+    *PEERS,
+    *QUICKSTART,
+    *FAST,
+    *HUB,
+    *EXPORT,
+]
 
 
 class BuildWithRecipes(build_py):
@@ -69,6 +82,12 @@ setup(
         'safetensors',
     ],
     extras_require=dict(
-        onedl=ONEDL, openmmlab=OPENMMLAB, quickstart=QUICKSTART, fast=FAST, hub=HUB, test=TEST
+        onedl=ONEDL,
+        openmmlab=OPENMMLAB,
+        quickstart=QUICKSTART,
+        fast=FAST,
+        hub=HUB,
+        export=EXPORT,
+        test=TEST,
     ),
 )

@@ -12,7 +12,15 @@ from .recipes import let_mmengine_find_recipes
 __version__ = '0.1.0'
 let_mmengine_find_recipes()
 # Imported by the first look at them.
-SUBPACKAGES = ('checkpoints', 'datasets', 'engine', 'layers', 'models', 'visualization')
+SUBPACKAGES = (
+    'checkpoints',
+    'datasets',
+    'engine',
+    'exporting',
+    'layers',
+    'models',
+    'visualization',
+)
 # And the functions that need no more than a line.
 FUNCTIONS = dict(load='models')
 __all__ = ['__version__', 'load', 'registry', *SUBPACKAGES]

@@ -51,6 +51,7 @@ SLOW_FILES = (
     'test_segmentation_tools.py',
     'test_beit.py',
     'test_classification.py',
+    'test_export.py',
     'test_benchmarks.py',
     'test_distributed.py',
     'test_docs.py',

@@ -17,9 +17,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
+from mmengine.utils import digit_version
 from PIL import Image
 
 import beit_mm.datasets  # noqa: F401, so that no example is the first to register its parts
+from beit_mm.exporting.formats import MIN_TORCH
 from beit_mm.models.sizes import ARCHS
 from beit_mm.registry import TRANSFORMS
 
@@ -137,6 +139,10 @@ def weights_of(config: str, part: str | None) -> dict:
 
 @pytest.mark.parametrize('text', blocks('python'))
 def test_examples_run(text, folder, monkeypatch):
+    if 'beit_mm.exporting' in text:
+        pytest.importorskip('onnxscript')
+        if digit_version(torch.__version__) < digit_version(MIN_TORCH):
+            pytest.skip(f'takes PyTorch {MIN_TORCH}')
     monkeypatch.chdir(folder)
     # One of them changes how mmengine reads checkpoints from there on.
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
@@ -152,6 +158,8 @@ def test_examples_run(text, folder, monkeypatch):
     if 'RowMaskGenerator' in names:
         mask = names['RowMaskGenerator']((6, 8), num_rows=2).transform({})['mask']
         assert mask.sum() == 16
+    if 'logits' in names:
+        assert names['logits'].shape == (1, 1000)
     if 'labels' in names:
         assert names['labels'].shape == (64, 80)
 

@@ -79,11 +79,24 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels >> 8).astype(np.uint8)).convert('RGB')
 
 
+def _as_pil(given: Image.Image | np.ndarray) -> Image.Image:
+    """An image of mode RGB, from one of another mode or from mmcv's blue, green, red."""
+    if isinstance(given, Image.Image):
+        return given.convert('RGB')
+    if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8:
+        raise ValueError(
+            f'img is an array {given.shape} of {given.dtype}; it must be (H, W, 3) of uint8, BGR'
+        )
+    return Image.fromarray(np.ascontiguousarray(given[..., ::-1]))
+
+
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Read ``img_path`` by :func:`decode_image`.
+    """Read ``img_path`` by :func:`decode_image`, or take ``img`` where it is there already.
 
-    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width).
+    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). What is there already
+    may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or were given, a
+    (H, W, 3) uint8 array, BGR.
 
     Args:
         as_array: Whether ``img`` is a (H, W, 3) uint8 array, BGR as mmcv's transforms take it, or
@@ -112,8 +125,14 @@ class LoadPhoto(BaseTransform):
                 )
 
     def transform(self, results: dict) -> dict:
-        """Add the image."""
-        image = decode_image(results['img_path'])
+        """Add the image.
+
+        Raises:
+            BrokenImage: If the file is none, see :func:`decode_image`.
+            ValueError: If ``img`` is there and none of the above.
+        """
+        given = results.get('img')
+        image = decode_image(results['img_path']) if given is None else _as_pil(given)
         results['img_shape'] = results['ori_shape'] = image.size[::-1]
         results['img'] = np.asarray(image)[..., ::-1].copy() if self.as_array else image
         return results

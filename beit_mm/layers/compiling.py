@@ -100,7 +100,20 @@ def in_its_fast_form(
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile is tracing; torch 2.1 has the question in another place."""
-    if hasattr(torch.compiler, 'is_compiling'):
-        return torch.compiler.is_compiling()
-    return torch._utils.is_compiling()
+    """Whether a graph is made of what runs: by torch.compile, torch.export or torch.jit.trace."""
+    # torch 2.1 has the question in another place.
+    home = torch.compiler if hasattr(torch.compiler, 'is_compiling') else torch._utils
+    return home.is_compiling() or torch.jit.is_tracing()
+
+
+def is_recording() -> bool:
+    """Whether a graph is made of what runs by running it: by torch.export or torch.jit.trace.
+
+    Its tensors belong to the graph and, in torch.export, hold no numbers: they are not to be kept.
+    torch.compile, and torch.export where it is strict, read the code instead.
+    """
+    if not is_compiling():
+        return False
+    if hasattr(torch.compiler, 'is_dynamo_compiling'):
+        return not torch.compiler.is_dynamo_compiling()
+    return torch.jit.is_tracing()

@@ -67,7 +67,7 @@ class DropPath(nn.Module):
         """The survivors among the images x (B, ...), or None if all are; all are in evaluation."""
         if not self.training or self.drop_prob == 0:
             return None
-        batch = len(x)
+        batch = x.shape[0]
         chance = torch.rand(batch, device=x.device)
         if not self.skip:
             keep = 1 - self.drop_prob

@@ -21,6 +21,8 @@ def patch_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int,
     >>> patch_grid((224, 250), (16, 16))
     """
     (height, width), (patch_h, patch_w) = size, patch_size
+    if isinstance(height, Tensor):  # In torch.jit.trace, which makes a program of one size.
+        height, width = int(height), int(width)
     if height % patch_h or width % patch_w or not height or not width:
         return None
     return height // patch_h, width // patch_w

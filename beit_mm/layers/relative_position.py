@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ..relative_index import num_relative_positions, relative_position_index
-from .compiling import is_compiling
+from .compiling import is_compiling, is_recording
 from .kept_in_eval import KeptInEval
 from .resize_positions import (
     axis_matrix,
+    is_open,
+    matrices_of_every_size,
     resize_relative_table,
+    same_grid,
 )
 
 
@@ -43,6 +46,8 @@ def relative_positions(
     Returns:
         Tensors that are shared between calls: not to be written to.
     """
+    if is_recording():
+        return _make_positions(source, target, device)
     settings = tuple(source), tuple(target), torch.device(device)
     if is_compiling():
         # The compiler breaks its graph here. As a decorator this would import the compiler, which
@@ -58,12 +63,26 @@ def _relative_positions(
 ) -> RelativePositions:
     # What is kept must serve training too, even if evaluation asked for it first.
     with torch.inference_mode(False):
-        index = relative_position_index(target).to(device)
-        if source == target:
-            return RelativePositions(target, index)
-        axes = zip(source, target, strict=True)
-        rows, columns = (axis_matrix(*axis).to(device) for axis in axes)
-        return RelativePositions(target, index, (rows, columns))
+        return _make_positions(source, target, device)
+
+
+def _make_positions(
+    source: tuple[int, int], target: tuple[int, int], device: torch.device
+) -> RelativePositions:
+    index = relative_position_index(target).to(device)
+    if same_grid(source, target):
+        return RelativePositions(target, index)
+    axes = zip(source, target, strict=True)
+    rows, columns = (_matrix(*axis).to(device) for axis in axes)
+    return RelativePositions(target, index, (rows, columns))
+
+
+def _matrix(source: int, target: int) -> Tensor:
+    """:func:`axis_matrix`, of a size that an exporter leaves open too."""
+    if not is_open(target):
+        return axis_matrix(source, target)
+    # Looked up: what is computed on the way to a matrix depends on its size.
+    return matrices_of_every_size(source)[torch.arange(2 * target - 1) + (target - 1) ** 2]
 
 
 class RelativePositionBias(nn.Module):

@@ -9,6 +9,18 @@ from torch import Tensor
 
 # How far the coordinates of a table may be spread: the ratio of two neighbouring steps.
 MIN_RATIO, MAX_RATIO = 1.01, 1.5
+# Patches of an axis that a program exported with open sizes can serve: 1024 pixels of 16.
+MOST_PATCHES = 64
+
+
+def is_open(size: int) -> bool:
+    """Whether torch.export leaves a size open: a comparison with a number would fix it."""
+    return isinstance(size, torch.SymInt)
+
+
+def same_grid(source: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Whether positions serve a grid as they are; no of one that is open, whatever it will be."""
+    return not any(map(is_open, target)) and source == target
 
 
 def geometric_coordinates(source: int, target: int) -> np.ndarray:
@@ -90,14 +102,27 @@ def _polynomial_matrix(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 def axis_matrix(source: int, target: int) -> Tensor:
     """(2 target - 1, 2 source - 1) float32; axes of equal length are left exactly as they are."""
+    return torch.from_numpy(_axis_matrix(source, target))
+
+
+def _axis_matrix(source: int, target: int) -> np.ndarray:
     entries, wanted = 2 * source - 1, 2 * target - 1
     if entries == wanted:
-        return torch.eye(entries, dtype=torch.float32)
+        return np.eye(entries, dtype=np.float32)
     if entries == 1:
-        return torch.ones(wanted, 1, dtype=torch.float32)
+        return np.ones((wanted, 1), np.float32)
     points = geometric_coordinates(entries, wanted)
     queries = np.arange(wanted) - float(target - 1)
-    return torch.from_numpy(cubic_spline_matrix(points, queries)).float()
+    return cubic_spline_matrix(points, queries).astype(np.float32)
+
+
+def matrices_of_every_size(source: int) -> Tensor:
+    """:func:`axis_matrix` for targets of 1, 2, ... ``MOST_PATCHES``, one below the other.
+
+    That of ``target`` is rows (target - 1)**2 to target**2: it has 2 target - 1, the difference.
+    """
+    targets = range(1, MOST_PATCHES + 1)
+    return torch.from_numpy(np.concatenate([_axis_matrix(source, target) for target in targets]))
 
 
 def resize_relative_table(table: Tensor, matrices: tuple[Tensor, Tensor]) -> Tensor:
@@ -131,7 +156,7 @@ def resize_absolute_positions(
     Returns:
         (1, 1 + h' w', C). Differentiable.
     """
-    if source == target:
+    if same_grid(source, target):
         return positions
     patches = positions[:, 1:].transpose(1, 2).unflatten(2, source).float()
     patches = F.interpolate(patches, size=target, mode='bicubic', align_corners=False)

@@ -15,7 +15,7 @@ from ..layers.initial_values import init_projection_, trunc_normal_
 from ..layers.kept_in_eval import KeptInEval
 from ..layers.patch_embed import PatchEmbed, patch_grid, to_pair
 from ..layers.relative_position import RelativePositionBias, RelativePositions, relative_positions
-from ..layers.resize_positions import resize_absolute_positions
+from ..layers.resize_positions import resize_absolute_positions, same_grid
 from ..registry import MODELS
 from ..relative_index import relative_position_index
 from .fitting import fit_model, fit_state_dict
@@ -302,15 +302,15 @@ class BEiT(BaseModule):
         grid = self._grid_of(x.shape[-2:])
         tokens = self.patch_embed(x)
         if mask is not None:
-            e_m = self._check_mask(mask, len(x), grid)
+            e_m = self._check_mask(mask, x.shape[0], grid)
             tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + self._absolute_positions(self.pos_embed, grid)
         return tokens
 
     def _absolute_positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
-        if grid == self.grid:
+        if same_grid(self.grid, grid):
             return stored
         return self._resized_positions.get(
             stored, grid, lambda: resize_absolute_positions(stored, self.grid, grid)
@@ -319,7 +319,7 @@ class BEiT(BaseModule):
     def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:
         if self.relative_index is None:
             return None
-        if grid == self.grid:
+        if same_grid(self.grid, grid):
             return RelativePositions(grid, self.relative_index)
         return relative_positions(self.grid, grid, self.relative_index.device)
 

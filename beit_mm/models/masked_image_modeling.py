@@ -150,6 +150,17 @@ class MaskedImageModeling(BaseModel):
             return self.loss(views[0], views[1], mask)
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
 
+    def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of whole images, as MMPretrain's tools ask for them.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+
+        Returns:
+            What the backbone returns without a mask.
+        """
+        return self.backbone(images)
+
     def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """The journey of a batch: tokens, hidden states, loss at the masked places.
 

@@ -20,6 +20,10 @@ random_crop = dict(type='RandomCrop', cat_max_ratio=0.75)
 augment = [dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion')]
 pack = dict(type='PackSegInputs')
 
+# The annotation is loaded after the photo is resized: it is tested at its own size. Under this name
+# MMSegmentation's inference_model looks for it too.
+test_pipeline = [load, dict(resize, scale=scale), *load_annotation, pack]
+
 loader = dict(num_workers=4, persistent_workers=True)
 dataset = dict(type='ADE20KDataset', data_root='data/ade/ADEChallengeData2016')
 train_dataloader = dict(
@@ -44,8 +48,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        # The annotation is loaded after the photo is resized: it is tested at its own size.
-        pipeline=[load, dict(resize, scale=scale), *load_annotation, pack],
+        pipeline=test_pipeline,
         **dataset,
     ),
     **loader,

@@ -20,9 +20,8 @@ train_dataloader = dict(
         ]
     )
 )
-val_dataloader = dict(
-    dataset=dict(pipeline=[_base_.load, resize, *_base_.load_annotation, _base_.pack])
-)
+test_pipeline = [_base_.load, resize, *_base_.load_annotation, _base_.pack]
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 tta_scales = [
     dict(_base_.resize, scale=(int(scale[0] * r), int(scale[1] * r))) for r in _base_.tta_ratios

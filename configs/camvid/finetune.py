@@ -78,6 +78,9 @@ augment = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
 ]
+# The annotation is loaded after the photo is resized: it is tested at its own size. Under this name
+# MMSegmentation's inference_model looks for it too.
+test_pipeline = [_base_.load, resize, *load_annotation, pack]
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(
@@ -90,8 +93,7 @@ val_dataloader = dict(
     batch_size=1,
     dataset=dict(
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        # The annotation is loaded after the photo is resized: it is tested at its own size.
-        pipeline=[_base_.load, resize, *load_annotation, pack],
+        pipeline=test_pipeline,
         **dataset,
     ),
 )

@@ -92,3 +92,21 @@ def test_a_damaged_orientation_does_not_cost_the_photo(tmp_path):
     path = tmp_path / 'a.jpg'
     path.write_bytes(content[: place + 8] + b'\xff' * 12 + content[place + 20 :])
     assert sorted(decode_image(path).size) == [40, 56]
+
+
+@pytest.mark.parametrize('as_array', [False, True])
+def test_an_image_that_is_there_already_is_taken(as_array):
+    """A PIL image of any mode, or an array as mmcv has it, blue first."""
+    rgb = Image.fromarray(pixels())
+    load = LoadPhoto(as_array)
+    for given in (rgb, rgb.convert('RGBA'), pixels()[..., ::-1]):
+        results = load(dict(img=given))
+        found = np.asarray(results['img'])
+        assert np.array_equal(found[..., ::-1] if as_array else found, pixels())
+        assert results['img_shape'] == results['ori_shape'] == (40, 56)
+
+
+@pytest.mark.parametrize('shape', [(40, 56), (40, 56, 4)])
+def test_an_array_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r'it must be \(H, W, 3\) of uint8, BGR'):
+        LoadPhoto()(dict(img=np.zeros(shape, np.uint8)))

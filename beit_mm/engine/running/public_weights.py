@@ -102,18 +102,36 @@ class PublicWeightsHook(Hook):
             share_groups_of_checkpoint(checkpoint, runner.optim_wrapper)
             return
         source, weights = str(runner._load_from), checkpoint['state_dict']
-        prefix = _backbone_prefix(model)
-        if prefix is None:
-            weights = _fit_by_name(model, weights, source)
-        else:
-            # A wrapped model's own names, or those of a tool that was around another.
-            if prefix in ('', PREFIX) or f'{prefix}patch_embed.proj.weight' not in weights:
-                weights = unwrap_names(weights, source)
-            weights = fit_model(model, prefix, weights, source)
-        lost = [name for name in _needed(model) if name not in weights]
-        if self.strict and lost:
-            raise CheckpointError(f'{source} lacks {summarize(lost)} of the model to be tested')
-        checkpoint['state_dict'] = OrderedDict(weights)
+        fitted = fit_to_model(model, weights, source, whole=self.strict)
+        checkpoint['state_dict'] = OrderedDict(fitted)
+
+
+def fit_to_model(
+    model: nn.Module, weights: dict[str, Tensor], source: str, whole: bool
+) -> dict[str, Tensor]:
+    """Weights as a model takes them: of a BEiT, or of a model with one inside, in any layout.
+
+    Args:
+        model: Not changed.
+        weights: As they are in a file.
+        source: The file, for messages.
+        whole: Whether every parameter and floating buffer of the model must be there.
+
+    Raises:
+        CheckpointError: If weights of the backbone are missing, or of the model if ``whole``.
+    """
+    prefix = _backbone_prefix(model)
+    if prefix is None:
+        fitted = _fit_by_name(model, weights, source)
+    else:
+        # A wrapped model's own names, or those of a tool that was around another.
+        if prefix in ('', PREFIX) or f'{prefix}patch_embed.proj.weight' not in weights:
+            weights = unwrap_names(weights, source)
+        fitted = fit_model(model, prefix, weights, source)
+    lost = [name for name in _needed(model) if name not in fitted]
+    if whole and lost:
+        raise CheckpointError(f'{source} lacks {summarize(lost)} of the model to be tested')
+    return fitted
 
 
 def _needed(model: nn.Module) -> list[str]:

@@ -1,0 +1,118 @@
+"""From a config and a checkpoint to a program and what others may want to know of it."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
+
+from ..checkpoints import read_checkpoint, take_tensors
+from ..component import ConfigError
+from ..engine.running.public_weights import fit_to_model
+from ..models import BEiT
+from .program import Program, normalization_of
+
+
+class Built(NamedTuple):
+    """A program, and what a config and a checkpoint say beside it.
+
+    Attributes:
+        program: The program.
+        size: Height and width that its model is trained or tested at.
+        classes: Names of the classes, where they are known.
+    """
+
+    program: Program
+    size: tuple[int, int]
+    classes: list[str] | None
+
+
+def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
+    """The program of a model that somebody has built, with its own weights or a checkpoint's."""
+    loaded = model if checkpoint is None else copy.deepcopy(model)
+    meta = _load(loaded, checkpoint)
+    # Where MMPretrain and MMSegmentation keep the config of a model that they have built.
+    cfg = getattr(model, '_config', None) or getattr(model, 'cfg', None)
+    preprocessor = None if isinstance(model, BEiT) else getattr(model, 'data_preprocessor', None)
+    known = getattr(model, '_dataset_meta', None) or getattr(model, 'dataset_meta', None) or {}
+    return _build(loaded, preprocessor, cfg, meta.get('classes') or known.get('classes'))
+
+
+def build_from_config(
+    cfg: Config, checkpoint: str | Path | None, size: tuple[int, int] | None
+) -> Built:
+    """The program of a config's model.
+
+    Args:
+        cfg: A whole config.
+        checkpoint: The weights, in any layout; None for random ones.
+        size: Of the images, which positions are resampled to as they are loaded; None for any.
+
+    Raises:
+        ConfigError: If the config has no model that can be exported.
+        CheckpointError: If the checkpoint has not all of its weights.
+    """
+    settings = copy.deepcopy(cfg.model)
+    preprocessor = settings.get('data_preprocessor') or cfg.get('data_preprocessor')
+    backbone = settings.get('backbone', settings)
+    if str(backbone.get('type')).rpartition('.')[2] != 'BEiT':
+        raise ConfigError(f'model.backbone is {backbone.get("type")}; it must be beit_mm.BEiT')
+    if size is not None:
+        backbone.img_size = size
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        if 'target_generator' in settings:
+            # Nothing is hidden, and nothing of the tokenizer is needed.
+            backbone.with_mask_token = False
+            model = MODELS.build(backbone)
+            built_preprocessor = MODELS.build(preprocessor)
+        else:
+            if settings.get('auxiliary_head'):
+                settings.auxiliary_head = None  # Of training alone.
+            if preprocessor is not None:
+                settings.data_preprocessor = preprocessor
+            model = MODELS.build(settings)
+            built_preprocessor = getattr(model, 'data_preprocessor', None)
+        meta = _load(model, checkpoint)
+        return _build(model, built_preprocessor, cfg, meta.get('classes') or _classes_of(cfg))
+
+
+def _build(
+    model: nn.Module, preprocessor: nn.Module | None, cfg: Config | None, classes: Any
+) -> Built:
+    pipeline = _pipeline_of(cfg)
+    normalization = None if preprocessor is None else normalization_of(preprocessor, pipeline)
+    program = Program(model, normalization)
+    size = program.grid[0] * program.patch_size[0], program.grid[1] * program.patch_size[1]
+    windows = getattr(program.model, 'test_cfg', None) or {}
+    if program.kind == 'segmentor' and windows.get('mode') == 'slide':
+        size = tuple(windows['crop_size'])
+    named = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
+    return Built(program, size, list(classes) if named else None)
+
+
+def _load(model: nn.Module, checkpoint: str | Path | None) -> dict:
+    """Load a checkpoint into a model; returns what it says of the data."""
+    if checkpoint is None:
+        return {}
+    content: Any = read_checkpoint(checkpoint)
+    weights = take_tensors(content, source=str(checkpoint))
+    model.load_state_dict(fit_to_model(model, weights, str(checkpoint), whole=True), strict=False)
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    known = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    return dict(known) if isinstance(known, Mapping) else {}
+
+
+def _pipeline_of(cfg: Config | None) -> list[dict] | None:
+    dataset = ((cfg or {}).get('test_dataloader') or {}).get('dataset') or {}
+    return dataset.get('pipeline')
+
+
+def _classes_of(cfg: Config) -> Any:
+    """Names of the classes, as the test data or their class say."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    own = (dataset.get('metainfo') or {}).get('classes')
+    kind = DATASETS.get(dataset['type']) if 'type' in dataset else None
+    return own or getattr(kind, 'METAINFO', {}).get('classes')

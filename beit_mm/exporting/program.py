@@ -1,0 +1,167 @@
+"""What is exported: a function of plain images, with all that they go through inside."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+
+from ..component import ConfigError
+from ..models import BEiT, MaskedImageModeling
+
+# In which order of channels images leave the step of a pipeline that reads them.
+LOADED_AS = {
+    'LoadImageFromFile': 'BGR',
+    'LoadPhoto': 'RGB',
+    'LoadTwoViews': 'RGB',
+}
+
+
+class Normalization(NamedTuple):
+    """From RGB in [0, 1] to what a network takes.
+
+    Attributes:
+        mean, std: Of its channels, for values in [0, 1], in the network's order.
+        flip: Whether the network takes blue first.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+
+
+class Program(nn.Module):
+    """A model as others use it: images in, logits or features out.
+
+    A classifier gives ``logits`` (B, classes), of which softmax makes its probabilities. A
+    segmentor gives ``logits`` (B, classes, H, W), a number for each pixel, of the image as a whole
+    and not by windows. A pre-training model and a backbone give ``features`` of the image without a
+    mask, one for each of ``out_indices``, in the shape of :class:`beit_mm.models.BEiT`'s
+    ``out_type``.
+
+    Args:
+        model: A classifier of MMPretrain, a segmentor of MMSegmentation, a
+            :class:`beit_mm.models.MaskedImageModeling` or a :class:`beit_mm.models.BEiT`. Copied.
+        normalization: None for a backbone that takes images as they are.
+
+    Attributes:
+        kind: 'classifier', 'segmentor' or 'backbone'.
+        output_names: One for each output.
+        patch_size: Height and width of a patch; images are a multiple of it.
+        grid: Patch grid of the positions.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, normalization: Normalization | None) -> None:
+        super().__init__()
+        if isinstance(model, MaskedImageModeling):
+            model = model.backbone
+        backbone: Any = model if isinstance(model, BEiT) else getattr(model, 'backbone', None)
+        if not isinstance(backbone, BEiT):
+            raise ConfigError(
+                f'model is {type(model).__name__}; what can be exported is a BEiT, and a '
+                'classifier, a segmentor or a pre-training model with a beit_mm.BEiT as backbone'
+            )
+        self.kind = (
+            'backbone'
+            if model is backbone
+            else 'segmentor'
+            if hasattr(model, 'decode_head')
+            else 'classifier'
+        )
+        self.patch_size, self.grid = backbone.patch_size, backbone.grid
+        self.in_channels = backbone.patch_embed.proj.in_channels
+        count = len(set(backbone.out_indices)) if self.kind == 'backbone' else 1
+        name = 'features' if self.kind == 'backbone' else 'logits'
+        self.output_names = [name] if count == 1 else [f'{name}_{i}' for i in range(count)]
+        self.normalization = normalization
+        self.model = revert_sync_batchnorm(copy.deepcopy(model)).cpu().float().eval()
+        self.requires_grad_(False)
+        if normalization is not None:
+            for part in ('mean', 'std'):
+                values = torch.tensor(getattr(normalization, part)).view(-1, 1, 1)
+                self.register_buffer(part, values, persistent=False)
+
+    def describe_images(self) -> str:
+        """What goes in, in words."""
+        if self.normalization is None:
+            return 'float32, as the backbone takes them'
+        order = 'RGB' if self.in_channels == 3 else 'channels in the order of training'
+        return f'float32, {order}, in [0, 1]'
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the model.
+
+        Args:
+            images: (B, C, H, W) float32, RGB in [0, 1], H and W multiples of the patch; of other
+                numbers of channels than three, in the order of the training's pipeline. Without
+                ``normalization``, as the backbone takes them.
+
+        Returns:
+            The outputs, in the order of ``output_names``.
+        """
+        x = images
+        if self.normalization is not None:
+            if self.normalization.flip:
+                x = x.flip(1)
+            x = (x - self.mean) / self.std
+        if self.kind == 'backbone':
+            return self.model(x)
+        logits = self.model(x, mode='tensor')
+        if self.kind == 'segmentor':
+            logits = F.interpolate(
+                logits,
+                size=images.shape[2:],
+                mode='bilinear',
+                align_corners=self.model.align_corners,
+            )
+        return (logits,)
+
+
+def normalization_of(preprocessor: nn.Module, pipeline: Sequence[dict] | None) -> Normalization:
+    """What a data preprocessor of OpenMMLab's does to images in [0, 255], for images in [0, 1].
+
+    Args:
+        preprocessor: Any with ``mean`` and ``std``, MMPretrain's ``ClsDataPreprocessor`` and
+            MMSegmentation's ``SegDataPreProcessor`` among them.
+        pipeline: Of the test data: it says in which order channels reach the preprocessor.
+
+    Raises:
+        ConfigError: If that order cannot be known.
+    """
+    mean, std = (
+        tuple(float(value) / 255 for value in torch.as_tensor(values).flatten())
+        for values in (getattr(preprocessor, 'mean', 0.0), getattr(preprocessor, 'std', 1.0))
+    )
+    converts = any(
+        getattr(preprocessor, name, False)
+        for name in ('to_rgb', '_channel_conversion', 'channel_conversion')
+    )
+    order = order_of_pipeline(pipeline)
+    if order is None and converts:
+        order = 'BGR'
+    if order is None:
+        order = 'RGB' if hasattr(preprocessor, 'second_mean') else None
+    if order is None:
+        raise ConfigError(
+            'whether the model takes red or blue first is said by the pipeline of its test data, '
+            'which is not known: export it by its config'
+        )
+    return Normalization(mean, std, flip=(order == 'BGR') != converts and len(mean) in (1, 3))
+
+
+def order_of_pipeline(pipeline: Sequence[dict] | None) -> str | None:
+    """'RGB' or 'BGR', as images leave a pipeline; None if none of its steps is known to say so."""
+    order = None
+    for step in pipeline or ():
+        name = str(step['type']).rpartition('.')[2]
+        if name in LOADED_AS:
+            order = 'BGR' if step.get('as_array') else LOADED_AS[name]
+        elif step.get('to_rgb') or step.get('to_bgr'):
+            order = 'RGB' if step.get('to_rgb') else 'BGR'
+    return order
