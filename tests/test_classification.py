@@ -521,6 +521,6 @@ def test_weights_to_start_from_that_are_not_there_are_refused_by_name(folders, t
     cfg = short_run('beit_finetune_imagenet_384', folders['folders'], tmp_path)
     cfg.load_from = load('beit_finetune_imagenet_384').load_from
     with pytest.raises(
-        ConfigError, match=r"load_from is 'work_dirs/beit_finetune_imagenet/epoch_100"
+        ConfigError, match=r'load_from: work_dirs/beit_finetune_imagenet/epoch_100.*no such check'
     ):
         build_runner(cfg, 'train')

@@ -218,7 +218,8 @@ def _without_prefix(tensors: Mapping[str, Tensor], which: str, source: str) -> d
         return _without_prefix(chosen, '', source)
     if len(prefixes) > 1:
         sets = [
-            (prefix.removesuffix('.') or 'no prefix', _is_average(prefix)) for prefix in prefixes
+            (prefix.removesuffix('.') or 'without a prefix', _is_average(prefix))
+            for prefix in prefixes
         ]
         _tell(source, sets, sets[0][0])
     if not prefixes or not prefixes[0]:
@@ -276,7 +277,7 @@ def _tell(source: str, sets: list[tuple[str, bool]], taken: str) -> None:
     labels = ', '.join(f'{label} (averaged)' if averaged else label for label, averaged in sets)
     other = next(label for label, _ in sets if label != taken)
     print_log(
-        f'{source} holds several sets of weights: {labels}; {taken} is taken, which={other!r} '
+        f'{source} holds several sets of weights: {labels}; taken: {taken}; which={other!r} '
         f'takes another (prefix={other!r} in init_cfg)',
         logger='current',
     )

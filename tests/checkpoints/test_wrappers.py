@@ -211,13 +211,13 @@ def test_a_line_says_which_sets_there_are_and_how_to_take_another(log):
     first, second = MANY['timm']
     take_weights(dict(model=first, model_ema=second, optimizer=OPTIMIZER), source='a.pth')
     assert lines(log) == [
-        "a.pth holds several sets of weights: model, model_ema (averaged); model is taken, which="
+        "a.pth holds several sets of weights: model, model_ema (averaged); taken: model; which="
         "'model_ema' takes another (prefix='model_ema' in init_cfg)"
     ]  # fmt: skip
     log.clear()
     take_weights({**under('teacher.', second), **under('student.', first)}, source='b.pth')
     assert lines(log) == [
-        'b.pth holds several sets of weights: student, teacher (averaged); student is taken, '
+        'b.pth holds several sets of weights: student, teacher (averaged); taken: student; '
         "which='teacher' takes another (prefix='teacher' in init_cfg)"
     ]
     log.clear()
@@ -225,6 +225,17 @@ def test_a_line_says_which_sets_there_are_and_how_to_take_another(log):
     take_weights(dict(model=first, model_ema=second), 'model_ema')
     take_weights(dict(model=first, epoch=3))
     assert lines(log) == []
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_a_model_with_another_transformer_inside_keeps_all_its_names(log, prefix):
+    """Such as a tokenizer of BEiT v2, whichever comes first."""
+    first, second = MANY['timm']
+    inner = under('target_generator.encoder.', second)
+    weights = {**inner, **under(prefix, first)}
+    assert_same(take_weights(weights), weights)
+    assert 'taken: without a prefix;' in log.text
+    assert_same(take_weights(weights, 'target_generator.encoder'), second)
 
 
 def test_what_lies_beside_an_encoder_is_told(log):
