@@ -27,6 +27,11 @@ FAST = ['simplejpeg']
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
 EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
+# Where else figures go: --track.
+TRACKERS = ['tensorboard', 'wandb', 'mlflow']
+# beit-mm embed to .parquet, evaluate, --print-completion.
+COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
+ALL = sorted({*QUICKSTART, *FAST, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -40,6 +45,8 @@ TEST = [
     *FAST,
     *HUB,
     *EXPORT,
+    *COMMANDS,
+    'build',
 ]
 
 
@@ -86,6 +93,9 @@ setup(
         openmmlab=OPENMMLAB,
         quickstart=QUICKSTART,
         fast=FAST,
+        images=FAST,
+        trackers=TRACKERS,
+        all=ALL,
         hub=HUB,
         export=EXPORT,
         test=TEST,

@@ -14,6 +14,7 @@ let_mmengine_find_recipes()
 # Imported by the first look at them.
 SUBPACKAGES = (
     'checkpoints',
+    'commands',
     'datasets',
     'engine',
     'exporting',
@@ -22,8 +23,16 @@ SUBPACKAGES = (
     'visualization',
 )
 # And the functions that need no more than a line.
-FUNCTIONS = dict(load='models')
-__all__ = ['__version__', 'load', 'registry', *SUBPACKAGES]
+FUNCTIONS = dict(
+    load='models',
+    pretrain='commands.pretraining',
+    finetune='commands.finetuning',
+    segment='commands.segmenting',
+    predict='commands.predicting',
+    embed='commands.embedding',
+    evaluate='commands.evaluating',
+)
+__all__ = ['__version__', 'registry', *FUNCTIONS, *SUBPACKAGES]
 
 
 def __getattr__(name: str):

@@ -11,8 +11,6 @@ from ..models.sizes import ARCHS, resolve_arch
 
 # A network for minutes on a CPU; those with names want a GPU, or days.
 SMALL = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
-# The paper's.
-EPOCHS = 800
 # Up to how many images each is enough for, on a GPU.
 ARCH_BY_IMAGES = ((20_000, 'tiny'), (200_000, 'small'), (math.inf, 'base'))
 
@@ -163,13 +161,15 @@ def choose_rate(batch: int, arch: str | dict) -> float:
     return float(f'{rate:.1e}')
 
 
-def choose_steps(num_images: int, batch: int, seconds_a_step: float, machine: Machine) -> int:
-    """The paper's 800 epochs, 2,000 steps at least, and no more than a day's work of the machine.
+def choose_steps(
+    num_images: int, batch: int, seconds_a_step: float, machine: Machine, epochs: int
+) -> int:
+    """So many epochs, 2,000 steps at least, and no more than a day's work of the machine.
 
     Of a machine without a GPU, for which all of this is a trial, half an hour's.
     """
     most = (24 * 3600 if machine.gpus else 1800) / seconds_a_step
-    return max(200, int(min(max(2000, EPOCHS * num_images / batch), most)))
+    return max(200, int(min(max(2000, epochs * num_images / batch), most)))
 
 
 def values_for_tokenizer(sizes: Sizes) -> dict[str, Any]:

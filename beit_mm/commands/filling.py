@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from ..recipes import folder_of_recipes
 
 
@@ -48,3 +50,10 @@ def _everywhere(path: Path, lines: list[str]) -> list[str]:
             paths = [(path.parent / base).resolve().relative_to(root) for base in bases]
             return [f'beit_mm::{base.as_posix()}' for base in paths]
     raise KeyError(f'{path} has no _base_')
+
+
+def config_of(text: str, options: Mapping[str, Any]) -> Config:
+    """The whole config of a text, with the user's options."""
+    cfg = Config.fromstring(text, '.py')
+    cfg.merge_from_dict(dict(options))
+    return cfg

@@ -1,6 +1,7 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
 from ..datasets.decoding import decode_image
+from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
 from ..visualization import (
     draw_curves,
@@ -57,7 +59,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         out: Folder of the pictures.
         seed: Decides which eight.
     """
-    init_default_scope(cfg.default_scope)
+    enter_scope(cfg.default_scope)
     cfg.val_dataloader.update(batch_size=COLUMNS, num_workers=0)
     cfg.val_dataloader.sampler.shuffle = True
     np.random.seed(seed)
@@ -110,12 +112,13 @@ def _square(path: str) -> np.ndarray:
     return np.asarray(decode_image(path).resize((EDGE, EDGE), Image.Resampling.BICUBIC))
 
 
-def report_of_pretraining(run: RunFolder, num_images: int, seconds: float) -> str:
+def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
     """Write ``report.md`` and ``report.json``, and return what the user is told."""
     tokenizer, transformer = (
         {name: values[-1][1] for name, values in read_scalars(run.path / stage).items()}
         for stage in ('tokenizer', 'pretrain')
     )
+    seconds = time.monotonic() - start
     figures = dict(
         images=num_images,
         seconds=round(seconds, 1),

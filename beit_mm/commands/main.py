@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NamedTuple
@@ -113,6 +114,33 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help=f'weights in any layout: {WEIGHTS}')
     parser.add_argument('target', help='file to write, .pth or .safetensors, or a folder')
     parser.add_argument('--to', required=True, choices=LAYOUTS, help='whose names they get')
+    parser.add_argument(
+        '--which', default='', metavar='SET', help='of several sets of weights, such as ema'
+    )
+
+
+def _size(text: str) -> int | str:
+    return text if text == 'any' else positive(text)
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', help='folder of a beit-mm pretrain, finetune or segment; a config')
+    parser.add_argument('out', help='file to write: .onnx, .pt2 or .pt')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of a config')
+    parser.add_argument(
+        '--size', type=_size, metavar='N', help='height and width of the images, or any'
+    )
+    parser.add_argument('--int8', action='store_true', help='weights in 8 bits, in .onnx')
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config, or folder of a beit-mm finetune or segment')
+    parser.add_argument('checkpoint', nargs='?', help='weights of a config')
+    parser.add_argument('--out', metavar='FILE', help='write the metrics to a .json or .pkl file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default={}, metavar='KEY=VALUE', action=Options,
+        help='settings of the config',
+    )  # fmt: skip
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
@@ -166,6 +194,26 @@ COMMANDS = {
         _evaluate,
         'beit-mm evaluate photos --weights work_dirs/first/pretrained.pth',
     ),
+    'test': Command(
+        'metrics of a checkpoint on the test data of a config',
+        'testing_runs:run_test',
+        _test,
+        'beit-mm test work_dirs/photos_finetune\n'
+        'beit-mm test mine.py epoch_100.pth --out metrics.json',
+    ),
+    'export': Command(
+        'write a model as ONNX, torch.export or TorchScript',
+        'handing_on:export',
+        _export,
+        'beit-mm export work_dirs/photos_finetune classifier.onnx',
+    ),
+    'convert': Command(
+        'write weights as timm, transformers ... read them',
+        'handing_on:convert',
+        _convert,
+        'beit-mm convert work_dirs/first/pretrained.pth beit.pth --to timm\n'
+        'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface',
+    ),
     'check': Command(
         'find images that cannot be decoded',
         'checking_photos:check',
@@ -181,10 +229,9 @@ COMMANDS = {
 
 def build_parser() -> Parser:
     """The parser of all commands."""
-    listed = '\n'.join(f'  {name:10}{command.what}' for name, command in COMMANDS.items())
     parser = Parser(
         prog='beit-mm',
-        description=f'BEiT on your own images.\n\ncommands:\n{listed}',
+        description='BEiT on your own images.',
         epilog='beit-mm COMMAND --help shows its options and examples',
         usage='beit-mm COMMAND ...',
     )
@@ -193,7 +240,7 @@ def build_parser() -> Parser:
         '--print-completion', choices=('bash', 'zsh', 'tcsh'), help="for the shell's start-up file"
     )
     commands = parser.add_subparsers(
-        dest='command', metavar='COMMAND', help=argparse.SUPPRESS, prog='beit-mm'
+        dest='command', metavar='COMMAND', title='commands', prog='beit-mm'
     )
     for name, command in COMMANDS.items():
         examples = '\n'.join(f'  {line}' for line in command.examples.splitlines())
@@ -223,6 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # After the arguments are right: this takes seconds.
     from ..engine.starting.telling import told_in_a_line
 
+    # What dependencies say of parts that nobody here needs.
+    warnings.filterwarnings('ignore', message='Fail to import')
     with told_in_a_line(f'beit-mm {name}', debug):
         getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
-
-from ..component import ConfigError
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
 from .choices import (
@@ -20,8 +17,9 @@ from .choices import (
     values_for_backbone,
     values_for_tokenizer,
 )
-from .filling import fill_recipe
+from .filling import config_of, fill_recipe
 from .learned import draw_what_was_learned, report_of_pretraining
+from .lengths import AFTERWARDS, AROUND_A_STAGE, LEAST_STEPS, check_length, seconds_left
 from .photos import Photos, photos_without_labels
 from .run_folder import RunFolder, write_bare_weights
 from .timing import seconds_a_step
@@ -29,10 +27,10 @@ from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
 
 # Of --minutes, what the tokenizer gets; of the Transformer's steps, as many; and no more than this.
 TOKENIZER_SHARE, TOKENIZER_STEPS, MOST_TOKENIZER_STEPS = 0.25, 0.5, 10_000
-# Seconds that a stage needs before its first step and after its last, and the pictures.
-AROUND_A_STAGE, AFTERWARDS = 9, 8
 # The paper's: of the patches that are hidden, and the smallest block of them.
 MASKED_SHARE, MIN_BLOCK_SHARE = 0.4, 16 / 196
+# The paper's.
+EPOCHS = 800
 
 
 class Length(NamedTuple):
@@ -91,7 +89,8 @@ def pretrain(
     trained = run.path / 'tokenizer.pth'
     tokens = tokenizer_of(tokenizer, sizes) if tokenizer else own_tokenizer(sizes, trained)
     if dry_run:
-        print(_with(options, pretraining_text(run, photos, sizes, tokens, steps or 2000)))
+        text = pretraining_text(run, photos, sizes, tokens, steps or 2000)
+        print(config_of(text, options).pretty_text)
         return run.path
     if not run.begin(resume):
         run.write('train.txt', '\n'.join(photos.train) + '\n')
@@ -118,26 +117,13 @@ def pretrain(
             # The machine has shown how fast it is beside what was measured.
             left = 60 * minutes - (time.monotonic() - start) - AROUND_A_STAGE - AFTERWARDS
             slower = (time.monotonic() - begun) / (first.seconds + AROUND_A_STAGE)
-            wanted = max(20, int(second.steps * left / (second.seconds * slower)))
+            wanted = max(LEAST_STEPS, int(second.steps * left / (second.seconds * slower)))
             run.write('pretrain.py', pretraining_text(run, photos, sizes, tokens, wanted))
     checkpoint = run.train(stages[-1], progress, options, track, machine)
     write_bare_weights(checkpoint, run.path / 'pretrained.pth')
     draw_what_was_learned(run.path, options)
-    print(report_of_pretraining(run, len(photos.train), time.monotonic() - start))
+    print(report_of_pretraining(run, len(photos.train), start))
     return run.path
-
-
-def check_length(steps: int | None, minutes: float | None) -> None:
-    """Hold steps and minutes against each other.
-
-    Raises:
-        ConfigError: If both are given, or one is not above zero.
-    """
-    if steps is not None and minutes is not None:
-        raise ConfigError('--steps and --minutes are both given; one of them says how long')
-    for name, value in (('--steps', steps), ('--minutes', minutes)):
-        if value is not None and value <= 0:
-            raise ConfigError(f'{name} is {value}; it must be above 0')
 
 
 def tokenizer_text(run: RunFolder, photos: Photos, sizes: Sizes, steps: int) -> str:
@@ -179,13 +165,6 @@ def _where(run: RunFolder, photos: Photos) -> dict[str, str]:
     )
 
 
-def _with(options: Mapping[str, Any], text: str) -> str:
-    """A whole config, with the user's options."""
-    cfg = Config.fromstring(text, '.py')
-    cfg.merge_from_dict(dict(options))
-    return cfg.pretty_text
-
-
 def _lengths(
     run: RunFolder,
     photos: Photos,
@@ -199,24 +178,19 @@ def _lengths(
     """Of the tokenizer's stage and the Transformer's, by a few steps of both."""
     own = tokenizer.file == run.path / 'tokenizer.pth'
     text = pretraining_text(run, photos, sizes, tokenizer, 1000)
-    a_step = seconds_a_step(Config.fromstring(text, '.py'), machine)
+    a_step = seconds_a_step(config_of(text, {}), machine)
     text = tokenizer_text(run, photos, sizes, 1000)
-    a_tokenizer_step = seconds_a_step(Config.fromstring(text, '.py'), machine) if own else 0.0
+    a_tokenizer_step = seconds_a_step(config_of(text, {}), machine) if own else 0.0
     if minutes is not None:
         stages = 2 if own else 1
-        left = 60 * minutes - (time.monotonic() - start) - stages * AROUND_A_STAGE - AFTERWARDS
-        least = 20 * (a_step + a_tokenizer_step)
-        if left < least:
-            needed = 60 * minutes - left + least
-            raise ConfigError(
-                f'--minutes is {minutes}; starting alone takes {as_minutes(needed)} here'
-            )
+        around = stages * AROUND_A_STAGE + AFTERWARDS
+        left = seconds_left(minutes, start, around, LEAST_STEPS * (a_step + a_tokenizer_step))
         share = TOKENIZER_SHARE * left if own else 0.0
         first = int(share / a_tokenizer_step) if own else 0
         steps = int((left - share) / a_step)
     else:
         batch = sizes.batch_size * machine.processes
-        steps = steps or choose_steps(len(photos.train), batch, a_step, machine)
+        steps = steps or choose_steps(len(photos.train), batch, a_step, machine, EPOCHS)
         first = max(1, int(TOKENIZER_STEPS * steps)) if own else 0
     first = min(first, MOST_TOKENIZER_STEPS)
     lengths = Length(first, first * a_tokenizer_step), Length(steps, steps * a_step)

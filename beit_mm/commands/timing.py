@@ -6,10 +6,12 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import default_collate
+from mmengine.dataset import default_collate, pseudo_collate
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS
 
+from ..engine.checking.config_check import enter_scope
 from .choices import Machine
 
 # The first steps of a process are slower.
@@ -24,15 +26,18 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         cfg: Of a tokenizer or of pre-training; its tokenizer's weights need not be there.
         machine: This one.
     """
-    init_default_scope(cfg.default_scope)
+    enter_scope(cfg.default_scope)
     loader = cfg.train_dataloader
     with _undisturbed(torch.get_num_threads() if machine.gpus else machine.threads):
         samples, loading = _load(DATASETS.build(loader.dataset))
-        batch = default_collate([samples[i % len(samples)] for i in range(loader.batch_size)])
+        samples = [samples[i % len(samples)] for i in range(loader.batch_size)]
+        # As the Runner collates where a config does not say.
+        collate = default_collate if 'collate_fn' in loader else pseudo_collate
+        batch = collate(samples)
         settings = cfg.model.copy()
         if 'target_generator' in settings:
             settings.target_generator = dict(settings.target_generator, checkpoint=None)
-        model = MODELS.build(settings)
+        model = revert_sync_batchnorm(MODELS.build(settings))
         if machine.gpus:
             model.cuda()
         computing = _step(model, batch)
@@ -41,6 +46,32 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         return max(computing, loading / max(1, loader.num_workers))
     # Workers take the cores that the step would use.
     return computing + loading / machine.cores
+
+
+@torch.no_grad()
+def seconds_an_image(cfg: Config, machine: Machine) -> float:
+    """Seconds that validating takes an image, with its loading, by a batch of them.
+
+    Args:
+        cfg: Of a classifier or a segmentor; its weights need not be there.
+        machine: This one.
+    """
+    enter_scope(cfg.default_scope)
+    loader = cfg.val_dataloader
+    with _undisturbed(torch.get_num_threads() if machine.gpus else machine.threads):
+        samples, loading = _load(DATASETS.build(loader.dataset))
+        batch = pseudo_collate(samples[: loader.batch_size])
+        settings = cfg.model.copy()
+        settings.backbone = dict(settings.backbone, init_cfg=None)
+        model = revert_sync_batchnorm(MODELS.build(settings)).eval()
+        if machine.gpus:
+            model.cuda()
+        times = []
+        for _ in range(WARM_UP):
+            start = time.perf_counter()
+            model.test_step(batch)
+            times.append(time.perf_counter() - start)
+    return loading / machine.cores + min(times) / len(samples[: loader.batch_size])
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """Pictures of what a model sees and predicts."""
 
+from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
 from .neighbours import draw_neighbours, nearest_images
 from .reconstructions import draw_reconstructions, hide_patches, reconstruct
 from .segmentations import draw_segmentations, paint_labels
 
 __all__ = [
+    'confusion_matrix',
+    'draw_confusions',
     'draw_curves',
     'draw_neighbours',
     'draw_reconstructions',

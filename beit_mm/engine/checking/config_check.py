@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry, root
+from mmengine.registry import Registry, init_default_scope, root
 
 from ...component import Component, ConfigError, Note, Plan, did_you_mean
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
@@ -99,6 +99,12 @@ def silent_imports() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings('ignore', message='Fail to import')
         yield
+
+
+def enter_scope(scope: str) -> None:
+    """Make a scope the default one, with all of its components imported in silence."""
+    _Types(scope)
+    init_default_scope(scope)
 
 
 class _Types:

@@ -1,0 +1,135 @@
+"""``beit-mm embed``: a vector for every image of a folder."""
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoints.writing import partial_path, put_in_place
+from ..component import ConfigError
+from ..datasets.broken_photos import find_photos
+from ..engine.starting.stages import minutes
+from .features import extractor, features_in_order
+from .photos import existing_folder
+
+# Images whose vectors are one file until all are there.
+PART = 1024
+ENDINGS = ('.npz', '.parquet')
+
+
+def embed(
+    folder: str | Path,
+    out: str | Path,
+    weights: str | Path,
+    *,
+    size: int | None = None,
+    batch_size: int = 32,
+) -> Path:
+    """Turn images into vectors: the mean of the patches' last hidden states.
+
+    Stopped and started again, it goes on with the images that are left.
+
+    Args:
+        folder: Images, in it and in all folders inside.
+        out: File to write. ``.npz``: ``features``, (N, C) float32, and ``files``, (N,) text;
+            ``.parquet``, which takes pyarrow: a row for each image, with ``file`` and ``features``.
+            In order of the files; those that cannot be decoded are told and left out.
+        weights: What ``beit_mm.load`` takes.
+        size: Height and width of an image; without, that of the weights.
+        batch_size: Images at once.
+
+    Raises:
+        ConfigError: If there are no images, or the file ends otherwise.
+    """
+    root, out = existing_folder(folder), Path(out).expanduser()
+    if out.suffix not in ENDINGS:
+        raise ConfigError(f'{out}: it must end in {" or ".join(ENDINGS)}')
+    if out.suffix == '.parquet':
+        _import_pyarrow()
+    if not out.resolve().parent.is_dir():
+        raise ConfigError(f'{out}: there is no folder {out.parent}')
+    names = find_photos(root)
+    if not names:
+        raise ConfigError(f'{root} has no images')
+    take = extractor(weights, size)
+    parts = out.with_name(f'{out.name}.parts')
+    settings = dict(weights=str(weights), size=take.size, names=_digest(names))
+    _begin(parts, settings)
+    start, done = time.monotonic(), 0
+    for number, begin in enumerate(range(0, len(names), PART)):
+        part = parts / f'{number:06}.npz'
+        chosen = names[begin : begin + PART]
+        if part.is_file():
+            continue
+        rows = list(features_in_order(take, root, chosen, batch_size, _tell))
+        _save(part, [name for kept, _ in rows for name in kept],
+              np.concatenate([features for _, features in rows]))  # fmt: skip
+        done += len(chosen)
+        left = (len(names) - begin - len(chosen)) * (time.monotonic() - start) / done
+        print(
+            f'{begin + len(chosen)} of {len(names)} images, {minutes(left)} left', file=sys.stderr
+        )
+    files, features = _join(parts)
+    _write(out, files, features)
+    shutil.rmtree(parts)
+    print(f'{out}: {len(files)} vectors of {features.shape[1]} numbers')
+    return out
+
+
+def _tell(name: str, why: str) -> None:
+    print(f'{name}: left out, {why}', file=sys.stderr)
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256('\n'.join(names).encode()).hexdigest()
+
+
+def _begin(parts: Path, settings: dict) -> None:
+    """Make the folder of the parts; parts of other images or weights go."""
+    about = parts / 'about.json'
+    if about.is_file() and json.loads(about.read_text()) == settings:
+        print(f'goes on with what is in {parts}', file=sys.stderr)
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    about.write_text(json.dumps(settings))
+
+
+def _save(path: Path, files: Sequence[str], features: np.ndarray) -> None:
+    """Write names and vectors; the file is there as a whole or not at all."""
+    with partial_path(path).open('wb') as file:
+        np.savez(file, features=features.astype(np.float32), files=np.array(files, dtype=str))
+    put_in_place(path)
+
+
+def _join(parts: Path) -> tuple[np.ndarray, np.ndarray]:
+    found = [np.load(path) for path in sorted(parts.glob('*.npz'))]
+    return (np.concatenate([part['files'] for part in found]),
+            np.concatenate([part['features'] for part in found]))  # fmt: skip
+
+
+def _write(out: Path, files: np.ndarray, features: np.ndarray) -> None:
+    if out.suffix == '.npz':
+        _save(out, files.tolist(), features)
+        return
+    arrow, parquet = _import_pyarrow()
+    vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(features.ravel()), features.shape[1])
+    table = arrow.table(dict(file=arrow.array(files.tolist()), features=vectors))
+    parquet.write_table(table, partial_path(out))
+    put_in_place(out)
+
+
+def _import_pyarrow():
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError(
+            '.parquet takes the package pyarrow: pip install pyarrow, or write .npz'
+        ) from error
+    return pyarrow, parquet

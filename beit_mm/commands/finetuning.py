@@ -1,0 +1,170 @@
+"""``beit-mm finetune``: a classifier of one's own classes."""
+
+import csv
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.starting.stages import Progress, Stage
+from ..engine.starting.stages import minutes as as_minutes
+from ..visualization import confusion_matrix, draw_confusions, draw_curves
+from .choices import Sizes, choose_sizes, this_machine
+from .filling import config_of, fill_recipe
+from .lengths import check_length, choose_length
+from .photos import Photos, photos_with_labels
+from .run_folder import RunFolder, best_checkpoint, write_bare_weights
+from .starting_weights import values_of_weights
+from .trained import load_trained, predict_files
+
+# As many as the paper's fine-tuning of BEiT-B.
+EPOCHS = 100
+# Classes whose accuracy the screen shows: the worst and the best.
+SHOWN = 5
+
+
+def finetune(
+    source: str | Path,
+    weights: str | Path,
+    out: str | Path | None = None,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    size: int | None = None,
+    resume: bool = False,
+    track: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Path:
+    """Train a classifier, starting from pre-trained weights.
+
+    Args:
+        source: A folder of images for each class; ``train`` and ``val`` with such folders; or a
+            .csv file with the columns path and label, and split if it says who is held out.
+        weights: What ``beit_mm.load`` takes, or 'none' to start from scratch.
+        out: Folder of the run; by default ``work_dirs/<name of the source>_finetune``.
+        steps: Of the optimizer.
+        minutes: For all of it, in place of ``steps``.
+        size: Height and width of what the network sees; by default that of the weights.
+        resume: Whether to go on with the run in ``out``.
+        track: Where else the figures go, such as 'tensorboard'.
+        cfg_options: Settings of the config, which win over all others.
+        dry_run: Whether to print the config alone.
+
+    Returns:
+        The folder, with ``classifier.pth``, ``confusion.png``, ``predictions.csv`` of the images
+        held out, and ``report.md`` in it.
+
+    Raises:
+        ConfigError: If there are not two classes, or a choice of the user's cannot be.
+        SystemExit: If training fails, with the end of its log.
+    """
+    start = time.monotonic()
+    check_length(steps, minutes)
+    photos = photos_with_labels(source)
+    name = Path(source).stem if Path(source).is_file() else photos.root.name
+    run = RunFolder(out or Path('work_dirs', f'{name}_finetune'), 'finetune.py')
+    machine = this_machine()
+    options = dict(cfg_options or {})
+    sizes = choose_sizes(len(photos.train), photos.short_side, machine, size)
+    if dry_run:
+        own = values_of_weights(str(weights), sizes, size)
+        print(config_of(_text(run, photos, sizes, own, steps or 1000), options).pretty_text)
+        return run.path
+    if not run.begin(resume):
+        own = values_of_weights(str(weights), sizes, size)
+        for side, names in (('train', photos.train), ('val', photos.val)):
+            numbers = {label: index for index, label in enumerate(photos.classes)}
+            lines = [f'{name} {numbers[photos.labels[name]]}' for name in names]
+            run.write(f'{side}.txt', '\n'.join(lines) + '\n')
+        print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
+              f'{len(photos.classes)} classes, from {photos.root}')  # fmt: skip
+        cfg = config_of(_text(run, photos, sizes, own, 1000), options)
+        steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
+        run.write('finetune.py', _text(run, photos, sizes, own, steps))
+    elif steps is not None:
+        options['train_cfg.max_iters'] = steps
+    stage = Stage('Fine-tune', run.path / 'finetune.py', 1.0)
+    run.train(stage, Progress([stage]), options, track, machine)
+    write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth')
+    print(_look_back(run, photos, start))
+    return run.path
+
+
+def _text(run: RunFolder, photos: Photos, sizes: Sizes, own: Mapping[str, Any], steps: int) -> str:
+    """The config of the run."""
+    rate = 4e-3 * np.sqrt(sizes.batch_size / 1024) * 768 / own['embed_dims']
+    values = dict(
+        data_root=str(photos.root),
+        train_list=str(run.path / 'train.txt'),
+        val_list=str(run.path / 'val.txt'),
+        classes=photos.classes,
+        batch_size=sizes.batch_size,
+        learning_rate=float(f'{min(2e-3, rate):.1e}'),
+        max_iters=steps,
+        warmup_iters=max(1, steps // 10),
+        val_interval=max(1, -(-steps // 4)),
+        num_workers=sizes.num_workers,
+    )
+    return fill_recipe('own/finetune.py', {**values, **own}, 'A beit-mm finetune.')
+
+
+def _look_back(run: RunFolder, photos: Photos, start: float) -> str:
+    """Predict what was held out, write pictures and report, and return what the user is told."""
+    trained = load_trained(run.path)
+    numbers = {name: index for index, name in enumerate(trained.classes)}
+    rows, truths, predictions = [], [], []
+    files = [photos.root / name for name in photos.val]
+    for (_, sample), name in zip(predict_files(trained, files), photos.val, strict=True):
+        if sample is None:
+            continue
+        truths.append(numbers[photos.labels[name]])
+        predictions.append(int(sample.pred_label))
+        score = float(sample.pred_score.max())
+        rows.append((name, photos.labels[name], trained.classes[predictions[-1]], f'{score:.4f}'))
+    with (run.path / 'predictions.csv').open('w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows([('path', 'label', 'predicted', 'score'), *rows])
+    counts = confusion_matrix(truths, predictions, len(trained.classes))
+    draw_confusions(counts, trained.classes, run.path / 'confusion.png')
+    draw_curves({'loss': (run.path / 'finetune', 'loss'),
+                 'top-1 of the held out, %': (run.path / 'finetune', 'accuracy/top1')},
+                run.path / 'curves.png')  # fmt: skip
+    accuracy = 100 * counts.diagonal() / np.maximum(counts.sum(axis=1), 1)
+    top1 = 100 * counts.diagonal().sum() / max(1, counts.sum())
+    by_class = {name: round(float(a), 2) for name, a in zip(trained.classes, accuracy, strict=True)}
+    seconds = time.monotonic() - start
+    figures = dict(top1=round(float(top1), 2), seconds=round(seconds, 1), by_class=by_class)
+    run.write('report.json', json.dumps(figures, indent=2, ensure_ascii=False) + '\n')
+    told = '\n'.join(
+        [
+            f'{top1:.1f} % top-1 of the {int(counts.sum())} images held out; always the commonest '
+            f'class: {100 * counts.sum(axis=1).max() / max(1, counts.sum()):.1f} %',
+            *_best_and_worst(accuracy, counts, trained.classes),
+            f'{as_minutes(seconds)} in all',
+            'next:',
+            f'  look                {run.path}: confusion.png, curves.png, predictions.csv',
+            f'  name an image       beit-mm predict {run.path} IMAGE',
+            f'  take it elsewhere   beit-mm export {run.path} classifier.onnx',
+        ]
+    )
+    table = [f'| {name} | {a:.1f} % | {n} |' for name, a, n in
+             zip(trained.classes, accuracy, counts.sum(axis=1), strict=True)]  # fmt: skip
+    head = ['| class | top-1 | images |', '| --- | --- | --- |']
+    run.write('report.md', '\n'.join(['# What came out', '', '```', told, '```', '', *head, *table])
+              + '\n')  # fmt: skip
+    return f'\n{told}'
+
+
+def _best_and_worst(accuracy: np.ndarray, counts: np.ndarray, classes: list[str]) -> list[str]:
+    """A line for each class, or for the worst and the best of many."""
+    order = np.argsort(accuracy, kind='stable')
+    if len(order) > 2 * SHOWN:
+        order = np.concatenate([order[:SHOWN], order[-SHOWN:]])
+    width = max(len(classes[index]) for index in order)
+    lines = [f'  {classes[i]:{width}}  {accuracy[i]:5.1f} %  of {counts[i].sum()}' for i in order]
+    if len(classes) > 2 * SHOWN:
+        lines.insert(SHOWN, f'  ... {len(classes) - 2 * SHOWN} more in report.md')
+    return lines

@@ -1,0 +1,86 @@
+"""How long a run lasts: steps, or minutes of this machine."""
+
+import time
+
+from mmengine.config import Config
+
+from ..component import ConfigError
+from ..engine.starting.stages import minutes as as_minutes
+from .choices import Machine, choose_steps
+from .photos import Photos
+from .timing import seconds_a_step, seconds_an_image
+
+# Seconds that a stage needs before its first step and after its last; and the pictures at the end.
+AROUND_A_STAGE, AFTERWARDS = 9, 8
+# With fewer steps nothing is learned.
+LEAST_STEPS = 20
+
+
+def check_length(steps: int | None, minutes: float | None) -> None:
+    """Hold steps and minutes against each other.
+
+    Raises:
+        ConfigError: If both are given, or one is not above zero.
+    """
+    if steps is not None and minutes is not None:
+        raise ConfigError('--steps and --minutes are both given; one of them says how long')
+    for name, value in (('--steps', steps), ('--minutes', minutes)):
+        if value is not None and value <= 0:
+            raise ConfigError(f'{name} is {value}; it must be above 0')
+
+
+def seconds_left(minutes: float, start: float, around: float, least: float) -> float:
+    """Seconds for steps in a run of so many minutes.
+
+    Args:
+        minutes: Of the whole run.
+        start: When it began, by ``time.monotonic``.
+        around: Seconds for all but the steps.
+        least: Seconds that the steps need.
+
+    Raises:
+        ConfigError: If it is too short.
+    """
+    left = 60 * minutes - (time.monotonic() - start) - around
+    if left < least:
+        needed = 60 * minutes - left + least
+        raise ConfigError(
+            f'--minutes is {minutes:g}; to start and to make {LEAST_STEPS} steps takes '
+            f'{as_minutes(needed)} here'
+        )
+    return left
+
+
+def choose_length(
+    cfg: Config,
+    photos: Photos,
+    machine: Machine,
+    steps: int | None,
+    minutes: float | None,
+    start: float,
+    epochs: int,
+) -> int:
+    """Steps of a run with labels, by a few of them; tells the user.
+
+    Args:
+        cfg: Of the run.
+        photos: It learns from.
+        machine: It runs on.
+        steps: If the user says so.
+        minutes: If the user says so, in the place of steps.
+        start: When the run began, by ``time.monotonic``.
+        epochs: Where nobody says so.
+    """
+    a_step = seconds_a_step(cfg, machine)
+    batch = cfg.train_dataloader.batch_size * machine.processes
+    # All are validated four times, and some or all once more for the report.
+    validating = 5 * len(photos.val) * seconds_an_image(cfg, machine) / machine.processes
+    around = AROUND_A_STAGE + AFTERWARDS + validating
+    if minutes is not None:
+        steps = int(seconds_left(minutes, start, around, LEAST_STEPS * a_step) / a_step)
+    steps = steps or choose_steps(len(photos.train), batch, a_step, machine, epochs)
+    size = cfg.model.backbone.img_size
+    print(f'{size} x {size} pixels, batches of {batch}, {steps} steps '
+          f'({steps * batch / len(photos.train):.0f} epochs), about '
+          f'{as_minutes(steps * a_step + around)} (--steps, --minutes)')  # fmt: skip
+    return steps

@@ -1,0 +1,51 @@
+"""``beit-mm test``: the metrics of a config, as tools/test.py reports them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.fileio import dump
+
+from ..component import ConfigError
+from ..engine.starting.launch import build_runner
+from .trained import CLASSIFIER, SEGMENTOR, finished_run
+
+
+def run_test(
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Evaluate a checkpoint on the test data of a config, in one process.
+
+    Args:
+        config: A file, or a folder that ``beit-mm finetune`` or ``segment`` has made.
+        checkpoint: Weights, in any layout; of a folder they are known.
+        out: A .json or .pkl file for the metrics.
+        cfg_options: Settings of the config, which win.
+
+    Returns:
+        Name -> value.
+
+    Raises:
+        ConfigError: If a file is not there, or the config cannot work.
+    """
+    path = Path(config).expanduser()
+    if path.is_dir():
+        path, weights = finished_run(path, CLASSIFIER, SEGMENTOR)
+        checkpoint = checkpoint or weights
+    if checkpoint is None:
+        raise ConfigError(f'{config} is a config: the weights to test come behind it')
+    if '://' not in str(checkpoint) and not Path(checkpoint).exists():
+        raise ConfigError(f'checkpoint {str(checkpoint)!r}: no such file')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(cfg_options or {}))
+    cfg.launcher, cfg.load_from, cfg.resume = 'none', str(checkpoint), False
+    cfg.work_dir = cfg.get('work_dir') or f'work_dirs/{path.stem}'
+    metrics = build_runner(cfg, mode='test').test()
+    if out is not None:
+        dump(metrics, str(out))
+    return metrics

@@ -1,0 +1,238 @@
+"""From a folder of images to a classifier, vectors, masks and an export, by commands alone."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import beit_mm
+from beit_mm.commands.main import main
+
+# Steps that show that it runs, not that it learns.
+STEPS = '12'
+COLOURS = dict(red=(200, 40, 40), green=(40, 200, 40), blue=(40, 40, 200))
+
+
+def make_photos(root: Path) -> Path:
+    """Twelve photos of each of three colours, of unequal sizes, two folders deep; one is broken."""
+    rng = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        for index in range(12):
+            folder = root / name / f'part {index % 2}'
+            folder.mkdir(parents=True, exist_ok=True)
+            noise = rng.integers(-40, 40, (60 + index, 80, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f'{index}.jpg')
+    return root
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp('own') / 'photos')
+
+
+@pytest.fixture(scope='module')
+def pretrained(photos, tmp_path_factory):
+    """A pre-training of all photos."""
+    out = tmp_path_factory.mktemp('runs') / 'first'
+    main(['pretrain', str(photos), '--out', str(out), '--steps', STEPS, '--size', '32'])
+    return out
+
+
+@pytest.fixture(scope='module')
+def classifier(photos, pretrained):
+    out = pretrained.parent / 'classes'
+    weights = str(pretrained / 'pretrained.pth')
+    main(['finetune', str(photos), '--weights', weights, '--out', str(out), '--steps', '60'])
+    return out
+
+
+@pytest.mark.slow
+def test_pretraining_writes_what_it_promises(pretrained, photos):
+    made = {path.name for path in pretrained.iterdir()}
+    assert made >= {
+        'tokenizer.py', 'tokenizer.pth', 'pretrain.py', 'pretrained.pth', 'report.md',
+        'report.json', 'curves.png', 'reconstructions.png', 'neighbours.png', 'features.npz',
+    }  # fmt: skip
+    held_out = (pretrained / 'val.txt').read_text().split('\n')[:-1]
+    trained = (pretrained / 'train.txt').read_text().split('\n')[:-1]
+    assert len(held_out) == 5
+    assert len(trained) == 31
+    assert sorted(held_out + trained) == sorted(
+        str(path.relative_to(photos)) for path in photos.rglob('*.jpg')
+    )
+    model = beit_mm.load(pretrained / 'pretrained.pth')
+    assert model(torch.rand(1, 3, 32, 32))[0].shape == (1, 17, 128)
+
+
+@pytest.mark.slow
+def test_a_run_is_not_overwritten_and_is_gone_on_with(pretrained, photos, capsys):
+    run = ['pretrain', str(photos), '--out', str(pretrained)]
+    with pytest.raises(SystemExit):
+        main([*run, '--steps', STEPS])
+    assert 'holds a run already: add --resume' in capsys.readouterr().err
+    main([*run, '--resume', '--steps', '16'])
+    # Of the tokenizer, which is done, nothing is done again.
+    assert '[1/1] Pre-train' in capsys.readouterr().out
+    assert (pretrained / 'pretrain/iter_16.pth').is_file()
+    log = (pretrained / 'pretrain/output.txt').read_text()
+    assert f'resumed epoch: 0, iter: {STEPS}' in log
+
+
+@pytest.mark.slow
+def test_vectors_are_in_order_and_go_on_where_they_stopped(
+    pretrained, photos, tmp_path, monkeypatch
+):
+    from beit_mm.commands import embedding
+
+    weights = pretrained / 'pretrained.pth'
+    (photos / 'broken.jpg').write_bytes(b'no image')
+    whole = tmp_path / 'whole.npz'
+    main(['embed', str(photos), str(whole), '--weights', str(weights), '--batch-size', '5'])
+    found = np.load(whole)
+    names = sorted(str(path.relative_to(photos)) for path in photos.rglob('*/*.jpg'))
+    assert found['files'].tolist() == names
+
+    # One at a time, by the backbone itself.
+    model = beit_mm.load(weights, out_type='featmap')
+    image = Image.open(photos / names[7]).convert('RGB')
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    square = image.resize((32, 32), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    pixels = torch.tensor(np.asarray(square)).permute(2, 0, 1).float()
+    mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+    std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+    with torch.no_grad():
+        expected = model(((pixels - mean) / std)[None])[0].mean(dim=(2, 3))[0]
+    torch.testing.assert_close(torch.tensor(found['features'][7]), expected, rtol=1e-4, atol=1e-4)
+
+    monkeypatch.setattr(embedding, 'PART', 10)
+    parts = []
+    take = embedding.features_in_order
+
+    def dying(*arguments):
+        parts.append(arguments)
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+        return take(*arguments)
+
+    monkeypatch.setattr(embedding, 'features_in_order', dying)
+    again = tmp_path / 'again.npz'
+    with pytest.raises(KeyboardInterrupt):
+        main(['embed', str(photos), str(again), '--weights', str(weights)])
+    assert not again.exists()
+    main(['embed', str(photos), str(again), '--weights', str(weights)])
+    # Two parts of four were there.
+    assert len(parts) == 3 + 2
+    assert np.load(again)['files'].tolist() == names
+    np.testing.assert_allclose(np.load(again)['features'], found['features'], rtol=1e-4, atol=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] in (
+        ['whole.npz', 'again.npz'], ['again.npz', 'whole.npz']
+    )  # fmt: skip
+    parquet = pytest.importorskip('pyarrow.parquet')
+    monkeypatch.setattr(embedding, 'features_in_order', take)
+    main(['embed', str(photos), str(tmp_path / 'v.parquet'), '--weights', str(weights)])
+    table = parquet.read_table(tmp_path / 'v.parquet').to_pydict()
+    assert table['file'] == names
+    np.testing.assert_allclose(table['features'], found['features'], rtol=1e-4, atol=1e-4)
+    (photos / 'broken.jpg').unlink()
+
+
+@pytest.mark.slow
+def test_a_classifier_names_the_colour_of_a_photo(classifier, photos, tmp_path, capsys):
+    figures = json.loads((classifier / 'report.json').read_text())
+    assert set(figures['by_class']) == set(COLOURS)
+    rows = list(csv.DictReader((classifier / 'predictions.csv').open()))
+    assert len(rows) == 6
+    right = np.mean([row['label'] == row['predicted'] for row in rows])
+    assert figures['top1'] == pytest.approx(100 * right, abs=0.01)
+    # Colours apart: a network that has learned anything tells them.
+    assert right > 0.9
+    assert (classifier / 'confusion.png').is_file()
+    Image.new('RGB', (50, 40), (200, 40, 40)).save(tmp_path / 'mine.png')
+    capsys.readouterr()
+    main(['predict', str(classifier), str(tmp_path / 'mine.png')])
+    assert capsys.readouterr().out.startswith(f'{tmp_path}/mine.png: red ')
+    main(['predict', str(classifier), str(photos / 'blue'), '--out', str(tmp_path / 'blue.csv')])
+    told = list(csv.DictReader((tmp_path / 'blue.csv').open()))
+    assert len(told) == 12
+    assert np.mean([row['class'] == 'blue' for row in told]) > 0.9
+    main(['test', str(classifier), '--out', str(tmp_path / 'metrics.json')])
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics['accuracy/top1'] == pytest.approx(figures['top1'], abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_classifier_leaves_as_onnx(classifier, photos, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    main(['export', str(classifier), str(tmp_path / 'c.onnx')])
+    session = onnxruntime.InferenceSession(str(tmp_path / 'c.onnx'))
+    image = Image.open(next((photos / 'green').rglob('*.jpg'))).resize((32, 32))
+    pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1)[None] / 255
+    (logits,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    assert sorted(COLOURS)[int(logits.argmax())] == 'green'
+
+
+@pytest.mark.slow
+def test_frozen_weights_are_measured(pretrained, photos, capsys):
+    pytest.importorskip('sklearn')
+    figures = beit_mm.evaluate(photos, pretrained / 'pretrained.pth', neighbors=3)
+    assert figures['chance'] == pytest.approx(100 / 3)
+    assert figures['knn'] > 90
+    assert f'{figures["linear"]:.1f} % top-1' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_weights_go_to_timm(pretrained, tmp_path):
+    from beit_mm.checkpoints import load_state_dict
+
+    main(['convert', str(pretrained / 'pretrained.pth'), str(tmp_path / 'b.pth'), '--to', 'timm'])
+    names = load_state_dict(tmp_path / 'b.pth')
+    assert 'blocks.0.attn.qkv.weight' in names
+
+
+@pytest.mark.slow
+def test_a_segmentor_paints_masks(pretrained, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    images, masks = tmp_path / 'images', tmp_path / 'masks'
+    images.mkdir()
+    masks.mkdir()
+    for index in range(10):
+        pixels = rng.integers(0, 80, (48, 64, 3), dtype=np.uint8)
+        mask = np.zeros((48, 64), np.uint8)
+        left = int(rng.integers(0, 32))
+        pixels[8:40, left : left + 32] += 150
+        mask[8:40, left : left + 32] = 255
+        Image.fromarray(pixels).save(images / f'{index}.png')
+        Image.fromarray(mask).save(masks / f'{index}.png')
+    out = tmp_path / 'run'
+    weights = str(pretrained / 'pretrained.pth')
+    main(['segment', str(images), str(masks), '--weights', weights, '--out', str(out),
+          '--steps', '60'])  # fmt: skip
+    said = capsys.readouterr().out
+    assert 'masks of 0 and 255: background, and an object' in said
+    assert (out / 'segmentations.png').is_file()
+    main(['predict', str(out), str(images / '0.png'), '--out', str(tmp_path / 'painted')])
+    painted = np.asarray(Image.open(tmp_path / 'painted/0.png'))
+    truth = np.asarray(Image.open(masks / '0.png')) > 0
+    assert painted.shape == truth.shape
+    overlap = ((painted == 1) & truth).sum() / ((painted == 1) | truth).sum()
+    assert overlap > 0.6
+
+
+def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(photos, tmp_path, capsys):
+    out = tmp_path / 'run'
+    main(['pretrain', str(photos), '--out', str(out), '--dry-run', '--steps', '7', '--cfg-options',
+          'optim_wrapper.optimizer.lr=0.5'])  # fmt: skip
+    from mmengine.config import Config
+
+    text = capsys.readouterr().out
+    cfg = Config.fromstring(text, '.py')
+    assert cfg.train_cfg.max_iters == 7
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert not out.exists()
