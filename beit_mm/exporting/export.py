@@ -1,6 +1,7 @@
 """Write a model for other programs, and hold what was written against the model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..checkpoints.writing import partial_path, put_in_place
-from ..component import ConfigError
+from ..component import ConfigError, in_a_line
 from ..layers.patch_embed import patch_grid, to_pair
 from .building import Built, build_from_config, build_from_model
 from .formats import FORMATS, OPSET, SUFFIXES, Run, Shapes, quantize_onnx
@@ -105,7 +106,8 @@ def export(
     try:
         with torch.no_grad():
             trials = _images(program, shapes, built.size)
-            form.write(program, trials[0], shapes, _metadata(built, shapes), partial, opset)
+            with _told(out, shapes):
+                form.write(program, trials[0], shapes, _metadata(built, shapes), partial, opset)
             if int8:
                 quantize_onnx(partial)
             tolerance = INT8_TOLERANCE if int8 else TOLERANCE
@@ -174,6 +176,26 @@ def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Ten
     ]
 
 
+@contextmanager
+def _told(out: Path, shapes: Shapes) -> Iterator[None]:
+    """Say in a line what torch's exporter, or what runs its file, cannot do.
+
+    Raises:
+        ConfigError: With the first line of the error and what to try.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        hint = "give a size in place of 'any'" if shapes.size is None else 'try dynamic=False'
+        # torch.onnx's own error says that there is another.
+        raise ConfigError(
+            f'{out}: PyTorch {torch.__version__} cannot export this model so '
+            f'({in_a_line(error.__cause__ or error)}); {hint}'  # type: ignore[arg-type]
+        ) from error
+
+
 def _compare(
     program: Program, run: Run, trials: list[Tensor], shapes: Shapes, out: Path, tolerance: float
 ) -> Exported:
@@ -185,7 +207,9 @@ def _compare(
     difference = greatest = 0.0
     outputs: dict[str, tuple[int, ...]] = {}
     for images in trials:
-        expected, found = program(images), run(images)
+        expected = program(images)
+        with _told(out, shapes):
+            found = run(images)
         for name, theirs, ours in zip(program.output_names, found, expected, strict=True):
             outputs.setdefault(name, tuple(ours.shape))
             # A maximum that keeps NaN.

@@ -18,11 +18,13 @@ from .program import Program
 
 # Operators that every onnxruntime from 1.14 on has.
 OPSET = 18
-# The first whose exporter runs the code itself and leaves sizes open.
-MIN_TORCH = '2.6'
+# The first whose exporter takes every model here; 2.9 stops at segmentors, 2.6 at classifiers.
+MIN_TORCH = '2.10'
 METADATA_FILE = 'metadata.json'
 # Patches of an axis, where a size is open: MMSegmentation's pyramid halves a grid and wants two.
 FEWEST_PATCHES = 4
+# Images at a time, where their number is open.
+MOST_IMAGES = 2**16
 # What runs a program: images (B, C, H, W) to its outputs.
 Run = Callable[[Tensor], list[Tensor]]
 
@@ -55,7 +57,7 @@ def dimensions(program: Program, shapes: Shapes) -> list[dict] | None:
     """The open sizes of the images, as torch.export takes them; None if there is none."""
     from torch.export import Dim
 
-    open_sizes: dict[int, Any] = {0: Dim('batch', min=1)} if shapes.batch else {}
+    open_sizes: dict[int, Any] = {0: Dim('batch', min=1, max=MOST_IMAGES)} if shapes.batch else {}
     if shapes.size is None:
         for axis, name, patch in zip((2, 3), ('rows', 'columns'), program.patch_size, strict=True):
             open_sizes[axis] = patch * Dim(name, min=FEWEST_PATCHES, max=MOST_PATCHES)

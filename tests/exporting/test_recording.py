@@ -5,12 +5,13 @@ import torch
 from mmengine.utils import digit_version
 from small_models import ARCH, build, classifier, segmentor
 
+from beit_mm.exporting.formats import MIN_TORCH
 from beit_mm.layers.relative_position import relative_positions
 from beit_mm.layers.resize_positions import axis_matrix, matrices_of_every_size
 from beit_mm.models import BEiT
 
-NEW = digit_version(torch.__version__) >= digit_version('2.6')
-needs_new_torch = pytest.mark.skipif(not NEW, reason='sizes are left open from PyTorch 2.6 on')
+NEW = digit_version(torch.__version__) >= digit_version(MIN_TORCH)
+needs_new_torch = pytest.mark.skipif(not NEW, reason=f'sizes are left open by PyTorch {MIN_TORCH}')
 POSITIONS = dict(
     tables=dict(),
     shared=dict(use_rel_pos_bias=False, use_shared_rel_pos_bias=True, out_type='raw'),
@@ -39,7 +40,7 @@ def test_export_of_any_batch_and_any_size(kind):
 
     backbone = make(**POSITIONS[kind])
     sizes = {
-        0: Dim('batch'),
+        0: Dim('batch', max=99),
         2: 16 * Dim('rows', min=2, max=64),
         3: 16 * Dim('cols', min=2, max=64),
     }
@@ -58,7 +59,7 @@ def test_export_of_models_around_it_with_any_batch(make_config):
     from torch.export import Dim, export
 
     model = build(make_config())
-    shapes = ({0: Dim('batch')},)
+    shapes = ({0: Dim('batch', max=99)},)
     program = export(model, (torch.rand(2, 3, 64, 64),), dynamic_shapes=shapes)
     images = torch.rand(3, 3, 64, 64)
     assert_same([program.module()(images)], [model(images)])
