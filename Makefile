@@ -1,6 +1,7 @@
 # make quickstart [DATA=path/to/images] [SEED=0]   see BEiT work, in minutes
 # make test                                              what CI runs, but for the slowest tests
 # make test-slow                                         those: several processes, kills, whole runs
+# make docs                                              the site, into work_dirs/site
 # make test-openmmlab                                    the tests on the original OpenMMLab stack
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ SEED ?= 0
 # In one process: make test PARALLEL=
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-slow install install-openmmlab test-openmmlab
+.PHONY: quickstart test test-slow docs install install-openmmlab test-openmmlab
 
 # Stamps, so that a second `make` does not install again unless requirements changed.
 $(VENV)/installed: requirements.txt setup.py
@@ -43,6 +44,10 @@ test: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m slow
+
+# Fails on a warning: a broken link, a docstring that cannot be read.
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # torch 2.1 is what mmcv 2.1.0 is made for; it builds from source, in about 7 minutes on 2 cores.
 # FORCE_CUDA=1 compiles its CUDA operators, which nothing here needs.

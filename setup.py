@@ -31,6 +31,8 @@ EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 # beit-mm embed to .parquet, evaluate, --print-completion.
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
+# The site: make docs.
+DOCS = ['mkdocs-material', 'mkdocstrings[python]']
 ALL = sorted({*QUICKSTART, *FAST, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
@@ -46,6 +48,10 @@ TEST = [
     *HUB,
     *EXPORT,
     *COMMANDS,
+    *DOCS,
+    # Run the notebook.
+    'nbclient',
+    'ipykernel',
     'build',
 ]
 
@@ -98,6 +104,7 @@ setup(
         all=ALL,
         hub=HUB,
         export=EXPORT,
+        docs=DOCS,
         test=TEST,
     ),
 )

@@ -20,13 +20,14 @@ from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 from PIL import Image
 
-import beit_mm.datasets  # noqa: F401, so that no example is the first to register its parts
+import beit_mm.datasets  # so that no example is the first to register its parts
+from beit_mm.commands.main import COMMANDS, build_parser
 from beit_mm.exporting.formats import MIN_TORCH
 from beit_mm.models.sizes import ARCHS
 from beit_mm.registry import TRANSFORMS
 
 ROOT = Path(__file__).parent.parent
-GUIDES = sorted((ROOT / 'docs').glob('*.md'))
+GUIDES = sorted((ROOT / 'docs').rglob('*.md'))
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'configs/README.md', *GUIDES]
 # Launchers, and the tool that each starts with the arguments behind its own.
 LAUNCHERS = {
@@ -66,6 +67,8 @@ def test_commands_are_understood(text, monkeypatch):
         words = [word for word in shlex.split(line, comments=True) if word != '...']
         while words and re.fullmatch(r'[A-Z_]+=\S*', words[0]):
             words = words[1:]
+        if words and words[0] == 'beit-mm':
+            check_own_command(words[1:])
         script = next((w for w in words if re.match(r'(tools|benchmarks)/', w)), None)
         if script is None:
             continue
@@ -80,6 +83,15 @@ def test_commands_are_understood(text, monkeypatch):
             tool = runpy.run_path(str(ROOT / script))
             if 'parse_args' in tool:
                 tool['parse_args']()
+
+
+def check_own_command(words: list[str]) -> None:
+    """A command of ``beit-mm`` takes its arguments, and its recipe has the settings."""
+    if '>' in words:
+        words = words[: words.index('>')]
+    parsed = build_parser().parse_args([word for word in words if word != '|'])
+    if getattr(parsed, 'cfg_options', None) and parsed.command != 'test':
+        check_settings([f'configs/own/{parsed.command}.py', *words])
 
 
 def stand_in(word: str) -> str:
@@ -150,7 +162,7 @@ def test_examples_run(text, folder, monkeypatch):
     monkeypatch.setattr(TRANSFORMS, '_module_dict', dict(TRANSFORMS.module_dict))
     names = {'__name__': 'example'}
     exec(compile(ast.parse(text), 'example', 'exec'), names)
-    if 'features' in names:
+    if 'backbone' in names and 'features' in names:
         assert [tuple(f.shape) for f in names['features']] == [(1, 768, 14, 14)] * 4
     if 'pictures' in names:
         assert names['tokens'].shape == (2, 14, 14)
@@ -162,6 +174,30 @@ def test_examples_run(text, folder, monkeypatch):
         assert names['logits'].shape == (1, 1000)
     if 'labels' in names:
         assert names['labels'].shape == (64, 80)
+
+
+ROOMS = [page for page in GUIDES if page.parent.name == 'api' and page.stem != 'functions']
+
+
+@pytest.mark.parametrize('page', ROOMS, ids=lambda page: page.stem)
+def test_every_public_name_of_a_room_is_on_its_page(page):
+    name = f'beit_mm.{page.stem}'
+    listed = re.findall(rf'^::: {name}\.(?:\w+\.)*(\w+)$', page.read_text(), re.MULTILINE)
+    # `load` is among the functions.
+    assert set(listed) == set(importlib.import_module(name).__all__) - {'load'}
+
+
+def test_every_function_is_on_its_page():
+    page = (ROOT / 'docs/api/functions.md').read_text()
+    places = re.findall(r'^::: (.*)\.(\w+)\n.*\n +heading: beit_mm\.(\w+)$', page, re.MULTILINE)
+    assert len(places) == len(beit_mm.FUNCTIONS)
+    for module, function, name in places:
+        assert getattr(importlib.import_module(module), function) is getattr(beit_mm, name)
+
+
+def test_every_command_is_told_and_every_one_told_is_there():
+    table = (ROOT / 'docs/own_images.md').read_text().partition('\n\n## ')[0]
+    assert set(re.findall(r'^\| `(\w+)', table, re.MULTILINE)) == set(COMMANDS)
 
 
 @functools.cache

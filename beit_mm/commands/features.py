@@ -51,7 +51,7 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
     """The backbone of weights.
 
     Args:
-        weights: What ``beit_mm.load`` takes; 'none' of :func:`random_extractor` is not among it.
+        weights: What ``beit_mm.load`` takes.
         size: Height and width of an image; without, that of the weights.
 
     Raises:

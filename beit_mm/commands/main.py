@@ -101,7 +101,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'source', help='a folder of images for each class, or a .csv with path and label'
     )
-    parser.add_argument('--weights', required=True, metavar='X', help=f'{WEIGHTS}, or none')
+    parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
 

@@ -110,8 +110,8 @@ class WholeCheckpointHook(CheckpointHook):
     After SIGTERM or SIGUSR1 in any process, all save after the same iteration, under the name
     ``iter_N.pth``, and exit with code 85.
 
-    Args:
-        Those of ``mmengine.hooks.CheckpointHook``; ``out_dir`` must be on a local file system.
+    Its arguments are those of ``mmengine.hooks.CheckpointHook``; ``out_dir`` must be on a local
+    file system.
     """
 
     # Errors of MIMError and TokenizerMetric: the smaller, the better.
