@@ -60,9 +60,7 @@ def test_length_by_data_and_machine():
     assert choose_steps(10, 10, 0.001, TWO_CORES, 800) == 2000
     with pytest.raises(ConfigError, match='are both given'):
         check_length(3, 3.0)
-    with pytest.raises(
-        ConfigError, match=r'--minutes is 0\.1; to start and to make 20 steps takes'
-    ):
+    with pytest.raises(ConfigError, match=r'--minutes is 0\.1; to start and to make 20 steps'):
         seconds_left(0.1, start=0.0, around=17, least=3)
 
 
