@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -272,8 +274,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # What dependencies say of parts that nobody here needs.
     warnings.filterwarnings('ignore', message='Fail to import')
+    # So that what a command has started is ended as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with told_in_a_line(f'beit-mm {name}', debug):
-        getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
+        try:
+            getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
+        except KeyboardInterrupt:
+            again = '; --resume goes on with it' if 'resume' in given else ''
+            print(f'\nbeit-mm {name}: stopped{again}', file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
 
 def _completion(parser: Parser, shell: str) -> str:

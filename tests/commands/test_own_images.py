@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +240,28 @@ def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(photos, tm
     assert cfg.train_cfg.max_iters == 7
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_stops_its_training_which_goes_on_where_it_was(photos, tmp_path, number):
+    out = tmp_path / 'run'
+    program = [sys.executable, '-c', 'from beit_mm.commands import main; main()']
+    command = [*program, 'pretrain', str(photos), '--out', str(out), '--steps', '800', '--size',
+               '32']  # fmt: skip
+    log = out / 'tokenizer/output.txt'
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not (log.is_file() and 'Iter(train) [ 50/400]' in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    assert 'Traceback' not in said
+    assert number != signal.SIGINT or 'stopped; --resume goes on with it' in said
+    deadline = time.monotonic() + 60
+    while not list(out.glob('tokenizer/iter_*.pth')):
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.2)
+    assert not (out / 'tokenizer/iter_400.pth').exists()
