@@ -27,6 +27,8 @@ FAST = ['simplejpeg']
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
 EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
+# Where figures and pictures of runs go, by --track.
+TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -40,6 +42,7 @@ TEST = [
     *FAST,
     *HUB,
     *EXPORT,
+    *TRACKERS,
 ]
 
 
@@ -88,6 +91,7 @@ setup(
         fast=FAST,
         hub=HUB,
         export=EXPORT,
+        trackers=TRACKERS,
         test=TEST,
     ),
 )
