@@ -65,11 +65,13 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
     existed, dumped = work_dir.is_dir(), work_dir / config
     there = {path.resolve() for path in work_dir.iterdir()} if existed else set()
     config_before = dumped.read_bytes() if dumped.is_file() else None
+    # mmengine keeps those of runs before.
+    visualizers = set(Visualizer._instance_dict)
     try:
         yield
-    except Exception:
-        if not has_begun():
-            _close_trackers()
+    except BaseException as error:
+        _close_trackers(visualizers)
+        if isinstance(error, Exception) and not has_begun():
             for folder in [*_log_folders(), work_dir.resolve() / STORE]:
                 # A folder that this run has made in its work directory, and no other.
                 if folder.parent == work_dir.resolve() and folder not in there:
@@ -83,12 +85,16 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
         raise
 
 
-def _close_trackers() -> None:
-    """So that none writes into folders that are gone."""
-    # mmengine keeps the visualizers of runs before.
-    if Visualizer._instance_dict:
-        with contextlib.suppress(Exception):
-            Visualizer.get_current_instance().close()
+def _close_trackers(others: set[str]) -> None:
+    """Have a run's trackers write what they still hold, before its folder may go.
+
+    Args:
+        others: Names of visualizers that are none of this run's.
+    """
+    for name, visualizer in list(Visualizer._instance_dict.items()):
+        if name not in others:
+            with contextlib.suppress(Exception):
+                visualizer.close()
 
 
 def _log_folders() -> list[Path]:
