@@ -18,6 +18,7 @@ from ..checkpoints import load_state_dict
 from ..datasets.decoding import decode_image
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
+from ..models.whole_tokenizer import whole_tokenizer
 from ..visualization import (
     draw_curves,
     draw_neighbours,
@@ -65,7 +66,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     np.random.seed(seed)
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
-    tokenizer = _with_decoder(cfg.model.target_generator)
+    tokenizer = whole_tokenizer(cfg.model.target_generator)
     if tokenizer is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(reconstruct(mim, tokenizer, batch), out / 'reconstructions.png')
@@ -84,16 +85,6 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
             for query, others in zip(queries, alike, strict=True)
         ]
         draw_neighbours(rows, out / 'neighbours.png')
-
-
-def _with_decoder(generator: Mapping[str, Any]) -> Any:
-    """The tokenizer that targets are made by, with the decoder; None where nobody has that."""
-    weights = load_state_dict(generator['checkpoint'])
-    if not any(name.startswith('decoder.') for name in weights):
-        return None
-    tokenizer = MODELS.build(dict(generator['tokenizer'])).eval()
-    tokenizer.load_state_dict(weights)
-    return tokenizer
 
 
 def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
