@@ -1,8 +1,9 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
 import json
+import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,9 @@ from .run_folder import RunFolder
 COLUMNS, QUERIES, EDGE = 8, 6, 128
 
 
-def draw_what_was_learned(out: Path, options: Mapping[str, Any]) -> None:
+def draw_what_was_learned(out: Path) -> None:
     """Pictures of the run in a folder, see :func:`draw_pretraining`, and its curves."""
     cfg = Config.fromfile(out / 'pretrain.py')
-    cfg.merge_from_dict(dict(options))
     draw_pretraining(cfg, out / 'pretrained.pth', out)
     panels = {
         "tokenizer's error": (out / 'tokenizer', 'loss'),
@@ -131,7 +131,7 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
     lines.append(f'{minutes(seconds)} in all')
-    weights = run.path / 'pretrained.pth'
+    weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if
              (run.path / f'{n}.png').is_file()]  # fmt: skip
     looks = ', '.join(f'{name}.png' for name in shown)

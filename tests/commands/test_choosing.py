@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -154,3 +155,75 @@ def test_the_index_lists_every_recipe_with_the_figure_of_its_docstring():
 def test_an_unknown_recipe_is_told():
     with pytest.raises(FileNotFoundError, match=r"did you mean 'beit_pretrain\.py'"):
         find_recipe('beit_pretrian')
+
+
+def test_sides_alone_are_no_classes(tmp_path):
+    for side in ('Train', 'test'):
+        for name in ('cat', 'dog', '.ipynb_checkpoints'):
+            save(tmp_path / f'both/{side}/{name}/1.png')
+    photos = photos_with_labels(tmp_path / 'both')
+    assert photos.classes == ['cat', 'dog']
+    assert photos.val == ['test/cat/1.png', 'test/dog/1.png']
+    (tmp_path / 'both/Train').rename(tmp_path / 'both/val')
+    with pytest.raises(ConfigError, match='of train and val there must be both'):
+        photos_with_labels(tmp_path / 'both')
+
+
+def test_tables_that_cannot_be(tmp_path):
+    save(tmp_path / '0.png')
+    table = tmp_path / 'labels.csv'
+    cases = {
+        'path,label\n0.png,a\n0.png,b\n': 'lists 0.png more than once',
+        'path,label\n0.png\n': '0.png has no label',
+        'path,label\n0.png,\n': '0.png has no label',
+    }
+    for text, said in cases.items():
+        table.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            photos_with_labels(table)
+    table.write_bytes('path,label\n0.png,Käfer\n'.encode('latin-1'))
+    with pytest.raises(ConfigError, match='is not in UTF-8'):
+        photos_with_labels(table)
+    with pytest.raises(ConfigError, match=r'is a file and no table; .* end in \.csv'):
+        photos_with_labels(tmp_path / '0.png')
+
+
+def test_masks_are_read_as_numbers(tmp_path):
+    from beit_mm.commands.segmenting import _classes, _Pairs
+
+    def pairs(last: np.ndarray):
+        for index in range(5):
+            save(tmp_path / f'images/{index}.jpg')
+            mask = np.zeros((30, 40), np.uint8)
+            mask[:5] = 255
+            Path(tmp_path / 'masks').mkdir(exist_ok=True)
+            Image.fromarray(last if index == 4 else mask).save(tmp_path / f'masks/{index}.png')
+        return _Pairs(tmp_path / 'images', tmp_path / 'masks')
+
+    # 255 is an object where there is nothing but it and 0 in all masks, and else no class.
+    plain = np.zeros((30, 40), np.uint8)
+    assert _classes(pairs(plain), None) == ({255: 1}, ['background', 'object'])
+    plain[0] = 1
+    assert _classes(pairs(plain), None) == ({}, ['class 0', 'class 1'])
+    with pytest.raises(ConfigError, match='--classes has 1 names, and the masks have the number 1'):
+        _classes(pairs(plain), ['sky'])
+    with pytest.raises(ConfigError, match='numbers from 0 to 300; classes are 0 to 254'):
+        _classes(pairs(np.full((30, 40), 300, np.uint16) * (np.arange(40) > 3)), None)
+    # Of one bit.
+    one_bit = np.zeros((30, 40), bool)
+    one_bit[3] = True
+    assert pairs(one_bit).mask('4').max() == 1
+    save(tmp_path / 'lossy/4.jpg')
+    for index in range(4):
+        save(tmp_path / f'lossy/{index}.jpg')
+    with pytest.raises(ConfigError, match='changes the numbers'):
+        _Pairs(tmp_path / 'images', tmp_path / 'lossy')
+
+
+def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
+    eight = Machine(8, 64, 80 * 2**30)
+    one = choose_sizes(20_000, 224, H100, arch='small')
+    all_of_them = choose_sizes(20_000, 224, eight, arch='small')
+    assert all_of_them.batch_size * 8 <= 20_000 / 8
+    ratio = (all_of_them.batch_size * 8 / one.batch_size) ** 0.5
+    assert all_of_them.learning_rate == pytest.approx(one.learning_rate * ratio, rel=0.05)
