@@ -65,10 +65,16 @@ class Closable(Visualizer):
 @pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit, RunStopped])
 def test_a_run_that_ends_itself_has_its_trackers_write_what_they_hold(error, tmp_path):
     earlier = Closable.get_instance(f'telling_{next(numbers)}')
-    with pytest.raises(error), leaving_nothing(tmp_path / 'run', 'config.py', lambda: True):
-        ours = Closable.get_instance(f'telling_{next(numbers)}')
-        raise error
-    assert (earlier.closed, ours.closed) == (0, 1)
+    ours = []
+
+    def run():
+        with leaving_nothing(tmp_path / 'run', 'config.py', lambda: True):
+            ours.append(Closable.get_instance(f'telling_{next(numbers)}'))
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert (earlier.closed, ours[0].closed) == (0, 1)
 
 
 def test_a_refused_resume_leaves_the_folder_as_it_was(config, tmp_path):
