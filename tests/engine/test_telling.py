@@ -67,13 +67,13 @@ def test_a_run_that_ends_itself_has_its_trackers_write_what_they_hold(error, tmp
     earlier = Closable.get_instance(f'telling_{next(numbers)}')
     ours = []
 
-    def end_itself():
+    def run():
         with leaving_nothing(tmp_path / 'run', 'config.py', lambda: True):
             ours.append(Closable.get_instance(f'telling_{next(numbers)}'))
             raise error
 
     with pytest.raises(error):
-        end_itself()
+        run()
     assert (earlier.closed, ours[0].closed) == (0, 1)
 
 
