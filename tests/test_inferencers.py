@@ -86,7 +86,7 @@ def test_segmentors(name, photo, tmp_path):
     torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
     with Image.open(photo) as image:
         array = np.asarray(image)[..., ::-1].copy()
-    infer = MMSegInferencer(cfg.copy(), checkpoint, device='cpu', show_progress=False)
+    infer = MMSegInferencer(cfg.copy(), checkpoint, device='cpu')
     found = [infer(source, return_datasamples=True) for source in (str(photo), array)]
     model = init_model(cfg, checkpoint, device='cpu')
     found += [inference_model(model, source) for source in (str(photo), array)]

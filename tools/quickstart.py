@@ -12,14 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
-from PIL import Image
 
-from beit_mm.checkpoints import load_state_dict
+from beit_mm.commands.learned import draw_pretraining
 from beit_mm.datasets.class_folders import (
     digit_samples,
     folder_samples,
@@ -27,12 +22,7 @@ from beit_mm.datasets.class_folders import (
     write_few_labels,
 )
 from beit_mm.engine.starting.stages import Progress, Stage, minutes, run_stage
-from beit_mm.visualization import (
-    draw_neighbours,
-    draw_reconstructions,
-    nearest_images,
-    reconstruct,
-)
+from beit_mm.visualization import read_scalars
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs' / 'quickstart'
@@ -52,59 +42,16 @@ TOKENIZER = ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
 
 def last_metric(work_dir: Path, name: str) -> float | None:
     """The newest value of a metric in a run's log, None if it has none."""
-    log = max(work_dir.glob('*/vis_data/scalars.json'))
-    values = [json.loads(line).get(name) for line in log.read_text().splitlines()]
-    return next((value for value in reversed(values) if value is not None), None)
+    values = read_scalars(work_dir).get(name)
+    return values[-1][1] if values else None
 
 
-@torch.no_grad()
 def show(pretrained: Path, tokenizer: Path, data: Path, seed: int, out: Path) -> None:
-    """Write what was learned of the validation images.
-
-    ``reconstructions.png``, eight of them as the tokenizer and the pre-trained BEiT see them;
-    ``features.npz``, a vector and a file name for each; ``neighbours.png``, which are alike.
-    """
-    configs = {name: Config.fromfile(CONFIGS / f'{name}.py') for name in ('dvae', 'pretrain')}
-    cfg = configs['pretrain']
-    init_default_scope(cfg.default_scope)
+    """Write what was learned of the validation images, see :func:`draw_pretraining`."""
+    cfg = Config.fromfile(CONFIGS / 'pretrain.py')
     cfg.model.target_generator.checkpoint = str(tokenizer)
     cfg.val_dataloader.dataset.data_root = str(data)
-    cfg.val_dataloader.batch_size = 8
-    cfg.val_dataloader.sampler.shuffle = True
-    np.random.seed(seed)
-    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
-
-    dvae = MODELS.build(configs['dvae'].model).eval()
-    dvae.load_state_dict(load_state_dict(tokenizer))
-    mim = MODELS.build(cfg.model).eval()
-    mim.load_state_dict(load_state_dict(pretrained))
-    draw_reconstructions(reconstruct(mim, dvae, batch), out / 'reconstructions.png')
-
-    cfg.val_dataloader.batch_size = 100
-    cfg.val_dataloader.sampler.shuffle = False
-    features, files = features_of(mim, Runner.build_dataloader(cfg.val_dataloader, seed=0))
-    np.savez(out / 'features.npz', features=features.numpy(), files=files)
-    # As many as there are: a query, and others beside it.
-    count, beside = min(6, len(files)), min(8, len(files) - 1)
-    if beside > 0:
-        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
-        alike = nearest_images(features, queries, beside)
-        rows = [
-            [np.asarray(Image.open(files[index])) for index in (query, *others.tolist())]
-            for query, others in zip(queries, alike, strict=True)
-        ]
-        draw_neighbours(rows, out / 'neighbours.png')
-
-
-def features_of(mim, batches) -> tuple[torch.Tensor, list[str]]:
-    """Mean of the patches' last hidden states, (N, C), of whole images; and their files."""
-    mim.backbone.out_type = 'featmap'
-    features, files = [], []
-    for batch in batches:
-        data = mim.data_preprocessor(batch)
-        features.append(mim.backbone(data['inputs'][0])[-1].mean(dim=(2, 3)))
-        files += [sample.img_path for sample in data['data_samples']]
-    return torch.cat(features), files
+    draw_pretraining(cfg, pretrained, out, seed)
 
 
 def main() -> None:

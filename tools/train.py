@@ -8,6 +8,7 @@ from beit_mm.engine import (
     load_config,
     refuse_foreign_work_dir,
     told_in_a_line,
+    track,
     train,
     use_mixed_precision,
 )
@@ -24,6 +25,13 @@ def parse_args() -> argparse.Namespace:
         help='go on from a checkpoint; without one, from the newest in the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    parser.add_argument(
+        '--track',
+        action='append',
+        default=[],
+        metavar='TRACKER',
+        help='where else figures and pictures go: tensorboard, wandb, mlflow; several with commas',
+    )
     return parser.parse_args()
 
 
@@ -33,6 +41,7 @@ def main() -> None:
         cfg = load_config(args)
         if args.amp:
             use_mixed_precision(cfg)
+        track(cfg, args.track)
         choose_start(cfg, args.resume)
         refuse_foreign_work_dir(cfg)
         train(cfg)

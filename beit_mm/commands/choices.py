@@ -130,28 +130,29 @@ def choose_sizes(
         chosen = next(name for most, name in ARCH_BY_IMAGES if num_images <= most)
     else:
         chosen = SMALL
-    batch = choose_batch(num_images, size, chosen, machine)
+    batch = choose_batch(num_images, (size // patch) ** 2, chosen, machine)
     return Sizes(
         size,
         patch,
         chosen,
         256 if num_images < 5_000 else 1024,
         batch,
-        choose_rate(batch, chosen),
+        choose_rate(batch * machine.processes, chosen),
         machine.workers,
     )
 
 
-def choose_batch(num_images: int, size: int, arch: str | dict, machine: Machine) -> int:
-    """Images at once, on one device: a power of two, eight batches an epoch if there are images."""
-    tokens = (size // (16 if size >= 160 else 8)) ** 2
+def choose_batch(num_images: int, tokens: int, arch: str | dict, machine: Machine) -> int:
+    """Images at once, on one device: a power of two, eight steps an epoch if there are images."""
     width, layers = resolve_arch(arch)['embed_dims'], resolve_arch(arch)['num_layers']
     if machine.gpus:
         # Measured with bfloat16: about 34 bytes a token, layer and unit of width; half is left.
         most = machine.gpu_memory // 2 / (34 * tokens * width * layers)
     else:
-        most = 64 if tokens <= 64 else 32
-    wanted = min(most, 1024, max(16, num_images / 8))
+        # As much work as 64 images of 64 patches by the small network.
+        most = max(8, 64 * 64 * 128 * 128 * 6 / (tokens * width * width * layers))
+    wanted = min(most, 64 if not machine.gpus else 1024, max(16, num_images / 8))
+    wanted /= machine.processes
     return 2 ** max(3, int(math.log2(max(wanted, 1))))
 
 

@@ -58,7 +58,7 @@ def embed(
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)
     parts = out.with_name(f'{out.name}.parts')
-    settings = dict(weights=str(weights), size=take.size, names=_digest(names))
+    settings = dict(weights=_about(weights), size=take.size, names=_digest(names))
     _begin(parts, settings)
     start, done = time.monotonic(), 0
     for number, begin in enumerate(range(0, len(names), PART)):
@@ -85,6 +85,13 @@ def _tell(name: str, why: str) -> None:
     print(f'{name}: left out, {why}', file=sys.stderr)
 
 
+def _about(weights: str | Path) -> list:
+    """What tells weights from others under the same name."""
+    path = Path(weights).expanduser()
+    files = [path, *(sorted(path.glob('*')) if path.is_dir() else [])]
+    return [str(weights), *((f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())]
+
+
 def _digest(names: Sequence[str]) -> str:
     return hashlib.sha256('\n'.join(names).encode()).hexdigest()
 
@@ -92,6 +99,7 @@ def _digest(names: Sequence[str]) -> str:
 def _begin(parts: Path, settings: dict) -> None:
     """Make the folder of the parts; parts of other images or weights go."""
     about = parts / 'about.json'
+    settings = json.loads(json.dumps(settings))
     if about.is_file() and json.loads(about.read_text()) == settings:
         print(f'goes on with what is in {parts}', file=sys.stderr)
         return
@@ -108,9 +116,12 @@ def _save(path: Path, files: Sequence[str], features: np.ndarray) -> None:
 
 
 def _join(parts: Path) -> tuple[np.ndarray, np.ndarray]:
-    found = [np.load(path) for path in sorted(parts.glob('*.npz'))]
-    return (np.concatenate([part['files'] for part in found]),
-            np.concatenate([part['features'] for part in found]))  # fmt: skip
+    files, features = [], []
+    for path in sorted(parts.glob('*.npz')):
+        with np.load(path) as part:
+            files.append(part['files'])
+            features.append(part['features'])
+    return np.concatenate(files), np.concatenate(features)
 
 
 def _write(out: Path, files: np.ndarray, features: np.ndarray) -> None:

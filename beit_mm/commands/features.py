@@ -9,14 +9,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..checkpoints import locate
-from ..checkpoints.folders import read_mean_and_std
-from ..component import ConfigError
 from ..datasets.decoding import BrokenImage, decode_image
 from ..models import BEiT, load
-
-# ImageNet's, in [0, 255]: what this project's recipes normalise by.
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+from .starting_weights import check_size, mean_and_std_of
 
 
 class Extractor(NamedTuple):
@@ -58,12 +53,8 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
         ConfigError: If the size is no multiple of the patch.
     """
     model = load(weights, out_type='featmap')
-    if size is not None and size % model.patch_size[0]:
-        raise ConfigError(
-            f'--size is {size}; it must be a multiple of the patch, {model.patch_size[0]}'
-        )
-    found = read_mean_and_std(locate(weights))
-    mean, std = (MEAN, STD) if found is None else (np.multiply(f, 255) for f in found)
+    check_size(size, model.patch_size[0])
+    mean, std = mean_and_std_of(str(weights))
     if torch.cuda.is_available():
         model.cuda()
     return Extractor(

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..engine.starting.telling import mistakes_of
 from ..recipes import folder_of_recipes
 
 
@@ -53,7 +54,17 @@ def _everywhere(path: Path, lines: list[str]) -> list[str]:
 
 
 def config_of(text: str, options: Mapping[str, Any]) -> Config:
-    """The whole config of a text, with the user's options."""
+    """The whole config of a text, with the user's options.
+
+    Raises:
+        ConfigError: If an option cannot be put in.
+    """
     cfg = Config.fromstring(text, '.py')
-    cfg.merge_from_dict(dict(options))
+    with mistakes_of('--cfg-options'):
+        cfg.merge_from_dict(dict(options))
     return cfg
+
+
+def with_options(text: str, options: Mapping[str, Any]) -> str:
+    """The text of a config, spelt out where the user has options; see :func:`config_of`."""
+    return config_of(text, options).pretty_text if options else text

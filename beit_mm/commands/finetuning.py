@@ -8,16 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 
+from ..component import ConfigError
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
 from ..visualization import confusion_matrix, draw_confusions, draw_curves
-from .choices import Sizes, choose_sizes, this_machine
-from .filling import config_of, fill_recipe
-from .lengths import check_length, choose_length
+from .choices import Machine, this_machine
+from .filling import config_of, fill_recipe, with_options
+from .lengths import (
+    check_dry_run,
+    check_length,
+    check_same_folder,
+    choose_length,
+    with_length,
+)
 from .photos import Photos, photos_with_labels
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
-from .starting_weights import values_of_weights
+from .starting_weights import check_same_weights, values_of_weights
 from .trained import load_trained, predict_files
 
 # As many as the paper's fine-tuning of BEiT-B.
@@ -64,52 +72,80 @@ def finetune(
     """
     start = time.monotonic()
     check_length(steps, minutes)
+    check_dry_run(dry_run, resume)
     photos = photos_with_labels(source)
     name = Path(source).stem if Path(source).is_file() else photos.root.name
     run = RunFolder(out or Path('work_dirs', f'{name}_finetune'), 'finetune.py')
     machine = this_machine()
     options = dict(cfg_options or {})
-    sizes = choose_sizes(len(photos.train), photos.short_side, machine, size)
     if dry_run:
-        own = values_of_weights(str(weights), sizes, size)
-        print(config_of(_text(run, photos, sizes, own, steps or 1000), options).pretty_text)
+        own = values_of_weights(str(weights), photos, machine, size)
+        print(config_of(_text(run, photos, machine, own, steps or 1000), options).pretty_text)
         return run.path
     if not run.begin(resume):
-        own = values_of_weights(str(weights), sizes, size)
+        own = values_of_weights(str(weights), photos, machine, size)
         for side, names in (('train', photos.train), ('val', photos.val)):
             numbers = {label: index for index, label in enumerate(photos.classes)}
             lines = [f'{name} {numbers[photos.labels[name]]}' for name in names]
             run.write(f'{side}.txt', '\n'.join(lines) + '\n')
         print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
               f'{len(photos.classes)} classes, from {photos.root}')  # fmt: skip
-        cfg = config_of(_text(run, photos, sizes, own, 1000), options)
+        cfg = config_of(_text(run, photos, machine, own, 1000), options)
         steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
-        run.write('finetune.py', _text(run, photos, sizes, own, steps))
-    elif steps is not None:
-        options['train_cfg.max_iters'] = steps
+        run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))
+    else:
+        known = run.known(with_length(options, steps), minutes=minutes, size=size)
+        check_same_weights(known.weights, str(weights))
+        check_same_folder(known.data_root, photos.root)
+        photos = _photos_of(run, known, photos)
     stage = Stage('Fine-tune', run.path / 'finetune.py', 1.0)
-    run.train(stage, Progress([stage]), options, track, machine)
+    run.train(stage, Progress([stage]), track, machine)
     write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth')
     print(_look_back(run, photos, start))
     return run.path
 
 
-def _text(run: RunFolder, photos: Photos, sizes: Sizes, own: Mapping[str, Any], steps: int) -> str:
+def _text(
+    run: RunFolder, photos: Photos, machine: Machine, own: Mapping[str, Any], steps: int
+) -> str:
     """The config of the run."""
-    rate = 4e-3 * np.sqrt(sizes.batch_size / 1024) * 768 / own['embed_dims']
+    batch = own['batch_size'] * machine.processes
+    rate = 4e-3 * np.sqrt(batch / 1024) * 768 / own['embed_dims']
     values = dict(
         data_root=str(photos.root),
         train_list=str(run.path / 'train.txt'),
         val_list=str(run.path / 'val.txt'),
         classes=photos.classes,
-        batch_size=sizes.batch_size,
         learning_rate=float(f'{min(2e-3, rate):.1e}'),
         max_iters=steps,
         warmup_iters=max(1, steps // 10),
         val_interval=max(1, -(-steps // 4)),
-        num_workers=sizes.num_workers,
+        num_workers=machine.workers,
     )
     return fill_recipe('own/finetune.py', {**values, **own}, 'A beit-mm finetune.')
+
+
+def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
+    """The images that a run has been learning from, whatever has come into the folder since.
+
+    Raises:
+        ConfigError: If the classes are others now.
+    """
+    classes = list(known.classes)
+    if given.classes != classes:
+        raise ConfigError(
+            f'{given.root} has the classes {", ".join(given.classes)}, and the run in {run.path} '
+            f'{", ".join(classes)}: begin another run in another --out'
+        )
+    train, val = (
+        [line.rpartition(' ')[::2] for line in run.lines_of(f'{side}.txt')]
+        for side in ('train', 'val')
+    )
+    return given._replace(
+        labels={name: classes[int(number)] for name, number in [*train, *val]},
+        train=[name for name, _ in train],
+        val=[name for name, _ in val],
+    )
 
 
 def _look_back(run: RunFolder, photos: Photos, start: float) -> str:
@@ -140,14 +176,15 @@ def _look_back(run: RunFolder, photos: Photos, start: float) -> str:
     run.write('report.json', json.dumps(figures, indent=2, ensure_ascii=False) + '\n')
     told = '\n'.join(
         [
-            f'{top1:.1f} % top-1 of the {int(counts.sum())} images held out; always the commonest '
+            f'{top1:.1f} % top-1 of the {int(counts.sum())} images held out, by which the best of '
+            'its checkpoints was chosen; always the commonest '
             f'class: {100 * counts.sum(axis=1).max() / max(1, counts.sum()):.1f} %',
             *_best_and_worst(accuracy, counts, trained.classes),
             f'{as_minutes(seconds)} in all',
             'next:',
             f'  look                {run.path}: confusion.png, curves.png, predictions.csv',
-            f'  name an image       beit-mm predict {run.path} IMAGE',
-            f'  take it elsewhere   beit-mm export {run.path} classifier.onnx',
+            f'  name an image       beit-mm predict {run.quoted} IMAGE',
+            f'  take it elsewhere   beit-mm export {run.quoted} classifier.onnx',
         ]
     )
     table = [f'| {name} | {a:.1f} % | {n} |' for name, a, n in

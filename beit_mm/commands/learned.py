@@ -1,8 +1,9 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
 import json
+import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..checkpoints import load_state_dict
 from ..datasets.decoding import decode_image
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
+from ..models.whole_tokenizer import whole_tokenizer
 from ..visualization import (
     draw_curves,
     draw_neighbours,
@@ -32,10 +34,9 @@ from .run_folder import RunFolder
 COLUMNS, QUERIES, EDGE = 8, 6, 128
 
 
-def draw_what_was_learned(out: Path, options: Mapping[str, Any]) -> None:
+def draw_what_was_learned(out: Path) -> None:
     """Pictures of the run in a folder, see :func:`draw_pretraining`, and its curves."""
     cfg = Config.fromfile(out / 'pretrain.py')
-    cfg.merge_from_dict(dict(options))
     draw_pretraining(cfg, out / 'pretrained.pth', out)
     panels = {
         "tokenizer's error": (out / 'tokenizer', 'loss'),
@@ -65,7 +66,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     np.random.seed(seed)
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
-    tokenizer = _with_decoder(cfg.model.target_generator)
+    tokenizer = whole_tokenizer(cfg.model.target_generator)
     if tokenizer is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(reconstruct(mim, tokenizer, batch), out / 'reconstructions.png')
@@ -84,16 +85,6 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
             for query, others in zip(queries, alike, strict=True)
         ]
         draw_neighbours(rows, out / 'neighbours.png')
-
-
-def _with_decoder(generator: Mapping[str, Any]) -> Any:
-    """The tokenizer that targets are made by, with the decoder; None where nobody has that."""
-    weights = load_state_dict(generator['checkpoint'])
-    if not any(name.startswith('decoder.') for name in weights):
-        return None
-    tokenizer = MODELS.build(dict(generator['tokenizer'])).eval()
-    tokenizer.load_state_dict(weights)
-    return tokenizer
 
 
 def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
@@ -140,7 +131,7 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
     lines.append(f'{minutes(seconds)} in all')
-    weights = run.path / 'pretrained.pth'
+    weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if
              (run.path / f'{n}.png').is_file()]  # fmt: skip
     looks = ', '.join(f'{name}.png' for name in shown)

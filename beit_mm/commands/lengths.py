@@ -1,6 +1,9 @@
 """How long a run lasts: steps, or minutes of this machine."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -27,6 +30,36 @@ def check_length(steps: int | None, minutes: float | None) -> None:
     for name, value in (('--steps', steps), ('--minutes', minutes)):
         if value is not None and value <= 0:
             raise ConfigError(f'{name} is {value}; it must be above 0')
+
+
+def check_dry_run(dry_run: bool, resume: bool) -> None:
+    """Hold a dry run against resuming.
+
+    Raises:
+        ConfigError: If both are asked for.
+    """
+    if dry_run and resume:
+        raise ConfigError('--dry-run and --resume are both given; the config of a run is in --out')
+
+
+def check_same_folder(known: str, given: Path) -> None:
+    """Hold the images of a run that is gone on with against those that are given.
+
+    Raises:
+        ConfigError: If they lie elsewhere.
+    """
+    if Path(known).resolve() != given.resolve():
+        raise ConfigError(
+            f'the run in --out learns from {known}, and {given} is given: begin another run in '
+            'another --out'
+        )
+
+
+def with_length(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+    """Options of a run that is gone on with, and its new length, over which its rates go down."""
+    if steps is None:
+        return dict(options)
+    return {'train_cfg.max_iters': steps, **options}
 
 
 def seconds_left(minutes: float, start: float, around: float, least: float) -> float:

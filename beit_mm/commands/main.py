@@ -2,8 +2,11 @@
 
 import argparse
 import importlib
+import signal
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -173,7 +176,7 @@ COMMANDS = {
         _predict,
         'beit-mm predict work_dirs/photos_finetune cat.jpg\n'
         'beit-mm predict work_dirs/photos_finetune more_photos --out classes.csv\n'
-        'beit-mm predict work_dirs/photos_segment photo.jpg --out masks',
+        'beit-mm predict work_dirs/photos_segment photo.jpg --out predicted',
     ),
     'segment': Command(
         'train a segmentor on images and masks',
@@ -266,14 +269,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2)
     debug = given.pop('debug')
     del given['parser']
-    file, _, function = COMMANDS[name].function.partition(':')
+    with _ending_what_it_has_started():
+        _run(name, given, debug)
+
+
+@contextmanager
+def _ending_what_it_has_started() -> Iterator[None]:
+    """Let signals that end a process run what stands behind ``finally`` and ``except``."""
+    numbers = {signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda received, _: sys.exit(128 + received))
+        for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(name: str, given: dict, debug: bool) -> None:
+    """Call the function of a command, and end the process with a line if it cannot."""
     # After the arguments are right: this takes seconds.
     from ..engine.starting.telling import told_in_a_line
 
     # What dependencies say of parts that nobody here needs.
     warnings.filterwarnings('ignore', message='Fail to import')
+    file, _, function = COMMANDS[name].function.partition(':')
     with told_in_a_line(f'beit-mm {name}', debug):
-        getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
+        try:
+            getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
+        except KeyboardInterrupt:
+            again = '; --resume goes on with it' if 'resume' in given else ''
+            print(f'\nbeit-mm {name}: stopped{again}', file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
+        except (ImportError, OSError) as error:
+            # A package that is missing, a disk that is full, a folder that is not writable.
+            if debug or isinstance(error, FileNotFoundError):
+                raise
+            print(f'beit-mm {name}: {error}', file=sys.stderr)
+            sys.exit(1)
 
 
 def _completion(parser: Parser, shell: str) -> str:

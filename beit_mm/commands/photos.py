@@ -3,6 +3,7 @@
 import csv
 import random
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,9 @@ LOOKED_AT = 200
 PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
 LABELS = ('label', 'class', 'class_name', 'category', 'target')
 SPLITS = ('split', 'subset', 'set', 'fold')
+# Sides, as people call them; what systems and editors leave in folders.
+TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
+HIDDEN = ('.', '__MACOSX')
 
 
 class Photos(NamedTuple):
@@ -143,23 +147,34 @@ def short_side(root: Path, names: Sequence[str]) -> int:
 
 def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Path -> class, and path -> 'train' or 'val' where there are such folders."""
-    val = next((side for side in ('val', 'valid', 'validation') if (root / side).is_dir()), None)
-    split = val is not None and (root / 'train').is_dir()
+    folders = {path.name: path.name.lower() for path in root.iterdir() if path.is_dir()}
+    train = next((name for name, lower in folders.items() if lower in TRAIN), None)
+    # A side for tests is held out where there is no other.
+    held_out = sorted((VAL.index(lower), name) for name, lower in folders.items() if lower in VAL)
+    split = train is not None and bool(held_out)
     labels, sides = {}, {}
     for name in find_photos(root):
         parts = Path(name).parts
+        if any(part.startswith(HIDDEN) for part in parts):
+            continue
         if not split and len(parts) > 1:
             labels[name] = parts[0]
-        elif split and len(parts) > 2 and parts[0] in ('train', val):
+        elif split and len(parts) > 2 and parts[0] in (train, held_out[0][1]):
             labels[name] = parts[1]
-            sides[name] = 'train' if parts[0] == 'train' else 'val'
+            sides[name] = 'train' if parts[0] == train else 'val'
+    if not split and set(labels.values()) <= {n for n, lower in folders.items()
+                                              if lower in (*TRAIN, *VAL)} and labels:  # fmt: skip
+        raise ConfigError(
+            f'{root} has the folders {", ".join(sorted(set(labels.values())))}: of train and val '
+            'there must be both, or a folder for each class'
+        )
     return labels, sides
 
 
 def _read_table(path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
     """The folder of a .csv file, path -> class, and path -> 'train' or 'val' if it says so."""
     root = path.resolve().parent
-    with path.open(encoding='utf-8-sig', newline='') as file:
+    with _readable(path).open(encoding='utf-8-sig', newline='') as file:
         reader = csv.DictReader(file)
         columns = list(reader.fieldnames or [])
         file_column, label_column = _column(columns, PATHS), _column(columns, LABELS)
@@ -170,6 +185,11 @@ def _read_table(path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
                 'label'
             )
         rows = [row for row in reader if row[file_column]]
+    for row in rows:
+        if not (row[label_column] or '').strip():
+            raise ConfigError(f'{path}: {row[file_column]} has no {label_column}')
+    if twice := [n for n, k in Counter(row[file_column] for row in rows).items() if k > 1]:
+        raise ConfigError(f'{path} lists {twice[0]} more than once')
     missing = [row[file_column] for row in rows if not (root / row[file_column]).is_file()]
     if missing:
         raise ConfigError(
@@ -180,14 +200,29 @@ def _read_table(path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
     sides = {}
     if split_column is not None:
         for row in rows:
-            side = row[split_column].strip().lower()
-            if side in ('train', 'training'):
+            side = (row[split_column] or '').strip().lower()
+            if side in TRAIN:
                 sides[row[file_column]] = 'train'
-            elif side in ('val', 'valid', 'validation', 'test'):
+            elif side in VAL:
                 sides[row[file_column]] = 'val'
             else:
                 raise ConfigError(f'{path}: {split_column} is {side!r}; it must be train or val')
     return root, labels, sides
+
+
+def _readable(path: Path) -> Path:
+    """The table, if it is one.
+
+    Raises:
+        ConfigError: If it does not end in .csv or is not in UTF-8.
+    """
+    if path.suffix.lower() != '.csv':
+        raise ConfigError(f'{path} is a file and no table; it must be a folder, or end in .csv')
+    try:
+        path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{path} is not in UTF-8: save it in that encoding') from error
+    return path
 
 
 def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:

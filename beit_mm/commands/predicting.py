@@ -1,7 +1,7 @@
 """``beit-mm predict``: names of classes, or masks as pictures."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,9 @@ def predict(
     Args:
         model: Folder that ``beit-mm finetune`` or ``beit-mm segment`` has made.
         images: Files, or folders of them.
-        out: Of classes, a .csv file to write; of masks, a folder for the pictures, ``masks`` by
-            default: under an image's name the number of a class in each pixel, and with
-            ``_colours`` behind the name the same to look at.
+        out: Of classes, a .csv file to write; of masks, a folder for the pictures, ``predicted``
+            in the model's by default: under an image's name the number of a class in each pixel,
+            and with ``_colours`` behind the name the same to look at.
 
     Returns:
         (file, class, probability) of each image, or the files of the masks.
@@ -38,25 +38,28 @@ def predict(
     files = files_of(images)
     trained = load_trained(model)
     if trained.segments:
-        return _masks(trained, files, Path(out or 'masks'))
+        own = Path(model).expanduser() / 'predicted'
+        return _masks(trained, files, own if out is None else Path(out), may_be_there=out is None)
     if out is not None and Path(out).suffix != '.csv':
         raise ConfigError(f'--out is {out}; it must end in .csv')
+    if out is not None and not Path(out).resolve().parent.is_dir():
+        raise ConfigError(f'--out is {out}, and there is no folder {Path(out).parent}')
     return _names(trained, files, None if out is None else Path(out))
 
 
-def files_of(images: Sequence[str | Path]) -> list[Path]:
-    """Files, with those of folders in the place of the folders.
+def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
+    """Files, with those of folders in the place of the folders -> their paths below those.
 
     Raises:
         ConfigError: If one is not there.
     """
-    files = []
+    files: dict[Path, Path] = {}
     for given in images:
         path = Path(given).expanduser()
         if path.is_dir():
-            files += [path / name for name in find_photos(path)]
+            files.update({path / name: Path(name) for name in find_photos(path)})
         elif path.is_file():
-            files.append(path)
+            files[path] = Path(path.name)
         else:
             known = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ConfigError(f'{given}: there is no such file{did_you_mean(path.name, known)}')
@@ -65,9 +68,11 @@ def files_of(images: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _names(trained: Trained, files: list[Path], out: Path | None) -> list[tuple[Path, str, float]]:
+def _names(
+    trained: Trained, files: Mapping[Path, Path], out: Path | None
+) -> list[tuple[Path, str, float]]:
     found = []
-    for file, sample in predict_files(trained, files):
+    for file, sample in predict_files(trained, list(files)):
         if sample is None:
             continue
         scores = sample.pred_score.cpu().numpy()
@@ -83,17 +88,29 @@ def _names(trained: Trained, files: list[Path], out: Path | None) -> list[tuple[
     return found
 
 
-def _masks(trained: Trained, files: list[Path], out: Path) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
+def _masks(
+    trained: Trained, files: Mapping[Path, Path], out: Path, may_be_there: bool
+) -> list[Path]:
+    targets = {file: out / below.with_suffix('.png') for file, below in files.items()}
+    for file, target in targets.items():
+        if target.exists() and (not may_be_there or target.resolve() == file.resolve()):
+            raise ConfigError(f'--out is {out}, where {target.name} is already; choose another')
+    names = [name for path in targets.values() for name in (path, _painted(path))]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            'some images have one name but for their ending or their folder, and so would their '
+            'masks: predict them one folder at a time'
+        )
     palette = trained.cfg.val_dataloader.dataset.metainfo.palette
     written = []
-    for file, sample in predict_files(trained, files):
+    for file, sample in predict_files(trained, list(files)):
         if sample is None:
             continue
         labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
-        path = out / f'{file.stem}.png'
+        path = targets[file]
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(path)
-        painted = out / f'{file.stem}_colours.png'
+        painted = _painted(path)
         Image.fromarray(paint_labels(labels, palette)).save(painted)
         shares = np.bincount(labels.ravel(), minlength=len(trained.classes)) / labels.size
         most = np.argsort(-shares)[:NAMED]
@@ -101,3 +118,8 @@ def _masks(trained: Trained, files: list[Path], out: Path) -> list[Path]:
         print(f'{file}: {said} -> {painted}')
         written.append(path)
     return written
+
+
+def _painted(path: Path) -> Path:
+    """Where the picture of a mask goes that is to be looked at."""
+    return path.with_name(f'{path.stem}_colours.png')

@@ -1,6 +1,5 @@
 """``beit-mm pretrain``: from a folder of images to a pre-trained BEiT."""
 
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,20 @@ from .choices import (
     values_for_backbone,
     values_for_tokenizer,
 )
-from .filling import config_of, fill_recipe
+from .filling import config_of, fill_recipe, with_options
 from .learned import draw_what_was_learned, report_of_pretraining
-from .lengths import AFTERWARDS, AROUND_A_STAGE, LEAST_STEPS, check_length, seconds_left
+from .lengths import (
+    AFTERWARDS,
+    AROUND_A_STAGE,
+    LEAST_STEPS,
+    check_dry_run,
+    check_length,
+    check_same_folder,
+    seconds_left,
+    with_length,
+)
 from .photos import Photos, photos_without_labels
-from .run_folder import RunFolder, write_bare_weights
+from .run_folder import RunFolder, copy_whole, write_bare_weights
 from .timing import seconds_a_step
 from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
 
@@ -81,6 +89,7 @@ def pretrain(
     """
     start = time.monotonic()
     check_length(steps, minutes)
+    check_dry_run(dry_run, resume)
     photos = photos_without_labels(folder)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
@@ -95,15 +104,18 @@ def pretrain(
     if not run.begin(resume):
         run.write('train.txt', '\n'.join(photos.train) + '\n')
         run.write('val.txt', '\n'.join(photos.val) + '\n')
-        print(_what_was_chosen(photos, machine, sizes, run))
+        print(_what_was_chosen(photos, machine, sizes, tokens, run))
         first, second = _lengths(run, photos, sizes, tokens, machine, steps, minutes, start)
         if tokenizer is None:
             run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
-        run.write('pretrain.py', pretraining_text(run, photos, sizes, tokens, second.steps))
+        text = pretraining_text(run, photos, sizes, tokens, second.steps)
+        run.write('pretrain.py', with_options(text, options))
     else:
         first = second = Length(0, 1.0)
-        if steps is not None:
-            options['train_cfg.max_iters'] = steps
+        known = run.known(
+            with_length(options, steps), minutes=minutes, arch=arch, size=size, tokenizer=tokenizer
+        )
+        check_same_folder(known.data_root, photos.root)
     stages = [Stage('Pre-train BEiT on masked images', run.path / 'pretrain.py', second.seconds)]
     own = (run.path / 'tokenizer.py').is_file() and not trained.is_file()
     if own:
@@ -112,16 +124,17 @@ def pretrain(
     progress = Progress(stages)
     if own:
         begun = time.monotonic()
-        shutil.copy(run.train(stages[0], progress, {}, track, machine), trained)
+        copy_whole(run.train(stages[0], progress, track, machine), trained)
         if minutes is not None and first.steps:
             # The machine has shown how fast it is beside what was measured.
             left = 60 * minutes - (time.monotonic() - start) - AROUND_A_STAGE - AFTERWARDS
             slower = (time.monotonic() - begun) / (first.seconds + AROUND_A_STAGE)
             wanted = max(LEAST_STEPS, int(second.steps * left / (second.seconds * slower)))
-            run.write('pretrain.py', pretraining_text(run, photos, sizes, tokens, wanted))
-    checkpoint = run.train(stages[-1], progress, options, track, machine)
+            text = pretraining_text(run, photos, sizes, tokens, wanted)
+            run.write('pretrain.py', with_options(text, options))
+    checkpoint = run.train(stages[-1], progress, track, machine)
     write_bare_weights(checkpoint, run.path / 'pretrained.pth')
-    draw_what_was_learned(run.path, options)
+    draw_what_was_learned(run.path)
     print(report_of_pretraining(run, len(photos.train), start))
     return run.path
 
@@ -202,8 +215,12 @@ def _lengths(
     return lengths
 
 
-def _what_was_chosen(photos: Photos, machine: Machine, sizes: Sizes, run: RunFolder) -> str:
+def _what_was_chosen(
+    photos: Photos, machine: Machine, sizes: Sizes, tokenizer: Tokenizer, run: RunFolder
+) -> str:
     """Lines for the user, with the option that changes each."""
+    own = tokenizer.file.parent == run.path
+    source = 'trained on these images' if own else f'of {tokenizer.file}'
     lines = [
         f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
         f'{photos.root}; most are {photos.short_side} pixels high or wide',
@@ -211,7 +228,7 @@ def _what_was_chosen(photos: Photos, machine: Machine, sizes: Sizes, run: RunFol
         f'  size        {sizes.image_size} x {sizes.image_size} pixels, patches of '
         f'{sizes.patch_size} (--size)',
         f'  network     {sizes.arch_in_words} (--arch)',
-        f'  tokenizer   {sizes.vocab_size} visual tokens, trained on these images (--tokenizer)',
+        f'  tokenizer   {tokenizer.settings["vocab_size"]} visual tokens, {source} (--tokenizer)',
         f'  batch       {sizes.batch_size} on each device, learning rate {sizes.learning_rate:g} '
         '(--cfg-options)',
         f'  writes      {run.path} (--out)',

@@ -16,17 +16,23 @@ from ..datasets.decoding import decode_image
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
 from ..visualization import draw_curves, draw_segmentations, read_scalars
-from .choices import Sizes, choose_sizes, this_machine
-from .filling import config_of, fill_recipe
-from .lengths import check_length, choose_length
+from .choices import Machine, this_machine
+from .filling import config_of, fill_recipe, with_options
+from .lengths import (
+    check_dry_run,
+    check_length,
+    check_same_folder,
+    choose_length,
+    with_length,
+)
 from .photos import Photos, existing_folder, hold_out, short_side
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
-from .starting_weights import values_of_weights
+from .starting_weights import check_same_weights, values_of_weights
 from .trained import load_trained, predict_files
 
 EPOCHS = 100
-# Masks that are read to know which classes there are.
-LOOKED_AT = 200
+# Formats that keep no numbers.
+LOSSY = ('.jpg', '.jpeg')
 # In masks: pixels that belong to no class.
 IGNORED = 255
 # Of the panel at the end; pixels of the long side.
@@ -69,31 +75,36 @@ def segment(
     """
     start = time.monotonic()
     check_length(steps, minutes)
+    check_dry_run(dry_run, resume)
     pairs = _Pairs(existing_folder(images), existing_folder(masks))
     label_map, names = _classes(pairs, classes)
     run = RunFolder(out or Path('work_dirs', f'{pairs.images.name}_segment'), 'segment.py')
     machine = this_machine()
     options = dict(cfg_options or {})
     photos = pairs.photos()
-    sizes = choose_sizes(len(photos.train), photos.short_side, machine, size)
-    if not (run.marker.is_file() and resume):
-        own = values_of_weights(str(weights), sizes, size)
-        values = _values(run, pairs, photos, sizes, own, label_map, names)
-        if dry_run:
-            print(config_of(_text(values, steps or 1000), options).pretty_text)
-            return run.path
+    if dry_run:
+        own = values_of_weights(str(weights), photos, machine, size)
+        values = _values(run, pairs, photos, machine, own, label_map, names)
+        print(config_of(_text(values, steps or 1000), options).pretty_text)
+        return run.path
     if not run.begin(resume):
+        own = values_of_weights(str(weights), photos, machine, size)
+        values = _values(run, pairs, photos, machine, own, label_map, names)
         for side, stems in (('train', photos.train), ('val', photos.val)):
             run.write(f'{side}.txt', '\n'.join(stems) + '\n')
         print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
               f'{pairs.images}; classes: {", ".join(names)}')  # fmt: skip
         cfg = config_of(_text(values, 1000), options)
         steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
-        run.write('segment.py', _text(values, steps))
-    elif steps is not None:
-        options['train_cfg.max_iters'] = steps
+        run.write('segment.py', with_options(_text(values, steps), options))
+    else:
+        known = run.known(with_length(options, steps), minutes=minutes, size=size, classes=classes)
+        check_same_weights(known.weights, str(weights))
+        check_same_folder(known.image_root, pairs.images)
+        check_same_folder(known.mask_root, pairs.masks)
+        photos = photos._replace(train=run.lines_of('train.txt'), val=run.lines_of('val.txt'))
     stage = Stage('Train a segmentor', run.path / 'segment.py', 1.0)
-    run.train(stage, Progress([stage]), options, track, machine)
+    run.train(stage, Progress([stage]), track, machine)
     write_bare_weights(best_checkpoint(run.path / 'segment'), run.path / 'segmentor.pth')
     print(_look_back(run, pairs, photos, start))
     return run.path
@@ -122,6 +133,13 @@ class _Pairs:
             print(f'{left} of {len(stems)} images have no mask and are left out')
         self.image_ending = _only_ending(images, {stems[stem] for stem in self.stems})
         self.mask_ending = _only_ending(masks, {marks[stem] for stem in self.stems})
+        if self.mask_ending.lower() in LOSSY:
+            raise ConfigError(
+                f'{masks} has masks that end in {self.mask_ending}, which changes the numbers in '
+                'them; they must be .png'
+            )
+        if len(stems) < len(found):
+            raise ConfigError(f'{images} has images that differ in their ending alone')
 
     def photos(self) -> Photos:
         """Every fifth is held out."""
@@ -147,7 +165,12 @@ class _Pairs:
                 f'{path} has {labels.shape[2]} channels; a mask has one, with the number of a '
                 'class in each pixel'
             )
-        return labels
+        if not 0 <= labels.min() <= labels.max() <= IGNORED:
+            raise ConfigError(
+                f'{path} has numbers from {labels.min()} to {labels.max()}; classes are 0 to '
+                f'{IGNORED - 1}, and {IGNORED} is no class'
+            )
+        return labels.astype(np.int64)
 
 
 def _only_ending(folder: Path, endings: set[str]) -> str:
@@ -165,8 +188,8 @@ def _classes(pairs: _Pairs, given: Sequence[str] | None) -> tuple[dict[int, int]
         ConfigError: If the masks show one class alone, or more than there are names for.
     """
     seen: set[int] = set()
-    for stem in pairs.stems[:: max(1, len(pairs.stems) // LOOKED_AT)]:
-        seen |= set(np.unique(pairs.mask(stem)).tolist())
+    for stem in pairs.stems:
+        seen |= set(np.flatnonzero(np.bincount(pairs.mask(stem).ravel())).tolist())
     label_map = {}
     if seen == {0, IGNORED}:
         print('masks of 0 and 255: background, and an object, which becomes class 1')
@@ -191,7 +214,7 @@ def _values(
     run: RunFolder,
     pairs: _Pairs,
     photos: Photos,
-    sizes: Sizes,
+    machine: Machine,
     own: Mapping[str, Any],
     label_map: dict[int, int],
     names: list[str],
@@ -204,8 +227,9 @@ def _values(
         wide = image.width >= image.height
     short = min(photos.short_side, round(1.4 * crop))
     long = round(short * ratio)
-    batch = max(2, min(16, sizes.batch_size // 4))
-    rate = 1e-3 * min(1.0, batch / 16 * 768 / own['embed_dims'])
+    batch = max(2, min(16 // machine.processes, own['batch_size'] // 4))
+    seen = batch * machine.processes
+    rate = 1e-3 * min(1.0, seen / 16 * 768 / own['embed_dims'])
     values = dict(
         image_root=str(pairs.images),
         mask_root=str(pairs.masks),
@@ -218,11 +242,10 @@ def _values(
         label_map=label_map or None,
         stride=max(own['patch_size'], crop * 3 // 4),
         scale=(long, short) if wide else (short, long),
-        batch_size=batch,
         learning_rate=float(f'{rate:.1e}'),
-        num_workers=sizes.num_workers,
+        num_workers=machine.workers,
     )
-    return {**values, **own}
+    return {**values, **own, 'batch_size': batch}
 
 
 def _text(values: Mapping[str, Any], steps: int) -> str:
@@ -279,8 +302,8 @@ def _look_back(run: RunFolder, pairs: _Pairs, photos: Photos, start: float) -> s
             f'{as_minutes(seconds)} in all',
             'next:',
             f'  look                {run.path}: segmentations.png, curves.png',
-            f'  paint masks         beit-mm predict {run.path} IMAGES --out masks',
-            f'  take it elsewhere   beit-mm export {run.path} segmentor.onnx',
+            f'  paint masks         beit-mm predict {run.quoted} IMAGES',
+            f'  take it elsewhere   beit-mm export {run.quoted} segmentor.onnx',
         ]
     )
     run.write('report.md', f'# What came out\n\n```\n{told}\n```\n')

@@ -34,17 +34,16 @@ def run_test(
         ConfigError: If a file is not there, or the config cannot work.
     """
     path = Path(config).expanduser()
-    if path.is_dir():
+    made = path.is_dir()
+    if made:
         path, weights = finished_run(path, CLASSIFIER, SEGMENTOR)
         checkpoint = checkpoint or weights
     if checkpoint is None:
         raise ConfigError(f'{config} is a config: the weights to test come behind it')
-    if '://' not in str(checkpoint) and not Path(checkpoint).exists():
-        raise ConfigError(f'checkpoint {str(checkpoint)!r}: no such file')
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(dict(cfg_options or {}))
     cfg.launcher, cfg.load_from, cfg.resume = 'none', str(checkpoint), False
-    cfg.work_dir = cfg.get('work_dir') or f'work_dirs/{path.stem}'
+    cfg.work_dir = str(path.parent / 'test') if made else f'work_dirs/{path.stem}'
     metrics = build_runner(cfg, mode='test').test()
     if out is not None:
         dump(metrics, str(out))

@@ -40,7 +40,13 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         model = revert_sync_batchnorm(MODELS.build(settings))
         if machine.gpus:
             model.cuda()
-        computing = _step(model, batch)
+        # As tools/train.py --amp computes.
+        with torch.autocast('cuda', torch.bfloat16, enabled=bool(machine.gpus)):
+            computing = _step(model, batch)
+        del model
+        if machine.gpus:
+            # For the process that trains.
+            torch.cuda.empty_cache()
     loading *= loader.batch_size
     if machine.gpus:
         return max(computing, loading / max(1, loader.num_workers))

@@ -14,10 +14,12 @@ from .running.exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainL
 from .running.global_batch import GlobalBatchSizeHook
 from .running.non_finite import NonFiniteHook
 from .running.public_weights import PublicWeightsHook, read_safely
+from .running.reconstructions_hook import ReconstructionsHook
 from .running.resumed_changes import ResumedChangesHook
 from .running.run_stopped import RunStopped
 from .running.runtime_info import RuntimeInfoHook
 from .running.tokenizer_hooks import CodebookHook, DVAEAnnealingHook
+from .running.tracker_backends import MLflowVisBackend, WandbVisBackend
 from .running.whole_checkpoints import WholeCheckpointHook
 from .starting.launch import (
     add_common_arguments,
@@ -29,6 +31,7 @@ from .starting.launch import (
 )
 from .starting.telling import told_in_a_line
 from .starting.testing import average_over_views, dump_predictions
+from .starting.tracking import track
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -44,13 +47,16 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
     'MIMError',
+    'MLflowVisBackend',
     'NonFiniteHook',
     'PublicWeightsHook',
+    'ReconstructionsHook',
     'ResumedChangesHook',
     'RunStopped',
     'RuntimeInfoHook',
     'TokenCacheHook',
     'TokenizerMetric',
+    'WandbVisBackend',
     'WholeCheckpointHook',
     'add_common_arguments',
     'average_over_views',
@@ -63,6 +69,7 @@ __all__ = [
     'refuse_foreign_work_dir',
     'resume_exactly',
     'told_in_a_line',
+    'track',
     'train',
     'use_mixed_precision',
     'use_token_cache',

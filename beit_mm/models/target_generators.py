@@ -258,6 +258,11 @@ class PixelTargetGenerator(BaseModule):
         variance, mean = torch.var_mean(values, dim=-1, keepdim=True)
         return (values - mean) / (variance + self.EPS).sqrt()
 
+    def picture(self, values: Tensor) -> Tensor:
+        """Images of pixels that are not normalised: (B, h, w, n) -> (B, C, h * p, w * p)."""
+        patches = values.unflatten(3, (self.stride, self.stride, -1))
+        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
 
 @MODELS.register_module()
 class MeanColorTargetGenerator(BaseModule):
@@ -293,6 +298,11 @@ class MeanColorTargetGenerator(BaseModule):
         means = _patches(images, self.stride).float().mean(dim=(3, 4))
         red, green, blue = (means * self.LEVELS).long().clamp(0, self.LEVELS - 1).unbind(-1)
         return (red * self.LEVELS + green) * self.LEVELS + blue
+
+    def picture(self, classes: Tensor) -> Tensor:
+        """Images of classes: (B, h, w) -> (B, 3, h, w), the middle of each one's colors."""
+        bands = (classes // self.LEVELS**2, classes // self.LEVELS, classes)
+        return (torch.stack([band % self.LEVELS for band in bands], dim=1) + 0.5) / self.LEVELS
 
 
 @MODELS.register_module()

@@ -3,7 +3,13 @@
 from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
 from .neighbours import draw_neighbours, nearest_images
-from .reconstructions import draw_reconstructions, hide_patches, reconstruct
+from .reconstructions import (
+    draw_reconstructions,
+    filled_in,
+    hide_patches,
+    panel_of,
+    reconstruct,
+)
 from .segmentations import draw_segmentations, paint_labels
 
 __all__ = [
@@ -13,9 +19,11 @@ __all__ = [
     'draw_neighbours',
     'draw_reconstructions',
     'draw_segmentations',
+    'filled_in',
     'hide_patches',
     'nearest_images',
     'paint_labels',
+    'panel_of',
     'read_scalars',
     'reconstruct',
 ]

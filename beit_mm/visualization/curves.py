@@ -11,7 +11,10 @@ def read_scalars(work_dir: Path) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of each figure in the logs of a work directory, those of resumed runs too."""
     found: dict[str, dict[int, float]] = {}
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in log.read_text(encoding='utf-8').splitlines():
+        for line in log.read_text(encoding='utf-8').splitlines(keepends=True):
+            if not line.endswith('\n'):
+                # A run that was killed has not written all of it.
+                continue
             values = json.loads(line)
             step = values.get('step', values.get('iter'))
             for name, value in values.items():

@@ -1,12 +1,19 @@
 """What the tokenizer keeps of an image, and what the Transformer fills in."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+
+DPI = 120
+# Labels of the rows of targets and of predictions.
+OF_TOKENS = ("tokenizer's\nreconstruction", 'from predicted\ntokens')
+OF_OTHERS = ('targets', 'predicted')
 
 
 def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
@@ -42,27 +49,76 @@ def reconstruct(task: Any, tokenizer: Any, batch: dict) -> dict[str, Tensor]:
     tokens = tokenizer.tokenize(inputs['inputs'][1])
     predicted = task(inputs['inputs'], inputs['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
-    return {
-        'original': images,
-        'masked input': hide_patches(images, mask),
-        "tokenizer's\nreconstruction": tokenizer.decode(tokens),
-        'from predicted\ntokens': tokenizer.decode(torch.where(mask, predicted, tokens)),
-    }
+    return filled_in(images, mask, tokens, predicted, tokenizer.decode, OF_TOKENS)
 
 
-def draw_reconstructions(rows: dict[str, Tensor], path: str | Path) -> None:
+def filled_in(
+    images: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    predicted: Tensor,
+    paint: Callable[[Tensor], Tensor] | None,
+    labels: tuple[str, str],
+) -> dict[str, Tensor]:
+    """What a task was given and what it filled in: the rows of a panel.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        mask: (B, h, w) bool, True where hidden.
+        targets: (B, h, w) or (B, h, w, ...), what was to be predicted.
+        predicted: Of the same shape; counts where hidden.
+        paint: Makes images of targets; None where nothing does.
+        labels: Of the rows of the targets and of what was predicted.
+
+    Returns:
+        Label -> (B, 3, H, W) in [0, 1].
+    """
+    rows = {'original': images, 'masked input': hide_patches(images, mask)}
+    if paint is not None:
+        hidden = mask.reshape(*mask.shape, *[1] * (targets.ndim - mask.ndim))
+        rows[labels[0]] = paint(targets)
+        rows[labels[1]] = paint(torch.where(hidden, predicted, targets))
+    return rows
+
+
+def draw_reconstructions(rows: Mapping[str, Tensor], path: str | Path) -> None:
     """Write a labelled panel, a row for each kind of picture and a column for each image.
 
     Args:
-        rows: Label -> (B, 3, H, W) in [0, 1]; rows may differ in size.
+        rows: Label -> (B, C, H, W) in [0, 1]; rows may differ in size.
         path: Where the PNG goes.
     """
+    _panel(rows).savefig(path, dpi=DPI)
+
+
+def panel_of(rows: Mapping[str, Tensor]) -> np.ndarray:
+    """The panel of :func:`draw_reconstructions` as pixels.
+
+    Args:
+        rows: Label -> (B, C, H, W) in [0, 1]; rows may differ in size.
+
+    Returns:
+        (H', W', 3) uint8, RGB.
+    """
+    figure = _panel(rows)
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _panel(rows: Mapping[str, Tensor]) -> Figure:
     columns = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.1 * columns + 1.6, 1.1 * len(rows)), layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (label, images) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(label, rotation=0, ha='right', va='center')
-        for axis, image in zip(row, images, strict=True):
+        for axis, image in zip(row, _in_three_channels(images), strict=True):
             axis.imshow(np.asarray(image.clamp(0, 1).permute(1, 2, 0)), interpolation='nearest')
             axis.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=120)
+    return figure
+
+
+def _in_three_channels(images: Tensor) -> Tensor:
+    """(B, C, H, W) as (B, 3, H, W): the first three bands, or the first one as grey."""
+    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)

@@ -28,3 +28,4 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
 )
+custom_hooks = [dict(type='beit_mm.ReconstructionsHook')]

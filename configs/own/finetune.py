@@ -25,6 +25,8 @@ patch_size = 8
 use_abs_pos_emb = True
 layer_scale = 1.0
 drop_path_rate = 0.1
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
 batch_size = 32
 learning_rate = 1e-3
 layer_decay_rate = 0.75
@@ -45,7 +47,7 @@ model = dict(
         init_cfg=weights,
     ),
     head=dict(num_classes=len(classes), in_channels=embed_dims, topk=(1,)),
-    data_preprocessor=dict(num_classes=len(classes)),
+    data_preprocessor=dict(num_classes=len(classes), mean=mean, std=std),
 )
 
 load = dict(type='beit_mm.LoadPhoto')

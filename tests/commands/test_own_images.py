@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +126,7 @@ def test_vectors_are_in_order_and_go_on_where_they_stopped(
 
     monkeypatch.setattr(embedding, 'features_in_order', dying)
     again = tmp_path / 'again.npz'
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         main(['embed', str(photos), str(again), '--weights', str(weights)])
     assert not again.exists()
     main(['embed', str(photos), str(again), '--weights', str(weights)])
@@ -236,3 +240,64 @@ def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(photos, tm
     assert cfg.train_cfg.max_iters == 7
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_stops_its_training_which_goes_on_where_it_was(photos, tmp_path, number):
+    out = tmp_path / 'run'
+    program = [sys.executable, '-c', 'from beit_mm.commands import main; main()']
+    command = [*program, 'pretrain', str(photos), '--out', str(out), '--steps', '800', '--size',
+               '32']  # fmt: skip
+    log = out / 'tokenizer/output.txt'
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not (log.is_file() and 'Iter(train) [ 50/400]' in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    assert 'Traceback' not in said
+    assert number != signal.SIGINT or 'stopped; --resume goes on with it' in said
+    deadline = time.monotonic() + 60
+    while not list(out.glob('tokenizer/iter_*.pth')):
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.2)
+    assert not (out / 'tokenizer/iter_400.pth').exists()
+
+
+@pytest.mark.slow
+def test_options_reach_all_that_is_made_of_a_run(photos, pretrained, tmp_path, capsys):
+    """Training, the report, prediction and export see one config."""
+    out, weights = tmp_path / 'run', str(pretrained / 'pretrained.pth')
+    run = ['finetune', str(photos), '--weights', weights, '--out', str(out)]
+    main([*run, '--steps', '8', '--cfg-options', 'model.data_preprocessor.mean=1,2,3'])
+    from beit_mm.commands.trained import load_trained
+
+    assert load_trained(out).model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    held_out = (out / 'val.txt').read_text()
+    capsys.readouterr()
+    # What is drawn anew from a folder that has grown would hold out what was trained with.
+    for name in COLOURS:
+        Image.new('RGB', (40, 40), COLOURS[name]).save(photos / name / 'part 0' / '00.png')
+    try:
+        main([*run, '--resume', '--steps', '10'])
+        rows = csv.DictReader((out / 'predictions.csv').open())
+        assert [row['path'] for row in rows] == [
+            line.rpartition(' ')[0] for line in held_out.splitlines()
+        ]
+        assert load_trained(out).cfg.param_scheduler[-1].T_max > 7
+        for wrong in (['--size', '64'], ['--minutes', '9']):
+            with pytest.raises(SystemExit):
+                main([*run, '--resume', *wrong])
+            assert f'{wrong[0]} cannot be changed by --resume' in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*run[:2], '--weights', 'none', '--out', str(out), '--resume'])
+        assert f'the run in --out began with {weights}' in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*run, '--resume', '--dry-run'])
+        assert 'are both given' in capsys.readouterr().err
+    finally:
+        for name in COLOURS:
+            (photos / name / 'part 0' / '00.png').unlink()

@@ -7,11 +7,13 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from toy_run import make_photos, write_config
 
 from beit_mm.engine import ConfigError, RunStopped, train
 from beit_mm.engine.running import exact_resume
 from beit_mm.engine.running.exact_resume import ExactIterBasedTrainLoop
+from beit_mm.engine.starting.telling import leaving_nothing
 
 numbers = itertools.count()
 
@@ -51,6 +53,28 @@ def test_a_run_that_was_finished_before_in_this_process_keeps_its_folder(config,
         train(config('two', **mistake))
     assert files(tmp_path / 'one') == before
     assert not (tmp_path / 'two').exists()
+
+
+class Closable(Visualizer):
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit, RunStopped])
+def test_a_run_that_ends_itself_has_its_trackers_write_what_they_hold(error, tmp_path):
+    earlier = Closable.get_instance(f'telling_{next(numbers)}')
+    ours = []
+
+    def run():
+        with leaving_nothing(tmp_path / 'run', 'config.py', lambda: True):
+            ours.append(Closable.get_instance(f'telling_{next(numbers)}'))
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert (earlier.closed, ours[0].closed) == (0, 1)
 
 
 def test_a_refused_resume_leaves_the_folder_as_it_was(config, tmp_path):

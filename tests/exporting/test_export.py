@@ -67,7 +67,7 @@ def test_a_segmentor_labels_a_photo_as_mmsegmentation_does(head, tmp_path):
     pixels = photo(tmp_path / 'photo.png')
     (logits,) = run_onnx(tmp_path / 'out.onnx', np.repeat(as_images(pixels), 3, axis=0))
     assert logits.shape == (3, 3, SIZE, SIZE)
-    inferencer = MMSegInferencer(cfg, str(checkpoint), show_progress=False)
+    inferencer = MMSegInferencer(cfg, str(checkpoint))
     found = inferencer(str(tmp_path / 'photo.png'), return_datasamples=True).seg_logits.data
     assert np.ptp(found.numpy()) > 0.1
     np.testing.assert_allclose(logits[2], found, atol=1e-4)

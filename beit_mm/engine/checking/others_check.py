@@ -8,11 +8,11 @@ from mmengine.config import Config
 
 from ...component import Component, did_you_mean
 
-# Visualizer backend -> the package that it takes, and its name for pip.
+# Visualizer backend -> the package that it takes, and what pip installs.
 TRACKERS = {
-    'TensorboardVisBackend': ('tensorboard', 'tensorboard'),
-    'WandbVisBackend': ('wandb', 'wandb'),
-    'MLflowVisBackend': ('mlflow', 'mlflow'),
+    'TensorboardVisBackend': ('tensorboard', "'beit-mm[trackers]'"),
+    'WandbVisBackend': ('wandb', "'beit-mm[trackers]'"),
+    'MLflowVisBackend': ('mlflow', "'beit-mm[trackers]'"),
     'ClearMLVisBackend': ('clearml', 'clearml'),
     'NeptuneVisBackend': ('neptune', 'neptune'),
     'DVCLiveVisBackend': ('dvclive', 'dvclive'),

@@ -13,6 +13,8 @@ from ...datasets.loader_workers import STOP_SIGNALS, die_with_parent
 
 # The exit code that asks a scheduler to run the job again. No shell, Python or signal uses it.
 REQUEUE = 85
+# The variable by which a process knows that it is a stage of a command.
+STAGE = 'BEIT_MM_STAGE'
 
 
 class StopSignals:
@@ -49,16 +51,17 @@ class StopSignals:
 
 
 def end_with_launcher() -> None:
-    """Have Linux send SIGTERM to this process when torchrun, which started it, is killed.
+    """Have Linux send SIGTERM to this process when torchrun or a command that started it is killed.
 
     A rank without torchrun would train on and write where the job that is run again writes, or
     wait half an hour for the other ranks.
     """
-    if 'TORCHELASTIC_RUN_ID' not in os.environ or sys.platform != 'linux':
+    is_rank = 'TORCHELASTIC_RUN_ID' in os.environ
+    if sys.platform != 'linux' or not (is_rank or STAGE in os.environ):
         return
     die_with_parent(signal.SIGTERM)
     # It may be gone already. In a container torchrun can be process 1 itself.
-    if os.getppid() == 1 and b'torch' not in Path('/proc/1/cmdline').read_bytes():
+    if is_rank and os.getppid() == 1 and b'torch' not in Path('/proc/1/cmdline').read_bytes():
         sys.exit('torchrun, which started this process, is gone')
 
 

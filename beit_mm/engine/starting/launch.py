@@ -26,6 +26,7 @@ from ..running.exact_resume import resume_exactly
 from ..running.run_stopped import RunStopped
 from ..running.stop_signals import end_with_launcher, restarted
 from .processes import join_cpu_group, leave_group
+from .progress_line import progress_below
 from .run_length import follow_length
 from .short_log import ShortLogRunner
 from .telling import MISTAKES, leaving_nothing, mistakes_of
@@ -160,7 +161,8 @@ def train(cfg: Config) -> Runner:
     with leaving_nothing(Path(cfg.work_dir), name, has_begun):
         runner = build_runner(cfg, mode='train')
         try:
-            runner.train()
+            with progress_below(runner):
+                runner.train()
         except RunStopped:
             raise
         except MISTAKES as error:

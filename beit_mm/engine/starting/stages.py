@@ -1,5 +1,6 @@
 """Several runs of tools/train.py in a row: a line of progress each, and the time that is left."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -9,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
+
+from ..running.stop_signals import STAGE
 
 TRAINING = re.compile(r'Iter\(train\)\s*\[\s*(\d+)/(\d+)\]')
 # Seconds between two looks at a stage's log.
@@ -166,18 +169,23 @@ def run_stage(
 def _watch(
     command: list[str], output: TextIO, log: Path, progress: Progress, environment: dict[str, str]
 ) -> int:
-    """Run a command to its end, and say how far its log is; return its exit status."""
-    if not progress.rewrites:
-        return subprocess.run(
-            command, stdout=output, stderr=output, env=environment, check=False
-        ).returncode
-    with subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process:
-        while process.poll() is None:
-            share = share_done(log.read_text(errors='replace'))
-            if share is not None:
-                progress.at(share)
-            try:
-                process.wait(EVERY)
-            except subprocess.TimeoutExpired:
-                continue
+    """Run a command to its end, and say how far its log is; return its exit status.
+
+    Whatever ends this process, Ctrl-C too, has the command save what it has and end.
+    """
+    environment[STAGE] = '1'
+    with subprocess.Popen(
+        command, stdout=output, stderr=output, env=environment, start_new_session=True
+    ) as process:
+        try:
+            while process.poll() is None:
+                share = share_done(log.read_text(errors='replace')) if progress.rewrites else None
+                if share is not None:
+                    progress.at(share)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(EVERY)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
     return process.returncode

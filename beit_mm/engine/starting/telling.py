@@ -1,25 +1,27 @@
 """How a mistake is told: in a line, without a traceback, and with nothing left behind."""
 
+import contextlib
 import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
 
 from ...checkpoints import CheckpointError
 from ...component import ConfigError, in_a_line
 from ...datasets import CacheError
 from ..running.run_stopped import RunStopped
+from .tracking import STORE
 
 MISTAKES = (CacheError, CheckpointError, ConfigError, FileNotFoundError)
 # Exit statuses: of a mistake told before the first iteration, and of a run that ended itself.
 MISTAKE, STOPPED = 2, 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def told_in_a_line(what: str, debug: bool) -> Iterator[None]:
     """End the process with the message of a mistake alone.
 
@@ -36,7 +38,7 @@ def told_in_a_line(what: str, debug: bool) -> Iterator[None]:
         sys.exit(STOPPED if isinstance(error, RunStopped) else MISTAKE)
 
 
-@contextmanager
+@contextlib.contextmanager
 def mistakes_of(what: str) -> Iterator[None]:
     """Take whatever goes wrong while something is built for a mistake in the config.
 
@@ -51,7 +53,7 @@ def mistakes_of(what: str) -> Iterator[None]:
         raise ConfigError(f'{what} failed: {in_a_line(error)} (--debug shows where)') from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) -> Iterator[None]:
     """Remove what a run has written into its work directory if it fails before it has begun.
 
@@ -63,11 +65,14 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
     existed, dumped = work_dir.is_dir(), work_dir / config
     there = {path.resolve() for path in work_dir.iterdir()} if existed else set()
     config_before = dumped.read_bytes() if dumped.is_file() else None
+    # mmengine keeps those of runs before.
+    visualizers = set(Visualizer._instance_dict)
     try:
         yield
-    except Exception:
-        if not has_begun():
-            for folder in _log_folders():
+    except BaseException as error:
+        _close_trackers(visualizers)
+        if isinstance(error, Exception) and not has_begun():
+            for folder in [*_log_folders(), work_dir.resolve() / STORE]:
                 # A folder that this run has made in its work directory, and no other.
                 if folder.parent == work_dir.resolve() and folder not in there:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -78,6 +83,18 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
             if not existed and work_dir.is_dir() and not any(work_dir.iterdir()):
                 work_dir.rmdir()
         raise
+
+
+def _close_trackers(others: set[str]) -> None:
+    """Have a run's trackers write what they still hold, before its folder may go.
+
+    Args:
+        others: Names of visualizers that are none of this run's.
+    """
+    for name, visualizer in list(Visualizer._instance_dict.items()):
+        if name not in others:
+            with contextlib.suppress(Exception):
+                visualizer.close()
 
 
 def _log_folders() -> list[Path]:

@@ -1,0 +1,229 @@
+"""What is chosen for a folder of images, and what is read from it."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from beit_mm.commands.choices import Machine, choose_sizes, choose_steps
+from beit_mm.commands.filling import fill_recipe
+from beit_mm.commands.lengths import check_length, seconds_left
+from beit_mm.commands.photos import photos_with_labels, photos_without_labels
+from beit_mm.component import ConfigError
+from beit_mm.models.sizes import ARCHS
+from beit_mm.recipes import find_recipe, folder_of_recipes, list_recipes
+
+TWO_CORES = Machine(0, 2, 0)
+H100 = Machine(1, 16, 80 * 2**30)
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize('machine', [TWO_CORES, H100, Machine(8, 64, 24 * 2**30)])
+@pytest.mark.parametrize('num_images', [10, 300, 20_000, 1_281_167])
+@pytest.mark.parametrize('short_side', [16, 28, 64, 100, 375, 3000])
+def test_sizes_fit_each_other_whatever_the_images(machine, num_images, short_side):
+    sizes = choose_sizes(num_images, short_side, machine)
+    assert sizes.image_size % sizes.patch_size == 0
+    assert sizes.grid >= 4
+    # An image is enlarged only if it is smaller than the smallest size.
+    assert sizes.image_size <= max(32, short_side)
+    assert 8 <= sizes.batch_size <= 1024
+    assert 1e-5 < sizes.learning_rate < 1e-2
+    # On a CPU all of it is small.
+    assert machine.gpus or (sizes.image_size <= 64 and sizes.embed_dims <= 192)
+
+
+def test_what_the_user_says_wins_and_is_checked():
+    assert choose_sizes(100, 300, TWO_CORES, size=96, arch='tiny')[:3] == (96, 8, 'tiny')
+    for wrong, said in ((100, 'such as 96'), (230, 'such as 224'), (16, '32 at least')):
+        with pytest.raises(ConfigError, match=said):
+            choose_sizes(100, 300, TWO_CORES, size=wrong)
+    with pytest.raises(ConfigError, match="did you mean 'large'"):
+        choose_sizes(100, 300, TWO_CORES, arch='larg')
+
+
+@pytest.mark.parametrize('name', ARCHS)
+def test_a_batch_of_a_named_network_fits_a_gpu(name):
+    """By the paper: 128 images of BEiT-B at once in 32 GB, and 64 of BEiT-L."""
+    sizes = choose_sizes(10**6, 224, Machine(1, 16, 32 * 2**30), size=224, arch=name)
+    assert sizes.batch_size <= {'base': 256, 'large': 128, 'huge': 64}.get(name, 1024)
+    assert sizes.batch_size >= 8
+
+
+def test_length_by_data_and_machine():
+    # The paper's 800 epochs of 10,000 images, 100 at once.
+    assert choose_steps(10_000, 100, 0.001, TWO_CORES, 800) == 80_000
+    # Half an hour of a CPU.
+    assert choose_steps(10_000, 100, 0.1, TWO_CORES, 800) == 18_000
+    assert choose_steps(10, 10, 0.001, TWO_CORES, 800) == 2000
+    with pytest.raises(ConfigError, match='are both given'):
+        check_length(3, 3.0)
+    with pytest.raises(ConfigError, match=r'--minutes is 0\.1; to start and to make 20 steps'):
+        seconds_left(0.1, start=0.0, around=17, least=3)
+
+
+def save(path: Path, size=(40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size).save(path)
+
+
+def test_photos_without_labels_are_split_always_alike(tmp_path):
+    for index in range(50):
+        save(tmp_path / f'a/b {index % 3}/{index}.png', (40 + index, 30))
+    photos = photos_without_labels(tmp_path)
+    assert len(photos.val) == 5
+    assert sorted(photos.train + photos.val) == sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.png')
+    )
+    assert photos == photos_without_labels(str(tmp_path))
+    assert photos.short_side == 30
+
+
+def test_class_folders_with_and_without_sides(tmp_path):
+    for index in range(10):
+        save(tmp_path / f'all/cat/{index}.png')
+        save(tmp_path / f'all/dog/more/{index}.png')
+    photos = photos_with_labels(tmp_path / 'all')
+    assert photos.classes == ['cat', 'dog']
+    assert len(photos.val) == 4
+    assert {photos.labels[name] for name in photos.val} == {'cat', 'dog'}
+    for name in photos.train + photos.val:
+        assert name.startswith(photos.labels[name])
+
+    for side, count in (('train', 3), ('val', 2)):
+        for index in range(count):
+            save(tmp_path / f'split/{side}/cat/{index}.png')
+            save(tmp_path / f'split/{side}/dog/{index}.png')
+    photos = photos_with_labels(tmp_path / 'split')
+    assert len(photos.train) == 6
+    assert all(name.startswith('val/') for name in photos.val)
+    (tmp_path / 'split/val/dog/0.png').unlink()
+    (tmp_path / 'split/val/dog/1.png').unlink()
+    with pytest.raises(ConfigError, match="class 'dog' has 3 images to train with and 0"):
+        photos_with_labels(tmp_path / 'split')
+
+
+def test_tables(tmp_path):
+    for index in range(6):
+        save(tmp_path / f'{index}.png')
+    table = tmp_path / 'labels.csv'
+
+    def write(head, *rows):
+        table.write_text('\n'.join([head, *rows]), encoding='utf-8-sig')
+
+    write('File,Class', *(f'{i}.png,{"ab"[i % 2]}' for i in range(6)))
+    photos = photos_with_labels(table)
+    assert photos.labels['3.png'] == 'b'
+    assert len(photos.val) == 2
+    write('path,label,split', *(f'{i}.png,{"ab"[i % 2]},{"val" if i > 3 else "train"}'
+                                for i in range(6)))  # fmt: skip
+    assert photos_with_labels(table).val == ['4.png', '5.png']
+    write('path,name', '0.png,a')
+    with pytest.raises(ConfigError, match='has the columns path, name; it must have path and'):
+        photos_with_labels(table)
+    write('path,label', '0.png,a', 'missing.png,b')
+    with pytest.raises(ConfigError, match=r'names missing.png, .* \(1 of 2 are not\)'):
+        photos_with_labels(table)
+    write('path,label,split', '0.png,a,later')
+    with pytest.raises(ConfigError, match="split is 'later'; it must be train or val"):
+        photos_with_labels(table)
+
+
+def test_a_filled_recipe_differs_in_its_values_alone():
+    text = fill_recipe('own/pretrain.py', dict(image_size=96, max_iters=7), 'Mine.')
+    filled, plain = Config.fromstring(text, '.py'), Config.fromfile(find_recipe('own/pretrain'))
+    assert filled.model.backbone.img_size == 96
+    assert filled.param_scheduler[1].T_max == 7 - plain.warmup_iters
+    assert filled.val_dataloader.dataset.pipeline[1].size == 96
+    assert ast.get_docstring(ast.parse(text)) == 'Mine.'
+    with pytest.raises(KeyError, match='has no image_sise'):
+        fill_recipe('own/pretrain.py', dict(image_sise=96), 'Mine.')
+
+
+def test_the_index_lists_every_recipe_with_the_figure_of_its_docstring():
+    listed = {recipe.name: recipe for recipe in list_recipes()}
+    assert set(listed) == {path.name for path in (ROOT / 'configs').glob('*.py')}
+    for name, recipe in listed.items():
+        docstring = (folder_of_recipes() / name).read_text().split('"""')[1]
+        figures = recipe.figure.split(' ', 1)[0]
+        assert figures in docstring, name
+
+
+def test_an_unknown_recipe_is_told():
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'beit_pretrain\.py'"):
+        find_recipe('beit_pretrian')
+
+
+def test_sides_alone_are_no_classes(tmp_path):
+    for side in ('Train', 'test'):
+        for name in ('cat', 'dog', '.ipynb_checkpoints'):
+            save(tmp_path / f'both/{side}/{name}/1.png')
+    photos = photos_with_labels(tmp_path / 'both')
+    assert photos.classes == ['cat', 'dog']
+    assert photos.val == ['test/cat/1.png', 'test/dog/1.png']
+    (tmp_path / 'both/Train').rename(tmp_path / 'both/val')
+    with pytest.raises(ConfigError, match='of train and val there must be both'):
+        photos_with_labels(tmp_path / 'both')
+
+
+def test_tables_that_cannot_be(tmp_path):
+    save(tmp_path / '0.png')
+    table = tmp_path / 'labels.csv'
+    cases = {
+        'path,label\n0.png,a\n0.png,b\n': 'lists 0.png more than once',
+        'path,label\n0.png\n': '0.png has no label',
+        'path,label\n0.png,\n': '0.png has no label',
+    }
+    for text, said in cases.items():
+        table.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            photos_with_labels(table)
+    table.write_bytes('path,label\n0.png,Käfer\n'.encode('latin-1'))
+    with pytest.raises(ConfigError, match='is not in UTF-8'):
+        photos_with_labels(table)
+    with pytest.raises(ConfigError, match=r'is a file and no table; .* end in \.csv'):
+        photos_with_labels(tmp_path / '0.png')
+
+
+def test_masks_are_read_as_numbers(tmp_path):
+    from beit_mm.commands.segmenting import _classes, _Pairs
+
+    def pairs(last: np.ndarray):
+        for index in range(5):
+            save(tmp_path / f'images/{index}.jpg')
+            mask = np.zeros((30, 40), np.uint8)
+            mask[:5] = 255
+            Path(tmp_path / 'masks').mkdir(exist_ok=True)
+            Image.fromarray(last if index == 4 else mask).save(tmp_path / f'masks/{index}.png')
+        return _Pairs(tmp_path / 'images', tmp_path / 'masks')
+
+    # 255 is an object where there is nothing but it and 0 in all masks, and else no class.
+    plain = np.zeros((30, 40), np.uint8)
+    assert _classes(pairs(plain), None) == ({255: 1}, ['background', 'object'])
+    plain[0] = 1
+    assert _classes(pairs(plain), None) == ({}, ['class 0', 'class 1'])
+    with pytest.raises(ConfigError, match='--classes has 1 names, and the masks have the number 1'):
+        _classes(pairs(plain), ['sky'])
+    with pytest.raises(ConfigError, match='numbers from 0 to 300; classes are 0 to 254'):
+        _classes(pairs(np.full((30, 40), 300, np.uint16) * (np.arange(40) > 3)), None)
+    # Of one bit.
+    one_bit = np.zeros((30, 40), bool)
+    one_bit[3] = True
+    assert pairs(one_bit).mask('4').max() == 1
+    save(tmp_path / 'lossy/4.jpg')
+    for index in range(4):
+        save(tmp_path / f'lossy/{index}.jpg')
+    with pytest.raises(ConfigError, match='changes the numbers'):
+        _Pairs(tmp_path / 'images', tmp_path / 'lossy')
+
+
+def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
+    eight = Machine(8, 64, 80 * 2**30)
+    one = choose_sizes(20_000, 224, H100, arch='small')
+    all_of_them = choose_sizes(20_000, 224, eight, arch='small')
+    assert all_of_them.batch_size * 8 <= 20_000 / 8
+    ratio = (all_of_them.batch_size * 8 / one.batch_size) ** 0.5
+    assert all_of_them.learning_rate == pytest.approx(one.learning_rate * ratio, rel=0.05)
