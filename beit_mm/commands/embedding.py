@@ -75,6 +75,8 @@ def embed(
             f'{begin + len(chosen)} of {len(names)} images, {minutes(left)} left', file=sys.stderr
         )
     files, features = _join(parts)
+    if not len(files):
+        raise ConfigError(f'{root}: of its {len(names)} images none can be decoded')
     _write(out, files, features)
     shutil.rmtree(parts)
     print(f'{out}: {len(files)} vectors of {features.shape[1]} numbers')

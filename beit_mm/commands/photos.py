@@ -12,9 +12,12 @@ from PIL import Image
 
 from ..component import ConfigError, did_you_mean
 from ..datasets.broken_photos import find_photos
+from ..datasets.decoding import BrokenImage, decode_image
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
+# Without labels: to look at, and for figures.
+MOST_HELD_OUT = 200
 # Columns of a table: of the file, of its class, of the side it is on.
 PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
 LABELS = ('label', 'class', 'class_name', 'category', 'target')
@@ -59,8 +62,8 @@ def photos_without_labels(folder: str | Path) -> Photos:
             f'{root} has {len(names)} images; ten is the least to learn from (.jpg, .jpeg, .png, '
             '.ppm, .bmp, .pgm and .tif are looked for, in all folders inside)'
         )
-    train, val = hold_out(names, max(5, min(500, len(names) // 20)))
-    return Photos(root, train, val, {}, short_side(root, names))
+    train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
+    return Photos(root, train, decodable(root, val), {}, short_side(root, names))
 
 
 def photos_with_labels(source: str | Path) -> Photos:
@@ -95,6 +98,7 @@ def photos_with_labels(source: str | Path) -> Photos:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
             parts = list(hold_out(names, len(names) // 5 or 1))
+        parts[1] = decodable(root, parts[1])
         if not parts[0] or not parts[1]:
             raise ConfigError(
                 f'class {label!r} has {len(parts[0])} images to train with and {len(parts[1])} to '
@@ -103,6 +107,22 @@ def photos_with_labels(source: str | Path) -> Photos:
         train += parts[0]
         val += parts[1]
     return Photos(root, train, val, labels, short_side(root, train))
+
+
+def decodable(root: Path, names: Sequence[str]) -> list[str]:
+    """Those of some images that can be decoded; the others are told.
+
+    In training a broken image is replaced by another and counted; what is held out is looked at
+    one by one.
+    """
+    kept = []
+    for name in names:
+        try:
+            decode_image(root / name)
+            kept.append(name)
+        except BrokenImage as error:
+            print(f'{error}; left out (beit-mm check {root} finds all such)')
+    return kept
 
 
 def existing_folder(folder: str | Path) -> Path:
@@ -116,8 +136,9 @@ def existing_folder(folder: str | Path) -> Path:
         raise ConfigError(f'{folder} is a file; it must be a folder of images')
     if not path.is_dir():
         beside = path.parent
-        known = [p.name for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
-        raise ConfigError(f'{folder}: there is no such folder{did_you_mean(path.name, known)}')
+        known = [p.name for p in beside.iterdir()] if beside.is_dir() else []
+        what = 'file' if path.suffix else 'folder'
+        raise ConfigError(f'{folder}: there is no such {what}{did_you_mean(path.name, known)}')
     return path.resolve()
 
 
