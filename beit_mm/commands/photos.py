@@ -3,6 +3,7 @@
 import csv
 import random
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
-from ..datasets.broken_photos import find_photos
+from ..datasets.finding import Found, find_classes, find_photos, image_endings, join_classes
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
@@ -49,11 +50,11 @@ def photos_without_labels(folder: str | Path) -> Photos:
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    names = find_photos(root)
+    names = find_and_tell(root)
     if len(names) < 10:
         raise ConfigError(
-            f'{root} has {len(names)} images; ten is the least to learn from (.jpg, .jpeg, .png, '
-            '.ppm, .bmp, .pgm and .tif are looked for, in all folders inside)'
+            f'{root} has {len(names)} images; ten is the least to learn from '
+            f'({", ".join(image_endings())} are looked for, in all folders inside)'
         )
     train, val = hold_out(names, max(5, min(500, len(names) // 20)))
     return Photos(root, train, val, {}, short_side(root, names))
@@ -117,6 +118,17 @@ def existing_folder(folder: str | Path) -> Path:
     return path.resolve()
 
 
+def find_and_tell(root: Path) -> list[str]:
+    """Paths of the images inside a folder, in order; a line says what was found."""
+    found = find_photos(root)
+    _tell(root, found)
+    return found.names
+
+
+def _tell(folder: Path, found: Found) -> None:
+    print(f'{folder}: {found}', file=sys.stderr)
+
+
 def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
     """The names without so many, drawn by chance but always the same, and those; both in order."""
     held_out = set(random.Random(0).sample(list(names), count))
@@ -146,13 +158,16 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     val = next((side for side in ('val', 'valid', 'validation') if (root / side).is_dir()), None)
     split = val is not None and (root / 'train').is_dir()
     labels, sides = {}, {}
-    for name in find_photos(root):
-        parts = Path(name).parts
-        if not split and len(parts) > 1:
-            labels[name] = parts[0]
-        elif split and len(parts) > 2 and parts[0] in ('train', val):
-            labels[name] = parts[1]
-            sides[name] = 'train' if parts[0] == 'train' else 'val'
+    # '' is the folder itself. A class searched by itself keeps images that links put in two.
+    for side in ('train', val) if split and val else ('',):
+        classes = find_classes(root / side)
+        _tell(root / side, join_classes(classes))
+        for label, found in classes.items():
+            for name in found.names:
+                path = str(Path(side, label, name))
+                labels[path] = label
+                if side:
+                    sides[path] = 'train' if side == 'train' else 'val'
     return labels, sides
 
 
