@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
-from ..datasets.finding import Found, find_classes, find_photos, image_endings, join_classes
+from ..datasets.finding import Found, find_classes, find_photos, join_classes
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
@@ -50,12 +50,14 @@ def photos_without_labels(folder: str | Path) -> Photos:
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    names = find_and_tell(root)
+    found = find_photos(root)
+    names = found.names
     if len(names) < 10:
         raise ConfigError(
-            f'{root} has {len(names)} images; ten is the least to learn from '
-            f'({", ".join(image_endings())} are looked for, in all folders inside)'
+            f'{root} has {found}; ten is the least to learn from (what Pillow reads is looked for, '
+            'in all folders inside)'
         )
+    _tell(root, found)
     train, val = hold_out(names, max(5, min(500, len(names) // 20)))
     return Photos(root, train, val, {}, short_side(root, names))
 
@@ -126,7 +128,9 @@ def find_and_tell(root: Path) -> list[str]:
 
 
 def _tell(folder: Path, found: Found) -> None:
-    print(f'{folder}: {found}', file=sys.stderr)
+    # Of an empty folder the command says what it misses.
+    if found.names or found.left_out:
+        print(f'{folder}: {found}', file=sys.stderr)
 
 
 def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:

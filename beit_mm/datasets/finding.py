@@ -72,11 +72,15 @@ class Found(NamedTuple):
     left_out: dict[str, int]
 
     def __str__(self) -> str:
-        told = f'{len(self.names)} images{_counts(self.kinds)}'
-        if self.left_out:
-            told += f', {sum(self.left_out.values())} files left out{_counts(self.left_out)}'
+        told = f'{_number(len(self.names), "image")}{_counts(self.kinds)}'
+        if left := sum(self.left_out.values()):
+            told += f', {_number(left, "file")} left out{_counts(self.left_out)}'
         needed = [f'{k} takes {FORMATS[k].package}' for k in FORMATS if k in self.left_out]
         return '; '.join([told, *needed])
+
+
+def _number(count: int, what: str) -> str:
+    return f'{count} {what}{"" if count == 1 else "s"}'
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

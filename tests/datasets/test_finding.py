@@ -10,8 +10,11 @@ import pytest
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from beit_mm.component import Component
 from beit_mm.datasets import decode_image, finding, found_photos
+from beit_mm.datasets.class_folders import folder_samples
 from beit_mm.datasets.finding import find_classes, find_photos, has_photo, join_classes
+from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.registry import DATASETS
 
 # What Pillow calls the formats that this project takes.
@@ -185,7 +188,7 @@ def test_what_cannot_be_read_here_is_named_with_its_package(tmp_path, monkeypatc
     save(tmp_path / '5.jpg')
     monkeypatch.setattr(finding, 'readable_formats', lambda: frozenset({'jpg', 'png'}))
     assert str(find_photos(tmp_path)) == (
-        '1 images (1 jpg), 4 files left out (2 avif, 2 heic); avif takes pillow>=11.3 or '
+        '1 image (1 jpg), 4 files left out (2 avif, 2 heic); avif takes pillow>=11.3 or '
         'pillow-avif-plugin; heic takes pillow-heif'
     )
 
@@ -209,6 +212,9 @@ def test_one_line_says_what_was_found():
     found = finding.Found(['a', 'b', 'c'], {'png': 1, 'jpg': 2}, {'txt': 1, 'json': 3})
     assert str(found) == '3 images (2 jpg, 1 png), 4 files left out (3 json, 1 txt)'
     assert str(finding.Found([], {}, {})) == '0 images'
+    assert str(finding.Found(['a'], {'png': 1}, {'txt': 1})) == (
+        '1 image (1 png), 1 file left out (1 txt)'
+    )
     many = {f'k{index}': 1 for index in range(20)}
     told = str(finding.Found([], {}, many))
     assert told.endswith('(1 k0, 1 k1, 1 k10, 1 k11, 1 k12, 1 k13, 14 others)')
@@ -279,3 +285,32 @@ def test_class_folders_are_not_hidden_and_keep_what_links_put_in_two(tmp_path):
     assert not has_photo(tmp_path / '.git')
     with pytest.raises(ValueError, match='there are 0 images'):
         build(tmp_path / 'cat')
+
+
+@pytest.mark.parametrize('labels', [['cat', 'dog'], ['unlabelled']])
+def test_the_quickstart_takes_them_all(tmp_path, labels):
+    for label in labels:
+        for index, kind in enumerate(KINDS):
+            save(tmp_path / label / f'{index}.{kind.upper()}', kind)
+    save(tmp_path / '__MACOSX/._0.jpg')
+    samples = folder_samples(tmp_path)
+    assert {label for label, _, _ in samples['train']} == set(labels)
+    paths = [path for rows in samples.values() for _, _, path in rows]
+    assert sorted(str(path.relative_to(tmp_path)) for path in paths) == independent(tmp_path)
+
+
+def test_the_check_of_a_config_counts_what_is_found(tmp_path):
+    save(tmp_path / 'cat/1.webp', 'webp')
+    save(tmp_path / 'dog/scan', 'jpg')
+    (tmp_path / '.hidden').mkdir()
+
+    def told(**dataset):
+        loader = dict(dataset=dict(data_root=str(tmp_path), **dataset))
+        model = Component('model', dict(head=dict(num_classes=2)), lambda name: None)
+        return [str(said) for said in check_classes_of({'train_dataloader': loader}, model)]
+
+    assert told(type='beit_mm.PhotoFolder') == []
+    [said] = [s for s in told(type='beit_mm.PhotoFolder', extensions=['.jpg']) if 'no image' in s]
+    assert "no image of '.hidden', 'cat', 'dog'" in said
+    (tmp_path / 'ape').mkdir()
+    assert any("no image of 'ape'," in s for s in told(type='beit_mm.PhotoFolder'))

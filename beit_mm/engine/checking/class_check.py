@@ -36,7 +36,7 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
 
 def _finds(dataset: Mapping) -> bool:
     """Whether this project finds the images, or MMPretrain does."""
-    return _kind(dataset) == 'PhotoFolder' and not dataset.get('extensions')
+    return _kind(dataset) == 'PhotoFolder' and 'extensions' not in dataset
 
 
 def _kind(dataset: Mapping) -> str:
