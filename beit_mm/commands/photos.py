@@ -165,7 +165,7 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in ('train', val) if split and val else ('',):
         classes = find_classes(root / side)
-        _tell(root / side, join_classes(classes))
+        _tell(root / side, join_classes(root / side, classes))
         for label, found in classes.items():
             for name in found.names:
                 path = str(Path(side, label, name))

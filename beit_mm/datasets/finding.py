@@ -143,11 +143,17 @@ def find_classes(folder: str | Path) -> dict[str, Found]:
     return {name: find_photos(Path(folder, name)) for name in list_classes(folder)}
 
 
-def join_classes(classes: Mapping[str, Found]) -> Found:
-    """What is in all class folders; names begin with that of the class."""
+def join_classes(folder: str | Path, classes: Mapping[str, Found]) -> Found:
+    """What :func:`find_classes` has found in all class folders of a folder.
+
+    Names begin with that of the class. Images beside the class folders are left out and counted.
+    """
     names = [os.path.join(label, name) for label, found in classes.items() for name in found.names]
-    kinds: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
+    beside = _Search()
+    loose = sum(1 for _ in beside.files(str(folder), '', []))
+    kinds, left_out = Counter[str](), beside.left_out
+    if loose:
+        left_out['in no class folder'] = loose
     for found in classes.values():
         kinds.update(found.kinds)
         left_out.update(found.left_out)
@@ -224,7 +230,7 @@ class _Search:
                     continue
                 self.seen.add((status.st_dev, status.st_ino))
                 below: list[os.DirEntry] = []
-                yield from self._files(path, inside, below)
+                yield from self.files(path, inside, below)
             except OSError:
                 if not inside:
                     raise
@@ -234,7 +240,7 @@ class _Search:
             folders += [f'{inside}{e.name}{os.sep}' for e in below if not e.is_symlink()]
             links.extend(f'{inside}{e.name}{os.sep}' for e in below[::-1] if e.is_symlink())
 
-    def _files(self, path: str, inside: str, below: list[os.DirEntry]) -> Iterator[str]:
+    def files(self, path: str, inside: str, below: list[os.DirEntry]) -> Iterator[str]:
         """Yield the images in one folder; append the folders in it to ``below``."""
         unknown = []
         with os.scandir(path) as entries:

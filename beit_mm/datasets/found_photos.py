@@ -27,7 +27,7 @@ class FoundPhotos(CustomDataset):
             return super().load_data_list()
         folder = self.img_prefix
         classes = find_classes(folder) if self.with_label else {}
-        found = join_classes(classes) if self.with_label else find_photos(folder)
+        found = join_classes(folder, classes) if self.with_label else find_photos(folder)
         if not found.names:
             where = 'its class folders' if self.with_label else 'it and the folders in it'
             raise ValueError(f'{Path(folder)}: in {where} there are {found}')

@@ -276,9 +276,12 @@ def test_class_folders_are_not_hidden_and_keep_what_links_put_in_two(tmp_path):
     save(tmp_path / 'cat/1.webp', 'webp')
     save(tmp_path / '__MACOSX/._1.webp', 'webp')
     (tmp_path / '.git').mkdir()
+    save(tmp_path / 'loose.jpg')
+    save(tmp_path / 'bare', 'png')
+    (tmp_path / 'about.txt').write_text('cats')
     (tmp_path / 'pet').symlink_to(tmp_path / 'cat', target_is_directory=True)
-    assert join_classes(find_classes(tmp_path)) == (
-        ['cat/1.webp', 'pet/1.webp'], {'webp': 2}, {},
+    assert join_classes(tmp_path, find_classes(tmp_path)) == (
+        ['cat/1.webp', 'pet/1.webp'], {'webp': 2}, {'in no class folder': 2, 'txt': 1},
     )  # fmt: skip
     assert build(tmp_path).CLASSES == ('cat', 'pet')
     assert has_photo(tmp_path / 'pet')
