@@ -42,7 +42,8 @@ def folder(tmp_path, monkeypatch):
         paint(Path(f'colour_masks/{index}.png'))
         for name in ('cat', 'dog'):
             paint(Path(f'classes/{name}/{index}.jpg'))
-    paint(Path('phone/1.webp'))
+    paint(Path('phone/1.jpg'))
+    Path('phone/1.mov').write_bytes(bytes(100))
     for name in ('cat/1', 'dog/1', 'dog/2'):
         paint(Path(f'few/{name}.jpg'))
     Path('columns.csv').write_text('name,kind\n1.jpg,cat\n')

@@ -12,10 +12,9 @@ import numpy as np
 
 from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
-from ..datasets.broken_photos import find_photos
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
-from .photos import existing_folder
+from .photos import existing_folder, find_and_tell
 
 # Images whose vectors are one file until all are there.
 PART = 1024
@@ -53,7 +52,7 @@ def embed(
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    names = find_photos(root)
+    names = find_and_tell(root)
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)

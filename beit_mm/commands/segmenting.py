@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError
-from ..datasets.broken_photos import find_photos
 from ..datasets.decoding import decode_image
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
@@ -25,7 +24,7 @@ from .lengths import (
     choose_length,
     with_length,
 )
-from .photos import Photos, existing_folder, hold_out, short_side
+from .photos import Photos, existing_folder, find_and_tell, hold_out, short_side
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .starting_weights import check_same_weights, values_of_weights
 from .trained import load_trained, predict_files
@@ -121,7 +120,7 @@ class _Pairs:
 
     def __init__(self, images: Path, masks: Path) -> None:
         self.images, self.masks = images, masks
-        found, drawn = find_photos(images), find_photos(masks)
+        found, drawn = find_and_tell(images), find_and_tell(masks)
         stems = {str(Path(name).with_suffix('')): Path(name).suffix for name in found}
         marks = {str(Path(name).with_suffix('')): Path(name).suffix for name in drawn}
         self.stems = sorted(stem for stem in stems if stem in marks)
