@@ -25,6 +25,8 @@ from pathlib import Path
 
 import torch
 
+from beit_mm.datasets.finding import find_photos
+
 ROOT = Path(__file__).resolve().parent.parent
 # Variant -> its pre-training config, and its name in the paper's table of ablations.
 VARIANTS = {
@@ -46,7 +48,6 @@ TOKENIZERS = {
     'relaxed-tokens': 'relaxed_dvae',
     'untrained-tokens': 'untrained_dvae',
 }
-IMAGE_ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,7 @@ def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def list_images(folder: Path, classes: list[str]) -> dict[str, list[str]]:
     """Names of the image files of each class, relative to ``folder``, in a fixed order."""
     return {
-        name: sorted(
-            path.relative_to(folder).as_posix()
-            for path in (folder / name).rglob('*')
-            if path.suffix.lower() in IMAGE_ENDINGS
-        )
+        name: [f'{name}/{Path(image).as_posix()}' for image in find_photos(folder / name).names]
         for name in classes
     }
 

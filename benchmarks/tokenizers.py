@@ -24,7 +24,7 @@ from this_machine import describe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from beit_mm.datasets.class_folders import IMAGE_ENDINGS
+from beit_mm.datasets.finding import find_photos
 from beit_mm.engine.measuring.yardsticks import kmeans, nearest, patches_of
 from beit_mm.models import DiscreteVAE
 from beit_mm.models.discrete_vae import codebook_perplexity
@@ -37,7 +37,7 @@ MOST_IMAGES = 4000
 
 def read(folder: Path) -> Tensor:
     """Images of a folder, (N, 3, SIZE, SIZE) uint8."""
-    paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_ENDINGS)
+    paths = sorted(folder / name for name in find_photos(folder).names)
     chosen = np.random.default_rng(0).permutation(len(paths))[:MOST_IMAGES]
     images = []
     for index in chosen:

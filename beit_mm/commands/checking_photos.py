@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from ..datasets.broken_photos import check_photos, find_photos
-from .photos import existing_folder
+from ..datasets.broken_photos import check_photos
+from .photos import existing_folder, find_and_tell
 
 
 def check(
@@ -30,7 +30,7 @@ def check(
         ConfigError: If there is no such folder.
     """
     root = existing_folder(folder)
-    names = find_photos(root)
+    names = find_and_tell(root)
     checked = check_photos(root, names, workers or os.cpu_count())
     broken = {name: why for name, why in _with_bar(checked, len(names)) if why}
     for name, why in broken.items():

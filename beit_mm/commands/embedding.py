@@ -12,10 +12,9 @@ import numpy as np
 
 from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
-from ..datasets.broken_photos import find_photos
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
-from .photos import existing_folder
+from .photos import existing_folder, find_and_tell
 
 # Images whose vectors are one file until all are there.
 PART = 1024
@@ -53,7 +52,7 @@ def embed(
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    names = find_photos(root)
+    names = find_and_tell(root)
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)
@@ -75,6 +74,8 @@ def embed(
             f'{begin + len(chosen)} of {len(names)} images, {minutes(left)} left', file=sys.stderr
         )
     files, features = _join(parts)
+    if not len(files):
+        raise ConfigError(f'{root}: of its {len(names)} images none can be decoded')
     _write(out, files, features)
     shutil.rmtree(parts)
     print(f'{out}: {len(files)} vectors of {features.shape[1]} numbers')

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..datasets.decoding import BrokenImage, decode_image
 from ..models import BEiT, load
-from .starting_weights import check_size, mean_and_std_of
+from .starting_weights import check_size, mean_and_std_of, weights_of
 
 
 class Extractor(NamedTuple):
@@ -52,9 +52,10 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
     Raises:
         ConfigError: If the size is no multiple of the patch.
     """
+    weights = weights_of(str(weights))
     model = load(weights, out_type='featmap')
     check_size(size, model.patch_size[0])
-    mean, std = mean_and_std_of(str(weights))
+    mean, std = mean_and_std_of(weights)
     if torch.cuda.is_available():
         model.cuda()
     return Extractor(

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..component import ConfigError, Note
+from ..engine.checking.own_variables import unread_options
 from ..engine.starting.telling import mistakes_of
 from ..recipes import folder_of_recipes
 
@@ -61,6 +63,9 @@ def config_of(text: str, options: Mapping[str, Any]) -> Config:
     """
     cfg = Config.fromstring(text, '.py')
     with mistakes_of('--cfg-options'):
+        said = [line for line in unread_options(cfg, dict(options)) if not isinstance(line, Note)]
+        if said:
+            raise ConfigError('; '.join(said))
         cfg.merge_from_dict(dict(options))
     return cfg
 

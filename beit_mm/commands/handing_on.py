@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..component import ConfigError
 from ..exporting import export as export_model
+from ..exporting.formats import SUFFIXES
 from ..models.converting import check_target
 from ..models.converting import convert as convert_weights
 from .trained import CLASSIFIER, PRETRAINED, SEGMENTOR, finished_run
@@ -49,6 +50,13 @@ def export(
     if path.is_dir():
         path, weights = finished_run(path, CLASSIFIER, SEGMENTOR, PRETRAINED)
         checkpoint = checkpoint or weights
+    elif path.suffix != '.py':
+        raise ConfigError(f'{model} must be the folder of a run, or a config and --checkpoint')
     elif checkpoint is None:
         raise ConfigError(f'{model} is a config: give its weights by --checkpoint')
-    return export_model(path, checkpoint, out, size=size, int8=int8).path
+    if Path(out).suffix not in SUFFIXES:
+        raise ConfigError(f'{out}: it must end in {", ".join(SUFFIXES)}')
+    try:
+        return export_model(path, checkpoint, out, size=size, int8=int8).path
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -32,6 +32,8 @@ from .run_folder import RunFolder
 
 # Of a panel: pictures side by side, queries below each other, pixels of a neighbour's edge.
 COLUMNS, QUERIES, EDGE = 8, 6, 128
+# Visual tokens in use with which predicting them teaches little.
+FEW = 32
 
 
 def draw_what_was_learned(out: Path) -> None:
@@ -130,6 +132,12 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
         ]
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
+        few = figures['codes_used'] is not None and figures['codes_used'] < FEW
+        if few:
+            lines.append(
+                '              which is easy, as few tokens are in use: train longer (--minutes), '
+                'on more images'
+            )
     lines.append(f'{minutes(seconds)} in all')
     weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if

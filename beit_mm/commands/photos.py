@@ -3,6 +3,7 @@
 import csv
 import random
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
-from ..datasets.broken_photos import find_photos
+from ..datasets.decoding import BrokenImage, decode_image
+from ..datasets.finding import Found, find_classes, find_photos, join_classes
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
+# Without labels: to look at, and for figures.
+MOST_HELD_OUT = 200
 # Columns of a table: of the file, of its class, of the side it is on.
 PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
 LABELS = ('label', 'class', 'class_name', 'category', 'target')
 SPLITS = ('split', 'subset', 'set', 'fold')
-# Sides, as people call them; what systems and editors leave in folders.
+# Sides, as people call them.
 TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
-HIDDEN = ('.', '__MACOSX')
 
 
 class Photos(NamedTuple):
@@ -53,14 +56,16 @@ def photos_without_labels(folder: str | Path) -> Photos:
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    names = find_photos(root)
+    found = find_photos(root)
+    names = found.names
     if len(names) < 10:
         raise ConfigError(
-            f'{root} has {len(names)} images; ten is the least to learn from (.jpg, .jpeg, .png, '
-            '.ppm, .bmp, .pgm and .tif are looked for, in all folders inside)'
+            f'{root} has {found}; ten is the least to learn from (what Pillow reads is looked for, '
+            'in all folders inside)'
         )
-    train, val = hold_out(names, max(5, min(500, len(names) // 20)))
-    return Photos(root, train, val, {}, short_side(root, names))
+    _tell(root, found)
+    train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
+    return Photos(root, train, decodable(root, val), {}, short_side(root, names))
 
 
 def photos_with_labels(source: str | Path) -> Photos:
@@ -95,6 +100,7 @@ def photos_with_labels(source: str | Path) -> Photos:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
             parts = list(hold_out(names, len(names) // 5 or 1))
+        parts[1] = decodable(root, parts[1])
         if not parts[0] or not parts[1]:
             raise ConfigError(
                 f'class {label!r} has {len(parts[0])} images to train with and {len(parts[1])} to '
@@ -103,6 +109,22 @@ def photos_with_labels(source: str | Path) -> Photos:
         train += parts[0]
         val += parts[1]
     return Photos(root, train, val, labels, short_side(root, train))
+
+
+def decodable(root: Path, names: Sequence[str]) -> list[str]:
+    """Those of some images that can be decoded; the others are told.
+
+    In training a broken image is replaced by another and counted; what is held out is looked at
+    one by one.
+    """
+    kept = []
+    for name in names:
+        try:
+            decode_image(root / name)
+            kept.append(name)
+        except BrokenImage as error:
+            print(f'{error}; left out (beit-mm check {root} finds all such)')
+    return kept
 
 
 def existing_folder(folder: str | Path) -> Path:
@@ -116,9 +138,23 @@ def existing_folder(folder: str | Path) -> Path:
         raise ConfigError(f'{folder} is a file; it must be a folder of images')
     if not path.is_dir():
         beside = path.parent
-        known = [p.name for p in beside.iterdir() if p.is_dir()] if beside.is_dir() else []
-        raise ConfigError(f'{folder}: there is no such folder{did_you_mean(path.name, known)}')
+        known = [p.name for p in beside.iterdir()] if beside.is_dir() else []
+        what = 'file' if path.suffix else 'folder'
+        raise ConfigError(f'{folder}: there is no such {what}{did_you_mean(path.name, known)}')
     return path.resolve()
+
+
+def find_and_tell(root: Path) -> list[str]:
+    """Paths of the images inside a folder, in order; a line says what was found."""
+    found = find_photos(root)
+    _tell(root, found)
+    return found.names
+
+
+def _tell(folder: Path, found: Found) -> None:
+    # Of an empty folder the command says what it misses.
+    if found.names or found.left_out:
+        print(f'{folder}: {found}', file=sys.stderr)
 
 
 def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
@@ -151,19 +187,18 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     train = next((name for name, lower in folders.items() if lower in TRAIN), None)
     # A side for tests is held out where there is no other.
     held_out = sorted((VAL.index(lower), name) for name, lower in folders.items() if lower in VAL)
-    split = train is not None and bool(held_out)
     labels, sides = {}, {}
-    for name in find_photos(root):
-        parts = Path(name).parts
-        if any(part.startswith(HIDDEN) for part in parts):
-            continue
-        if not split and len(parts) > 1:
-            labels[name] = parts[0]
-        elif split and len(parts) > 2 and parts[0] in (train, held_out[0][1]):
-            labels[name] = parts[1]
-            sides[name] = 'train' if parts[0] == train else 'val'
-    if not split and set(labels.values()) <= {n for n, lower in folders.items()
-                                              if lower in (*TRAIN, *VAL)} and labels:  # fmt: skip
+    # '' is the folder itself. A class searched by itself keeps images that links put in two.
+    for side in (train, held_out[0][1]) if train and held_out else ('',):
+        classes = find_classes(root / side)
+        _tell(root / side, join_classes(root / side, classes))
+        for label, found in classes.items():
+            for name in found.names:
+                path = str(Path(side, label, name))
+                labels[path] = label
+                if side:
+                    sides[path] = 'train' if side == train else 'val'
+    if labels and not sides and {label.lower() for label in labels.values()} <= {*TRAIN, *VAL}:
         raise ConfigError(
             f'{root} has the folders {", ".join(sorted(set(labels.values())))}: of train and val '
             'there must be both, or a folder for each class'

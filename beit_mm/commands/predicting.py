@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
-from ..datasets.broken_photos import find_photos
 from ..visualization import paint_labels
+from .photos import find_and_tell
 from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained, predict_files
 
 # Of a classifier's answer on the screen.
@@ -57,7 +57,7 @@ def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
     for given in images:
         path = Path(given).expanduser()
         if path.is_dir():
-            files.update({path / name: Path(name) for name in find_photos(path)})
+            files.update({path / name: Path(name) for name in find_and_tell(path)})
         elif path.is_file():
             files[path] = Path(path.name)
         else:

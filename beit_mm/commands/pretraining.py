@@ -101,6 +101,8 @@ def pretrain(
         text = pretraining_text(run, photos, sizes, tokens, steps or 2000)
         print(config_of(text, options).pretty_text)
         return run.path
+    # Before anything is trained: a slip in an option would be found behind the tokenizer.
+    config_of(pretraining_text(run, photos, sizes, tokens, steps or 2000), options)
     if not run.begin(resume):
         run.write('train.txt', '\n'.join(photos.train) + '\n')
         run.write('val.txt', '\n'.join(photos.val) + '\n')
@@ -132,6 +134,7 @@ def pretrain(
             wanted = max(LEAST_STEPS, int(second.steps * left / (second.seconds * slower)))
             text = pretraining_text(run, photos, sizes, tokens, wanted)
             run.write('pretrain.py', with_options(text, options))
+            print(f'{wanted} steps of the Transformer fit into the time that is left')
     checkpoint = run.train(stages[-1], progress, track, machine)
     write_bare_weights(checkpoint, run.path / 'pretrained.pth')
     draw_what_was_learned(run.path)

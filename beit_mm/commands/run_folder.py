@@ -17,6 +17,9 @@ from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
 
+# Configs that the commands write.
+MARKERS = ('pretrain.py', 'finetune.py', 'segment.py')
+
 
 class RunFolder:
     """A folder of a command's making.
@@ -43,6 +46,11 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f'--out is {self.path}, which is a file; choose another')
+        others = [name for name in MARKERS if name != self.marker.name]
+        if other := next((name for name in others if (self.path / name).is_file()), None):
+            raise ConfigError(
+                f'--out is {self.path}, which is of a beit-mm {Path(other).stem}; choose another'
+            )
         begun = any(self.path.glob('*/last_checkpoint')) or any(self.path.glob('*.pth'))
         if begun and not resume:
             raise ConfigError(

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError
-from ..datasets.broken_photos import find_photos
 from ..datasets.decoding import decode_image
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
@@ -25,12 +24,14 @@ from .lengths import (
     choose_length,
     with_length,
 )
-from .photos import Photos, existing_folder, hold_out, short_side
+from .photos import Photos, existing_folder, find_and_tell, hold_out, short_side
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .starting_weights import check_same_weights, values_of_weights
 from .trained import load_trained, predict_files
 
 EPOCHS = 100
+# EXIF's tag of how an image is turned; from 5 on it lies on its side.
+EXIF_ORIENTATION = 0x0112
 # Formats that keep no numbers.
 LOSSY = ('.jpg', '.jpeg')
 # In masks: pixels that belong to no class.
@@ -119,7 +120,7 @@ class _Pairs:
 
     def __init__(self, images: Path, masks: Path) -> None:
         self.images, self.masks = images, masks
-        found, drawn = find_photos(images), find_photos(masks)
+        found, drawn = find_and_tell(images), find_and_tell(masks)
         stems = {str(Path(name).with_suffix('')): Path(name).suffix for name in found}
         marks = {str(Path(name).with_suffix('')): Path(name).suffix for name in drawn}
         self.stems = sorted(stem for stem in stems if stem in marks)
@@ -150,6 +151,21 @@ class _Pairs:
     def image(self, stem: str) -> Path:
         """The file of an image."""
         return self.images / f'{stem}{self.image_ending}'
+
+    def check_size(self, stem: str, labels: np.ndarray) -> None:
+        """Hold the size of a mask against that of its image.
+
+        Raises:
+            ConfigError: If they differ.
+        """
+        with Image.open(self.image(stem)) as image:
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+            size = image.size if turned else image.size[::-1]
+        if labels.shape != size:
+            raise ConfigError(
+                f'the mask of {self.image(stem)} is {labels.shape[0]} x {labels.shape[1]} pixels '
+                f'and the image {size[0]} x {size[1]}; they must be of one size'
+            )
 
     def mask(self, stem: str) -> np.ndarray:
         """The labels of an image, (H, W).
@@ -189,7 +205,9 @@ def _classes(pairs: _Pairs, given: Sequence[str] | None) -> tuple[dict[int, int]
     """
     seen: set[int] = set()
     for stem in pairs.stems:
-        seen |= set(np.flatnonzero(np.bincount(pairs.mask(stem).ravel())).tolist())
+        labels = pairs.mask(stem)
+        pairs.check_size(stem, labels)
+        seen |= set(np.flatnonzero(np.bincount(labels.ravel())).tolist())
     label_map = {}
     if seen == {0, IGNORED}:
         print('masks of 0 and 255: background, and an object, which becomes class 1')

@@ -1,6 +1,7 @@
 """The weights that a run starts from, and the network that they are of."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,20 @@ from ..component import ConfigError
 from ..models import load
 from .choices import Machine, choose_batch, choose_sizes, values_for_backbone
 from .photos import Photos
+from .trained import CLASSIFIER, PRETRAINED, SEGMENTOR
 
 NONE = 'none'
 # ImageNet's, in [0, 255]: what this project's recipes normalise by.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def weights_of(given: str) -> str:
+    """What a user names, with the weights of a command's folder in the place of the folder."""
+    folder = Path(given).expanduser()
+    for _, name in (PRETRAINED, CLASSIFIER, SEGMENTOR):
+        if (folder / name).is_file():
+            return str(folder / name)
+    return given
 
 
 def mean_and_std_of(weights: str) -> tuple[list[float], list[float]]:
@@ -51,6 +62,7 @@ def values_of_weights(
             batch_size=sizes.batch_size,
             layer_decay_rate=1.0,
         )
+    weights = weights_of(weights)
     model = load(weights)
     block = model.blocks[0]
     patch = model.patch_size[0]
@@ -98,7 +110,7 @@ def check_same_weights(known: Mapping[str, Any] | None, given: str) -> None:
         ConfigError: If they are others.
     """
     was = NONE if known is None else known['checkpoint']
-    if given != was:
+    if weights_of(given) != was:
         raise ConfigError(
             f'--weights is {given}, and the run in --out began with {was}: begin another run in '
             'another --out'

@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS
 
+from ..datasets.decoding import BrokenImage
 from ..engine.checking.config_check import enter_scope
 from .choices import Machine
 
@@ -95,10 +96,19 @@ def _undisturbed(threads: int) -> Iterator[None]:
 def _load(dataset) -> tuple[list, float]:
     """Some samples, and the seconds that one takes."""
     count = min(SAMPLES, len(dataset))
-    samples = [dataset[0]]
-    start = time.perf_counter()
-    samples += [dataset[index] for index in range(1, count)]
-    return samples, (time.perf_counter() - start) / max(1, count - 1)
+    samples: list = []
+    # The first one opens files and imports packages.
+    for index in range(len(dataset)):
+        if len(samples) <= 1:
+            start = time.perf_counter()
+        try:
+            samples.append(dataset[index])
+        except BrokenImage:
+            # A run leaves it out and counts it.
+            continue
+        if len(samples) == count:
+            break
+    return samples, (time.perf_counter() - start) / max(1, len(samples) - 1)
 
 
 def _step(model, batch) -> float:

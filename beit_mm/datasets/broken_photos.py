@@ -2,24 +2,10 @@
 
 import functools
 import multiprocessing
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from .decoding import BrokenImage, decode_image
-
-# Those that MMPretrain's CustomDataset looks for.
-ENDINGS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'}
-
-
-def find_photos(folder: Path) -> list[str]:
-    """Paths of the photos inside a folder and all folders in it, in order."""
-    return sorted(
-        str(Path(root, name).relative_to(folder))
-        for root, _, files in os.walk(folder, followlinks=True)
-        for name in files
-        if Path(name).suffix.lower() in ENDINGS
-    )
 
 
 def check_photos(

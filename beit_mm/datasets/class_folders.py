@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-IMAGE_ENDINGS = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp'}
+from .finding import find_classes, find_photos
+
 # Enough to learn from in minutes; more images would only cost time to read.
 MOST_TRAIN, MOST_VAL = 4000, 1000
 # The class of images of which nobody knows one.
@@ -53,9 +54,10 @@ def folder_samples(folder: Path) -> dict[str, list[Sample]]:
         val = {name: files[: len(files) // 5] for name, files in every.items()}
     classes = sorted(name for name in train if train[name] and val.get(name))
     if len(classes) < 2:
-        images = [p for p in sorted(folder.rglob('*')) if p.suffix.lower() in IMAGE_ENDINGS]
-        if len(images) < 10:
-            raise ValueError(f'{folder} has {len(images)} images; ten is the least to learn from')
+        found = find_photos(folder)
+        if len(found.names) < 10:
+            raise ValueError(f'{folder} has {found}; ten images are the least to learn from')
+        images = sorted(folder / name for name in found.names)
         rng.shuffle(images)
         held_out = set(images[::5])
         val = {UNLABELLED: [p for p in images if p in held_out]}
@@ -74,10 +76,11 @@ def folder_samples(folder: Path) -> dict[str, list[Sample]]:
 
 
 def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
-    classes: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob('*/**/*')):
-        if path.suffix.lower() in IMAGE_ENDINGS:
-            classes.setdefault(path.relative_to(folder).parts[0], []).append(path)
+    classes = {
+        label: sorted(folder / label / name for name in found.names)
+        for label, found in find_classes(folder).items()
+        if found.names
+    }
     for files in classes.values():
         rng.shuffle(files)
     return classes

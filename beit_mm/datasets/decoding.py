@@ -1,5 +1,7 @@
 """From a photo's file to its RGB pixels, or a reason why there are none."""
 
+import contextlib
+import functools
 import io
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from ..component import Component, Plan
 from ..registry import TRANSFORMS
@@ -29,6 +31,21 @@ class BrokenImage(ValueError):
         return f'{self.path} cannot be decoded: {self.reason}'
 
 
+@functools.cache
+def load_plugins() -> None:
+    """Let Pillow read AVIF and HEIC where packages for them are installed.
+
+    Pillow 11.3 and later may read AVIF by itself.
+    """
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    if 'avif' not in features.modules or not features.check('avif'):
+        with contextlib.suppress(ImportError):
+            import pillow_avif  # noqa: F401
+
+
 def decode_image(source: str | Path | bytes) -> Image.Image:
     """Read a photo as the recipe's loader would, and refuse what that loader would not see whole.
 
@@ -46,6 +63,7 @@ def decode_image(source: str | Path | bytes) -> Image.Image:
         BrokenImage: If it is empty, no image, cut off, or of more pixels than Pillow's limit for
             decompression bombs, 179 million.
     """
+    load_plugins()
     path = 'the image' if isinstance(source, bytes) else Path(source)
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
     if not size:

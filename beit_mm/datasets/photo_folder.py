@@ -5,6 +5,7 @@ import os
 from mmengine.dataset import BaseDataset
 
 from ..registry import DATASETS
+from .finding import image_endings
 
 
 def read_excluded(path: str) -> set[str]:
@@ -28,17 +29,28 @@ def read_excluded(path: str) -> set[str]:
 
 @DATASETS.register_module(name='PhotoFolder')
 def photo_folder(exclude: str = '', **settings) -> BaseDataset:
-    """MMPretrain's ``CustomDataset`` without the photos of a list.
+    """MMPretrain's ``CustomDataset``, of all images that can be read, without those of a list.
+
+    Of a folder of this machine :func:`~beit_mm.datasets.finding.find_photos` finds the images, and
+    the log has a line on what it found.
 
     Args:
         exclude: A list that ``tools/check_images.py`` wrote of the folder ``data_prefix``; '' for
             none.
-        settings: Those of ``CustomDataset``.
+        settings: Those of ``CustomDataset``. With ``extensions`` it is left to ``CustomDataset`` to
+            find the files, by these endings alone.
 
     Raises:
-        ValueError: If the list names files outside of the folder.
+        ValueError: If the list names files outside of the folder, there are no images, or not as
+            many class folders as classes.
     """
-    dataset = DATASETS.build(dict(type='mmpretrain.CustomDataset', **settings))
+    if 'extensions' in settings:
+        dataset = DATASETS.build(dict(type='mmpretrain.CustomDataset', **settings))
+    else:
+        # It needs MMPretrain, which the package does not.
+        from .found_photos import FoundPhotos
+
+        dataset = DATASETS.build(dict(type=FoundPhotos, extensions=image_endings(), **settings))
     if exclude:
         dataset.full_init()
         excluded = {os.path.join(dataset.img_prefix, name) for name in read_excluded(exclude)}

@@ -227,3 +227,32 @@ def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
     assert all_of_them.batch_size * 8 <= 20_000 / 8
     ratio = (all_of_them.batch_size * 8 / one.batch_size) ** 0.5
     assert all_of_them.learning_rate == pytest.approx(one.learning_rate * ratio, rel=0.05)
+
+
+def test_what_is_found_and_left_out_is_said(tmp_path, capsys):
+    for index in range(11):
+        save(tmp_path / f'cat/{index}.WEBP')
+        save(tmp_path / f'dog/{index}.gif')
+    save(tmp_path / 'dog/.hidden.png')
+    (tmp_path / 'dog/notes.txt').write_text('two of them bark')
+    assert len(photos_with_labels(tmp_path).labels) == 22
+    assert len(photos_without_labels(tmp_path).train) == 17
+    line = f'{tmp_path}: 22 images (11 gif, 11 webp), 1 file left out (1 txt)\n'
+    assert capsys.readouterr().err == line * 2
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists/a.json').write_text('{}')
+    with pytest.raises(ConfigError, match=r'has 0 images, 1 file left out \(1 json\); ten is the'):
+        photos_without_labels(tmp_path / 'lists')
+
+
+def test_class_folders_of_both_sides_may_be_links(tmp_path):
+    for index in range(6):
+        for label in ('cat', 'dog'):
+            save(tmp_path / f'all/{label}{index % 2}/{index}.png')
+    for number, side in enumerate(('train', 'val')):
+        (tmp_path / side).mkdir()
+        for label in ('cat', 'dog'):
+            (tmp_path / side / label).symlink_to(tmp_path / f'all/{label}{number}')
+    photos = photos_with_labels(tmp_path)
+    assert photos.train == [f'train/{label}/{i}.png' for label in ('cat', 'dog') for i in (0, 2, 4)]
+    assert photos.val == [f'val/{label}/{i}.png' for label in ('cat', 'dog') for i in (1, 3, 5)]

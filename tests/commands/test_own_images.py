@@ -192,6 +192,28 @@ def test_frozen_weights_are_measured(pretrained, photos, capsys):
 
 
 @pytest.mark.slow
+def test_the_folder_of_a_run_is_its_weights_and_of_no_other_run(
+    pretrained, photos, tmp_path, capsys
+):
+    (tmp_path / 'a').mkdir()
+    Image.new('RGB', (40, 40), (200, 40, 40)).save(tmp_path / 'a/1.png')
+    beit_mm.embed(tmp_path / 'a', tmp_path / 'file.npz', pretrained / 'pretrained.pth')
+    beit_mm.embed(tmp_path / 'a', tmp_path / 'folder.npz', pretrained)
+    features = [np.load(tmp_path / f'{name}.npz')['features'] for name in ('file', 'folder')]
+    np.testing.assert_array_equal(*features)
+    lists = (pretrained / 'train.txt').read_text()
+    with pytest.raises(SystemExit):
+        main(['finetune', str(photos), '--weights', str(pretrained), '--out', str(pretrained)])
+    assert 'is of a beit-mm pretrain; choose another' in capsys.readouterr().err
+    assert (pretrained / 'train.txt').read_text() == lists
+    with pytest.raises(SystemExit):
+        main(['pretrain', str(photos), '--out', str(tmp_path / 'new'), '--cfg-options',
+              'optim_wraper.optimizer.lr=1'])  # fmt: skip
+    assert "did you mean 'optim_wrapper'?" in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.slow
 def test_weights_go_to_timm(pretrained, tmp_path):
     from beit_mm.checkpoints import load_state_dict
 

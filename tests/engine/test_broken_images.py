@@ -165,8 +165,9 @@ def test_the_tool_finds_them_beforehand_and_the_dataset_leaves_them_out(folder, 
 
 def test_the_tool_says_what_is_no_folder(tmp_path):
     result = check(tmp_path / 'nothing')
-    assert result.returncode == 1
-    assert result.stderr == f'{tmp_path}/nothing: no such folder\n'
+    assert result.returncode == 2
+    assert f'{tmp_path}/nothing: there is no such folder' in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize('line', ['/etc/passwd', '../other/a.jpg', 'a/../../b.jpg', '', '\treason'])

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...component import Component, Note
+from ...datasets.finding import has_photo, is_hidden
 from .data_check import innermost
 
 # Data sets whose classes are the folders that images lie in.
 OF_FOLDERS = ('CustomDataset', 'PhotoFolder', 'ImageNet', 'ImageNet21k')
-# Of files that CustomDataset takes for images.
+# Of files that MMPretrain's own data sets take for images.
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 # How many names a message lists.
 MOST = 5
@@ -29,7 +30,13 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     listed = kind.startswith('ImageNet') and (root / 'meta' / f'{prefix}.txt').is_file()
     if listed or not folder.is_dir():
         return None
-    return folder, sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    return folder, [n for n in names if not is_hidden(n)] if _finds(dataset) else names
+
+
+def _finds(dataset: Mapping) -> bool:
+    """Whether this project finds the images, or MMPretrain does."""
+    return _kind(dataset) == 'PhotoFolder' and 'extensions' not in dataset
 
 
 def _kind(dataset: Mapping) -> str:
@@ -62,7 +69,7 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
                 found.setdefault(name, folders)
                 if name == 'train_dataloader':
                     endings = tuple(dataset.get('extensions') or ENDINGS)
-                    yield from _check_empty(key, *folders, endings)
+                    yield from _check_empty(key, *folders, None if _finds(dataset) else endings)
                 yield from _check_number(key, len(folders[1]), head)
             elif _kind(dataset) in OF_FOLDERS and dataset.get('with_label') is not False:
                 yield from _check_labels(key, dataset, head)
@@ -88,7 +95,7 @@ def _check_same(found: Mapping[str, tuple[Path, list[str]]]) -> Iterator[str]:
 
 
 def _check_empty(
-    key: str, folder: Path, names: list[str], endings: tuple[str, ...]
+    key: str, folder: Path, names: list[str], endings: tuple[str, ...] | None
 ) -> Iterator[str]:
     empty = [name for name in names if not _has_image(folder / name, endings)]
     if empty:
@@ -98,7 +105,9 @@ def _check_empty(
         )
 
 
-def _has_image(folder: Path, endings: tuple[str, ...]) -> bool:
+def _has_image(folder: Path, endings: tuple[str, ...] | None) -> bool:
+    if endings is None:
+        return has_photo(folder)
     return any(
         name.lower().endswith(endings)
         for _, _, names in os.walk(folder, followlinks=True)

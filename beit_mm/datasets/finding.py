@@ -1,0 +1,306 @@
+"""Images in a folder: told by their endings, and those without a known one by their first bytes.
+
+What is taken is what :func:`~beit_mm.datasets.decode_image` can read in this installation.
+"""
+
+import functools
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, features
+
+from .decoding import load_plugins
+
+
+class Format(NamedTuple):
+    """A way to store an image.
+
+    Attributes:
+        endings: Of its files, in small letters. Pillow knows the first one if it can read them.
+        package: What reads them.
+        feature: Name of the library in Pillow that Pillow's endings do not tell of.
+    """
+
+    endings: tuple[str, ...]
+    package: str = 'pillow'
+    feature: str | None = None
+
+
+# Name in what is told -> format. The one list of endings of this project.
+FORMATS = {
+    'jpg': Format(('jpg', 'jpeg', 'jpe', 'jfif')),
+    'png': Format(('png',)),
+    'webp': Format(('webp',), 'a pillow with WebP'),
+    'gif': Format(('gif',)),
+    'bmp': Format(('bmp',)),
+    'pnm': Format(('ppm', 'pgm', 'pbm', 'pnm')),
+    'tif': Format(('tif', 'tiff')),
+    'jp2': Format(('jp2', 'j2k'), 'a pillow with OpenJPEG', 'jpg_2000'),
+    'avif': Format(('avif',), 'pillow>=11.3 or pillow-avif-plugin'),
+    'heic': Format(('heic', 'heif'), 'pillow-heif'),
+    'psd': Format(('psd',)),
+}
+FORMAT_OF = {ending: name for name, kind in FORMATS.items() for ending in kind.endings}
+# TIFF inside, and images to programs of their trade alone: Pillow reads a thumbnail or nothing.
+NOT_FOR_PILLOW = frozenset(
+    ('cr2', 'nef', 'nrw', 'arw', 'dng', 'orf', 'pef', 'srw', 'svs', 'ndpi', 'scn', 'lsm')
+)
+# What systems leave in folders; hidden ones begin with a dot.
+OF_SYSTEMS = frozenset(('__macosx', 'thumbs.db', 'desktop.ini', '@eadir'))
+# Bytes of a file that tell what it is.
+HEAD = 32
+# Files of an unknown ending that are opened before one is an image; then the ending is no image's.
+MOST_OPENED = 1000
+# Kinds of files that are told one by one.
+MOST_TOLD = 6
+
+
+class Found(NamedTuple):
+    """Images of a folder and of all folders in it; prints as one line.
+
+    Attributes:
+        names: Paths inside the folder, in order.
+        kinds: Format -> number of its images.
+        left_out: Kind -> number of its files: a format that needs another package, or an ending.
+    """
+
+    names: list[str]
+    kinds: dict[str, int]
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        told = f'{_number(len(self.names), "image")}{_counts(self.kinds)}'
+        if left := sum(self.left_out.values()):
+            told += f', {_number(left, "file")} left out{_counts(self.left_out)}'
+        needed = [f'{k} takes {FORMATS[k].package}' for k in FORMATS if k in self.left_out]
+        return '; '.join([told, *needed])
+
+
+def _number(count: int, what: str) -> str:
+    return f'{count} {what}{"" if count == 1 else "s"}'
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f'{count} {kind}' for kind, count in ordered[:MOST_TOLD]]
+    if rest := sum(count for _, count in ordered[MOST_TOLD:]):
+        parts.append(f'{rest} others')
+    return f' ({", ".join(parts)})' if parts else ''
+
+
+@functools.cache
+def readable_formats() -> frozenset[str]:
+    """Names of the formats that can be read here."""
+    load_plugins()
+    known = Image.registered_extensions()
+    return frozenset(
+        name
+        for name, kind in FORMATS.items()
+        if f'.{kind.endings[0]}' in known and (not kind.feature or features.check(kind.feature))
+    )
+
+
+def image_endings() -> tuple[str, ...]:
+    """Endings of images that can be read here, such as '.jpg'."""
+    return tuple(f'.{e}' for name in sorted(readable_formats()) for e in FORMATS[name].endings)
+
+
+def find_photos(folder: str | Path) -> Found:
+    """Find the images of a folder and of all folders in it.
+
+    Hidden files and folders, and what systems leave behind, do not count. Links are followed; a
+    folder that is reached in more than one way is searched once, under its own name where that is
+    inside.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    search = _Search()
+    names = sorted(search.walk(folder))
+    return Found(names, dict(search.kinds), dict(search.left_out))
+
+
+def has_photo(folder: str | Path) -> bool:
+    """Whether there is an image in a folder or in the folders in it; searches no further."""
+    return next(_Search().walk(folder), None) is not None
+
+
+def list_classes(folder: str | Path) -> list[str]:
+    """Names of the folders in a folder, in order, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
+
+
+def find_classes(folder: str | Path) -> dict[str, Found]:
+    """Find the images of each class folder.
+
+    Returns:
+        Name of the class -> what is in its folder; in order.
+    """
+    return {name: find_photos(Path(folder, name)) for name in list_classes(folder)}
+
+
+def join_classes(folder: str | Path, classes: Mapping[str, Found]) -> Found:
+    """What :func:`find_classes` has found in all class folders of a folder.
+
+    Names begin with that of the class. Images beside the class folders are left out and counted.
+    """
+    names = [os.path.join(label, name) for label, found in classes.items() for name in found.names]
+    beside = _Search()
+    loose = sum(1 for _ in beside.files(str(folder), '', []))
+    kinds, left_out = Counter[str](), beside.left_out
+    if loose:
+        left_out['in no class folder'] = loose
+    for found in classes.values():
+        kinds.update(found.kinds)
+        left_out.update(found.left_out)
+    return Found(names, dict(kinds), dict(left_out))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or of a system's making."""
+    return name[0] == '.' or name.lower() in OF_SYSTEMS
+
+
+def format_of_bytes(head: bytes) -> str | None:
+    """The format of a file that begins with these bytes, by its magic number.
+
+    Sources: the formats' specifications, as https://en.wikipedia.org/wiki/List_of_file_signatures
+    collects them; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1 Image File Format.
+    """
+    for name, beginnings in MAGIC.items():
+        if head.startswith(beginnings):
+            return name
+    if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
+        return 'webp'
+    # Letters alone would take many a text for an image.
+    if head[:2] == b'BM' and head[6:10] == bytes(4) and head[14:18] in BMP_HEADERS:
+        return 'bmp'
+    if head[:1] == b'P' and head[1:2] in b'123456' and head[2:3].isspace():
+        return 'pnm'
+    if head[4:8] == b'ftyp':
+        brands = {head[begin : begin + 4] for begin in (8, *range(16, len(head), 4))}
+        if brands & {b'avif', b'avis'}:
+            return 'avif'
+        if brands & {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}:
+            return 'heic'
+    return None
+
+
+MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
+    'jpg': b'\xff\xd8\xff',
+    'png': b'\x89PNG\r\n\x1a\n',
+    'gif': (b'GIF87a', b'GIF89a'),
+    'tif': (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'),
+    'jp2': (b'\0\0\0\x0cjP  \r\n\x87\n', b'\xff\x4f\xff\x51'),
+    'psd': b'8BPS\0\x01',
+}
+# Lengths of the headers of all versions.
+BMP_HEADERS = {size.to_bytes(4, 'little') for size in (12, 16, 40, 52, 56, 64, 108, 124)}
+
+
+class _Search:
+    """One search of a folder, with what it has counted so far.
+
+    Memory is that of the names found, and of one folder's files of unknown endings.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.readable = readable_formats()
+        # (device, inode) of folders.
+        self.seen: set[tuple[int, int]] = set()
+        # Ending -> files opened in vain; None where one was an image.
+        self.opened: dict[str, int | None] = {}
+
+    def walk(self, root: str | Path) -> Iterator[str]:
+        """Yield paths inside the folder, in no order."""
+        folders, links = [''], deque[str]()
+        while folders or links:
+            # Links last, so that what lies inside is found under its own name.
+            inside = folders.pop() if folders else links.popleft()
+            path = os.path.join(root, inside)
+            try:
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) in self.seen:
+                    continue
+                self.seen.add((status.st_dev, status.st_ino))
+                below: list[os.DirEntry] = []
+                yield from self.files(path, inside, below)
+            except OSError:
+                if not inside:
+                    raise
+                self.left_out['closed folder'] += 1
+                continue
+            below.sort(key=lambda entry: entry.name, reverse=True)
+            folders += [f'{inside}{e.name}{os.sep}' for e in below if not e.is_symlink()]
+            links.extend(f'{inside}{e.name}{os.sep}' for e in below[::-1] if e.is_symlink())
+
+    def files(self, path: str, inside: str, below: list[os.DirEntry]) -> Iterator[str]:
+        """Yield the images in one folder; append the folders in it to ``below``."""
+        unknown = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if is_hidden(name):
+                    continue
+                try:
+                    if entry.is_dir():
+                        below.append(entry)
+                        continue
+                    is_file = entry.is_file()
+                except OSError:
+                    is_file = False
+                if not is_file:
+                    self.left_out['broken link' if entry.is_symlink() else 'device'] += 1
+                elif (kind := FORMAT_OF.get(_ending(name))) is None:
+                    unknown.append(name)
+                elif self._count(kind):
+                    yield inside + name
+        # In order, as which files are opened must not depend on the disk.
+        for name in sorted(unknown):
+            if self._is_image(os.path.join(path, name), _known_ending(name)):
+                yield inside + name
+
+    def _count(self, kind: str) -> bool:
+        readable = kind in self.readable
+        (self.kinds if readable else self.left_out)[kind] += 1
+        return readable
+
+    def _is_image(self, path: str, ending: str) -> bool:
+        """Count a file by its first bytes; whether it is an image."""
+        in_vain = self.opened.setdefault(ending, 0)
+        kind = None
+        if ending not in NOT_FOR_PILLOW and (in_vain is None or in_vain < MOST_OPENED):
+            kind = format_of_bytes(_head(path))
+        if kind is not None:
+            self.opened[ending] = None
+            return self._count(kind)
+        if in_vain is not None:
+            self.opened[ending] = in_vain + 1
+        self.left_out[ending or 'of no known ending'] += 1
+        return False
+
+
+def _ending(name: str) -> str:
+    _, dot, ending = name.rpartition('.')
+    return ending.lower() if dot else ''
+
+
+def _known_ending(name: str) -> str:
+    """The ending, or '' where what follows the last dot is a number or a text."""
+    ending = _ending(name)
+    plain = ending.isascii() and ending.isalnum() and not ending.isdigit() and len(ending) <= 8
+    return ending if plain else ''
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, 'rb', buffering=0) as file:
+            return file.read(HEAD)
+    except OSError:
+        return b''
