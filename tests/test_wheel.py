@@ -1,5 +1,6 @@
 """The wheel carries recipes and tools, and works from an empty folder."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,10 @@ RECIPES = sorted(
 )
 
 
-def run(*command, cwd, **settings):
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **settings)
+def run(*command, cwd):
+    # Without what would put the checkout before the wheel.
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
