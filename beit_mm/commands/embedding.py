@@ -15,6 +15,7 @@ from ..component import ConfigError
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
 from .photos import existing_folder, find_and_tell
+from .starting_weights import weights_of
 
 # Images whose vectors are one file until all are there.
 PART = 1024
@@ -88,9 +89,9 @@ def _tell(name: str, why: str) -> None:
 
 def _about(weights: str | Path) -> list:
     """What tells weights from others under the same name."""
-    path = Path(weights).expanduser()
+    path = Path(weights_of(str(weights)))
     files = [path, *(sorted(path.glob('*')) if path.is_dir() else [])]
-    return [str(weights), *((f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())]
+    return [str(path), *((f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())]
 
 
 def _digest(names: Sequence[str]) -> str:

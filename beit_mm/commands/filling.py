@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from ..component import ConfigError, Note
 from ..engine.checking.own_variables import unread_options
+from ..engine.starting.run_length import follow_length
 from ..engine.starting.telling import mistakes_of
 from ..recipes import folder_of_recipes
 
@@ -56,7 +57,7 @@ def _everywhere(path: Path, lines: list[str]) -> list[str]:
 
 
 def config_of(text: str, options: Mapping[str, Any]) -> Config:
-    """The whole config of a text, with the user's options.
+    """The whole config of a text, with the user's options; schedules follow a new length.
 
     Raises:
         ConfigError: If an option cannot be put in.
@@ -66,7 +67,9 @@ def config_of(text: str, options: Mapping[str, Any]) -> Config:
         said = [line for line in unread_options(cfg, dict(options)) if not isinstance(line, Note)]
         if said:
             raise ConfigError('; '.join(said))
+        before = cfg.train_cfg
         cfg.merge_from_dict(dict(options))
+        follow_length(cfg, before, options)
     return cfg
 
 

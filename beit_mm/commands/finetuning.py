@@ -82,22 +82,21 @@ def finetune(
         own = values_of_weights(str(weights), photos, machine, size)
         print(config_of(_text(run, photos, machine, own, steps or 1000), options).pretty_text)
         return run.path
-    if not run.begin(resume):
-        own = values_of_weights(str(weights), photos, machine, size)
-        for side, names in (('train', photos.train), ('val', photos.val)):
-            numbers = {label: index for index, label in enumerate(photos.classes)}
-            lines = [f'{name} {numbers[photos.labels[name]]}' for name in names]
-            run.write(f'{side}.txt', '\n'.join(lines) + '\n')
-        print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
-              f'{len(photos.classes)} classes, from {photos.root}')  # fmt: skip
-        cfg = config_of(_text(run, photos, machine, own, 1000), options)
-        steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
-        run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))
-    else:
-        known = run.known(with_length(options, steps), minutes=minutes, size=size)
+    if run.begin(resume):
+        known = run.known(minutes=minutes, size=size)
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.data_root, photos.root)
         photos = _photos_of(run, known, photos)
+        run.change(with_length(options, steps))
+    else:
+        with run.removed_if_refused():
+            own = values_of_weights(str(weights), photos, machine, size)
+            _write_lists(run, photos)
+            print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
+                  f'{len(photos.classes)} classes, from {photos.root}')  # fmt: skip
+            cfg = config_of(_text(run, photos, machine, own, 1000), options)
+            steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
+            run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))
     stage = Stage('Fine-tune', run.path / 'finetune.py', 1.0)
     run.train(stage, Progress([stage]), track, machine)
     write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth')
@@ -123,6 +122,14 @@ def _text(
         num_workers=machine.workers,
     )
     return fill_recipe('own/finetune.py', {**values, **own}, 'A beit-mm finetune.')
+
+
+def _write_lists(run: RunFolder, photos: Photos) -> None:
+    """A path and the number of its class on each line, as MMPretrain's ``CustomDataset`` reads."""
+    numbers = {label: index for index, label in enumerate(photos.classes)}
+    for side, names in (('train', photos.train), ('val', photos.val)):
+        lines = [f'{name} {numbers[photos.labels[name]]}' for name in names]
+        run.write(f'{side}.txt', '\n'.join(lines) + '\n')
 
 
 def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:

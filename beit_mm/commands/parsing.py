@@ -9,8 +9,6 @@ import difflib
 from collections.abc import Iterable
 from typing import NoReturn
 
-from ..component import did_you_mean
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors name the nearest right word."""
@@ -54,12 +52,14 @@ class Parser(argparse.ArgumentParser):
 
 def question(given: str, known: Iterable[str]) -> str:
     """Did the user mean this? One that is begun alike counts as well: ``--step`` is --steps."""
-    names = [str(name) for name in known]
-    begun = [name for name in names if name.startswith(given) or given.startswith(name)]
-    if begun and len(given) > 3:
-        nearest = difflib.get_close_matches(given, begun, n=1, cutoff=0.0)
-        return f'; did you mean {nearest[0]!r}?'
-    return did_you_mean(given, names, 0.5)
+    # Dashes make all options alike.
+    names = {str(name).lstrip('-'): str(name) for name in known}
+    word = given.lstrip('-')
+    begun = [name for name in names if name.startswith(word) or word.startswith(name)]
+    nearest = difflib.get_close_matches(
+        word, begun or names, n=1, cutoff=0.0 if begun and len(word) > 1 else 0.5
+    )
+    return f'; did you mean {names[nearest[0]]!r}?' if nearest else ''
 
 
 def positive(text: str) -> int:

@@ -14,6 +14,7 @@ from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained,
 
 # Of a classifier's answer on the screen.
 NAMED = 3
+NONE_DECODED = 'of {} images none can be decoded'
 
 
 def predict(
@@ -81,6 +82,8 @@ def _names(
         if out is None:
             said = ', '.join(f'{trained.classes[index]} {scores[index]:.1%}' for index in best)
             print(f'{file}: {said}')
+    if not found:
+        raise ConfigError(NONE_DECODED.format(len(files)))
     if out is not None:
         with out.open('w', encoding='utf-8', newline='') as table:
             csv.writer(table).writerows([('path', 'class', 'probability'), *found])
@@ -117,6 +120,8 @@ def _masks(
         said = ', '.join(f'{trained.classes[i]} {shares[i]:.0%}' for i in most if shares[i])
         print(f'{file}: {said} -> {painted}')
         written.append(path)
+    if not written:
+        raise ConfigError(NONE_DECODED.format(len(files)))
     return written
 
 

@@ -95,51 +95,60 @@ def pretrain(
     machine = this_machine()
     options = dict(cfg_options or {})
     sizes = choose_sizes(len(photos.train), photos.short_side, machine, size, arch)
-    trained = run.path / 'tokenizer.pth'
-    tokens = tokenizer_of(tokenizer, sizes) if tokenizer else own_tokenizer(sizes, trained)
+    own = own_tokenizer(sizes, run.path / 'tokenizer.pth')
+    tokens = tokenizer_of(tokenizer, sizes) if tokenizer else own
     if dry_run:
         text = pretraining_text(run, photos, sizes, tokens, steps or 2000)
         print(config_of(text, options).pretty_text)
         return run.path
     # Before anything is trained: a slip in an option would be found behind the tokenizer.
     config_of(pretraining_text(run, photos, sizes, tokens, steps or 2000), options)
-    if not run.begin(resume):
-        run.write('train.txt', '\n'.join(photos.train) + '\n')
-        run.write('val.txt', '\n'.join(photos.val) + '\n')
-        print(_what_was_chosen(photos, machine, sizes, tokens, run))
-        first, second = _lengths(run, photos, sizes, tokens, machine, steps, minutes, start)
-        if tokenizer is None:
-            run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
-        text = pretraining_text(run, photos, sizes, tokens, second.steps)
-        run.write('pretrain.py', with_options(text, options))
-    else:
-        first = second = Length(0, 1.0)
-        known = run.known(
-            with_length(options, steps), minutes=minutes, arch=arch, size=size, tokenizer=tokenizer
-        )
+    first = second = Length(0, 1.0)
+    if run.begin(resume):
+        known = run.known(minutes=minutes, arch=arch, size=size, tokenizer=tokenizer)
         check_same_folder(known.data_root, photos.root)
-    stages = [Stage('Pre-train BEiT on masked images', run.path / 'pretrain.py', second.seconds)]
-    own = (run.path / 'tokenizer.py').is_file() and not trained.is_file()
-    if own:
-        title = 'Train an image tokenizer'
-        stages.insert(0, Stage(title, run.path / 'tokenizer.py', first.seconds))
+        run.change(with_length(options, steps))
+    else:
+        with run.removed_if_refused():
+            run.write('train.txt', '\n'.join(photos.train) + '\n')
+            run.write('val.txt', '\n'.join(photos.val) + '\n')
+            print(_what_was_chosen(photos, machine, sizes, tokens, run))
+            first, second = _lengths(run, photos, sizes, tokens, machine, steps, minutes, start)
+            if tokenizer is None:
+                run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
+            text = pretraining_text(run, photos, sizes, tokens, second.steps)
+            run.write('pretrain.py', with_options(text, options))
+
+    stages = _stages(run, first, second)
     progress = Progress(stages)
-    if own:
+    if len(stages) > 1:
         begun = time.monotonic()
-        copy_whole(run.train(stages[0], progress, track, machine), trained)
+        trained = run.train(stages[0], progress, track, machine)
+        copy_whole(trained, run.path / 'tokenizer.pth')
         if minutes is not None and first.steps:
             # The machine has shown how fast it is beside what was measured.
-            left = 60 * minutes - (time.monotonic() - start) - AROUND_A_STAGE - AFTERWARDS
-            slower = (time.monotonic() - begun) / (first.seconds + AROUND_A_STAGE)
-            wanted = max(LEAST_STEPS, int(second.steps * left / (second.seconds * slower)))
-            text = pretraining_text(run, photos, sizes, tokens, wanted)
+            now = time.monotonic()
+            slower = (now - begun) / (first.seconds + AROUND_A_STAGE)
+            left = start + 60 * minutes - now - AROUND_A_STAGE - AFTERWARDS
+            fitting = max(LEAST_STEPS, int(second.steps * left / (second.seconds * slower)))
+            text = pretraining_text(run, photos, sizes, tokens, fitting)
             run.write('pretrain.py', with_options(text, options))
-            print(f'{wanted} steps of the Transformer fit into the time that is left')
+            print(f'{fitting} steps of the Transformer fit into the time that is left')
     checkpoint = run.train(stages[-1], progress, track, machine)
     write_bare_weights(checkpoint, run.path / 'pretrained.pth')
     draw_what_was_learned(run.path)
-    print(report_of_pretraining(run, len(photos.train), start))
+    print(report_of_pretraining(run, len(run.lines_of('train.txt')), start))
     return run.path
+
+
+def _stages(run: RunFolder, tokenizer: Length, transformer: Length) -> list[Stage]:
+    """What is left to train: of the tokenizer nothing if it is there or another run's."""
+    stages = [Stage('Pre-train BEiT on masked images', run.path / 'pretrain.py',
+                    transformer.seconds)]  # fmt: skip
+    if (run.path / 'tokenizer.py').is_file() and not (run.path / 'tokenizer.pth').is_file():
+        title = 'Train an image tokenizer'
+        stages.insert(0, Stage(title, run.path / 'tokenizer.py', tokenizer.seconds))
+    return stages
 
 
 def tokenizer_text(run: RunFolder, photos: Photos, sizes: Sizes, steps: int) -> str:

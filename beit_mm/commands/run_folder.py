@@ -2,16 +2,16 @@
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ..checkpoints import read_checkpoint, take_tensors
-from ..checkpoints.writing import partial_path, put_in_place, write_weights
+from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
-from ..engine.starting.run_length import follow_length
 from ..engine.starting.stages import Progress, Stage, run_stage
 from ..recipes import folder_of_tools
 from .choices import Machine
@@ -32,6 +32,7 @@ class RunFolder:
     def __init__(self, path: str | Path, marker: str) -> None:
         self.path = Path(path).expanduser().resolve()
         self.marker = self.path / marker
+        self.written: list[Path] = []
 
     @property
     def quoted(self) -> str:
@@ -39,7 +40,7 @@ class RunFolder:
         return shlex.quote(str(self.path))
 
     def begin(self, resume: bool) -> bool:
-        """Make the folder; whether it holds a run to go on with.
+        """Whether the folder holds a run to go on with.
 
         Raises:
             ConfigError: If it holds a run and this one does not resume, or is a file.
@@ -60,36 +61,53 @@ class RunFolder:
         begun = begun and self.marker.is_file()
         if resume and not begun:
             print(f'{self.path} holds no run yet: it begins')
-        self.path.mkdir(parents=True, exist_ok=True)
         return begun
 
-    def known(self, options: Mapping[str, Any], **given: Any) -> Config:
-        """The config of a run that is gone on with, with the user's options put into its file.
+    @contextmanager
+    def removed_if_refused(self) -> Iterator[None]:
+        """Take back what is written here if the run is refused before it trains."""
+        made = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.written.clear()
+        try:
+            yield
+        except BaseException:
+            for path in self.written:
+                path.unlink(missing_ok=True)
+            if made and not any(self.path.iterdir()):
+                self.path.rmdir()
+            raise
+
+    def known(self, **given: Any) -> Config:
+        """The config of a run that is gone on with.
 
         Args:
-            options: Settings that win from now on.
             given: Of the command, what would make another run of it.
 
         Raises:
-            ConfigError: If there is any of that, or an option cannot be.
+            ConfigError: If there is any of that.
         """
         if wrong := [f'--{name}' for name, value in given.items() if value is not None]:
             raise ConfigError(
                 f'{" and ".join(wrong)} cannot be changed by --resume: what {self.marker} says '
                 'holds; leave it out, or begin another run in another --out'
             )
-        cfg = Config.fromfile(self.marker)
-        if options:
-            changed = config_of(cfg.pretty_text, options)
-            follow_length(changed, cfg.train_cfg, options)
-            self.marker.write_text(changed.pretty_text, 'utf-8')
-        return cfg
+        return Config.fromfile(self.marker)
 
-    def write(self, name: str, text: str) -> Path:
-        """Write a file of it."""
-        path = self.path / name
-        path.write_text(text, encoding='utf-8')
-        return path
+    def change(self, options: Mapping[str, Any]) -> None:
+        """Put the user's options into the config of a run that is gone on with.
+
+        Raises:
+            ConfigError: If one cannot be.
+        """
+        if options:
+            text = Config.fromfile(self.marker).pretty_text
+            self.write(self.marker.name, config_of(text, options).pretty_text)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of it, which is there as a whole or not at all."""
+        self.written.append(self.path / name)
+        write_whole(self.path / name, text.encode())
 
     def lines_of(self, name: str) -> list[str]:
         """The lines of a file of it."""

@@ -88,22 +88,24 @@ def segment(
         values = _values(run, pairs, photos, machine, own, label_map, names)
         print(config_of(_text(values, steps or 1000), options).pretty_text)
         return run.path
-    if not run.begin(resume):
-        own = values_of_weights(str(weights), photos, machine, size)
-        values = _values(run, pairs, photos, machine, own, label_map, names)
-        for side, stems in (('train', photos.train), ('val', photos.val)):
-            run.write(f'{side}.txt', '\n'.join(stems) + '\n')
-        print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
-              f'{pairs.images}; classes: {", ".join(names)}')  # fmt: skip
-        cfg = config_of(_text(values, 1000), options)
-        steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
-        run.write('segment.py', with_options(_text(values, steps), options))
-    else:
-        known = run.known(with_length(options, steps), minutes=minutes, size=size, classes=classes)
+    if run.begin(resume):
+        known = run.known(minutes=minutes, size=size, classes=classes)
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.image_root, pairs.images)
         check_same_folder(known.mask_root, pairs.masks)
         photos = photos._replace(train=run.lines_of('train.txt'), val=run.lines_of('val.txt'))
+        run.change(with_length(options, steps))
+    else:
+        with run.removed_if_refused():
+            own = values_of_weights(str(weights), photos, machine, size)
+            values = _values(run, pairs, photos, machine, own, label_map, names)
+            for side, stems in (('train', photos.train), ('val', photos.val)):
+                run.write(f'{side}.txt', '\n'.join(stems) + '\n')
+            print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
+                  f'{pairs.images}; classes: {", ".join(names)}')  # fmt: skip
+            cfg = config_of(_text(values, 1000), options)
+            steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
+            run.write('segment.py', with_options(_text(values, steps), options))
     stage = Stage('Train a segmentor', run.path / 'segment.py', 1.0)
     run.train(stage, Progress([stage]), track, machine)
     write_bare_weights(best_checkpoint(run.path / 'segment'), run.path / 'segmentor.pth')

@@ -20,12 +20,15 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def weights_of(given: str) -> str:
-    """What a user names, with the weights of a command's folder in the place of the folder."""
-    folder = Path(given).expanduser()
+    """What a user names: of a command's folder the weights in it, of a path all of it.
+
+    A run that is gone on with from elsewhere finds them there.
+    """
+    path = Path(given).expanduser()
     for _, name in (PRETRAINED, CLASSIFIER, SEGMENTOR):
-        if (folder / name).is_file():
-            return str(folder / name)
-    return given
+        if (path / name).is_file():
+            return str(path.resolve() / name)
+    return str(path.resolve()) if path.exists() else given
 
 
 def mean_and_std_of(weights: str) -> tuple[list[float], list[float]]:
@@ -110,7 +113,7 @@ def check_same_weights(known: Mapping[str, Any] | None, given: str) -> None:
         ConfigError: If they are others.
     """
     was = NONE if known is None else known['checkpoint']
-    if weights_of(given) != was:
+    if given != was and weights_of(given) != was:
         raise ConfigError(
             f'--weights is {given}, and the run in --out began with {was}: begin another run in '
             'another --out'

@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS
 
+from ..component import ConfigError
 from ..datasets.decoding import BrokenImage
 from ..engine.checking.config_check import enter_scope
 from .choices import Machine
@@ -44,10 +45,6 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         # As tools/train.py --amp computes.
         with torch.autocast('cuda', torch.bfloat16, enabled=bool(machine.gpus)):
             computing = _step(model, batch)
-        del model
-        if machine.gpus:
-            # For the process that trains.
-            torch.cuda.empty_cache()
     loading *= loader.batch_size
     if machine.gpus:
         return max(computing, loading / max(1, loader.num_workers))
@@ -89,6 +86,9 @@ def _undisturbed(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
+        if torch.cuda.is_available():
+            # For the process that trains.
+            torch.cuda.empty_cache()
         torch.set_num_threads(threads_before)
         torch.set_rng_state(state)
 
@@ -108,6 +108,8 @@ def _load(dataset) -> tuple[list, float]:
             continue
         if len(samples) == count:
             break
+    if not samples:
+        raise ConfigError(f'of {len(dataset)} images none can be decoded')
     return samples, (time.perf_counter() - start) / max(1, len(samples) - 1)
 
 

@@ -42,7 +42,11 @@ class Exported:
 
     def __str__(self) -> str:
         images = ', '.join(str(n) for n in self.images)
-        outputs = ', '.join(f'{name} {shape}' for name, shape in self.outputs.items())
+        # As many as there are images, however many were tried.
+        outputs = ', '.join(
+            f'{name} ({", ".join(map(str, (self.images[0], *shape[1:])))})'
+            for name, shape in self.outputs.items()
+        )
         return (
             f'{self.path}: images ({images}) -> {outputs}; differs from the model by at most '
             f'{self.difference:.2g}, with outputs up to {self.greatest:.3g}'

@@ -9,7 +9,7 @@ fills in the values above `model`, trains this, then pretrain.py. By hand, with 
 Expected: a `recon_mse` below `kmeans_mse`, and most codes in use.
 """
 
-_base_ = ['../_base_/small.py', '../_base_/small_dvae.py']
+_base_ = ['./_base_.py', '../_base_/small_dvae.py']
 
 data_root = 'data/mine'
 # A path below data_root on each line.
@@ -46,14 +46,11 @@ photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, with_label=False)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
 )
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
 )
 test_dataloader = val_dataloader
@@ -61,5 +58,3 @@ test_dataloader = val_dataloader
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=learning_rate))
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters, eta_min=2e-5)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -10,7 +10,7 @@ or is a table with the columns path and label. By hand, with the values changed:
 Expected: top-1 above that of the same network from scratch.
 """
 
-_base_ = ['../_base_/small.py', '../_base_/small_finetune.py']
+_base_ = ['./_base_.py', '../_base_/small_finetune.py']
 
 data_root = 'data/mine'
 # A path below data_root and the number of its class on each line.
@@ -60,14 +60,11 @@ photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, metainfo=dict(cla
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
 )
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
 )
 test_dataloader = val_dataloader
@@ -88,7 +85,4 @@ param_scheduler = [
         eta_min=1e-6,
     ),
 ]
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='auto')
-)
-log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(interval=val_interval, max_keep_ckpts=1, save_best='auto'))

@@ -10,7 +10,7 @@ Expected: the share of hidden tokens that is predicted, `mim/acc`, far above tha
 token, and still rising.
 """
 
-_base_ = ['../_base_/small.py', '../_base_/small_pretrain.py']
+_base_ = ['./_base_.py', '../_base_/small_pretrain.py']
 
 data_root = 'data/mine'
 # A path below data_root on each line.
@@ -80,14 +80,11 @@ photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, with_label=False)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=train_list, pipeline=[views, mask, pack], **photos),
 )
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    collate_fn=dict(type='default_collate'),
     dataset=dict(ann_file=val_list, pipeline=[load, whole, mask, pack], **photos),
 )
 test_dataloader = val_dataloader
@@ -104,5 +101,3 @@ param_scheduler = [
         eta_min=1e-5,
     ),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate, pseudo_collate
 from PIL import Image
 
 from beit_mm.commands.choices import Machine, choose_sizes, choose_steps
-from beit_mm.commands.filling import fill_recipe
+from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.lengths import check_length, seconds_left
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
+from beit_mm.commands.run_folder import RunFolder
+from beit_mm.commands.timing import seconds_a_step
 from beit_mm.component import ConfigError
 from beit_mm.models.sizes import ARCHS
 from beit_mm.recipes import find_recipe, folder_of_recipes, list_recipes
@@ -256,3 +260,114 @@ def test_class_folders_of_both_sides_may_be_links(tmp_path):
     photos = photos_with_labels(tmp_path)
     assert photos.train == [f'train/{label}/{i}.png' for label in ('cat', 'dog') for i in (0, 2, 4)]
     assert photos.val == [f'val/{label}/{i}.png' for label in ('cat', 'dog') for i in (1, 3, 5)]
+
+
+def test_every_command_sees_an_image_alike(tmp_path):
+    """What a network is given of one image: in pre-training, fine-tuning, segmentation, embedding.
+
+    Three colours apart, so that channels in another order would show.
+    """
+    from mmengine.registry import DATASETS, MODELS, DefaultScope
+
+    from beit_mm.commands.features import Extractor
+    from beit_mm.models import BEiT
+
+    size, mean, std = 64, (10.0, 60.0, 90.0), (20.0, 30.0, 40.0)
+    pixels = np.random.default_rng(0).integers(0, 40, (size, size, 3)) + np.array([200, 100, 20])
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / '1.png')
+    (tmp_path / 'list.txt').write_text('1.png\n')
+    (tmp_path / 'labels.txt').write_text('1.png 0\n')
+    (tmp_path / 'stems.txt').write_text('1\n')
+    (tmp_path / 'masks').mkdir()
+    Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / 'masks/1.png')
+    expected = (torch.tensor(pixels).permute(2, 0, 1).float() - column(mean)) / column(std)
+
+    def seen(recipe: str, collate, **values) -> torch.Tensor:
+        cfg = Config.fromstring(fill_recipe(f'own/{recipe}.py', values, 'A test.'), '.py')
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            sample = DATASETS.build(cfg.val_dataloader.dataset)[0]
+            settings = dict(cfg.model.data_preprocessor)
+            settings.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
+            if recipe == 'pretrain':
+                settings.update(mean=mean, std=std)
+            inputs = MODELS.build(settings)(collate([sample]))['inputs']
+        return inputs[0] if recipe == 'pretrain' else inputs
+
+    where = dict(data_root=str(tmp_path), image_size=size)
+    lists = dict(val_list=str(tmp_path / 'list.txt'))
+    colours = dict(mean=list(mean), std=list(std))
+    found = [
+        seen('pretrain', default_collate, **where, **lists),
+        seen('finetune', default_collate, **where, **colours,
+             val_list=str(tmp_path / 'labels.txt')),
+        seen('segment', pseudo_collate, **colours, image_root=str(tmp_path), image_size=size,
+             mask_root=str(tmp_path / 'masks'), image_ending='.png', scale=(size, size),
+             val_list=str(tmp_path / 'stems.txt')),
+    ]  # fmt: skip
+    for tensor in found:
+        torch.testing.assert_close(tensor[0], expected)
+
+    class Seen(BEiT):
+        def forward(self, x, mask=None):
+            found.append(x)
+            return super().forward(x, mask)
+
+    model = Seen('tiny', img_size=size, out_type='featmap').eval()
+    with Image.open(tmp_path / '1.png') as image:
+        Extractor(model, size, column(mean), column(std))([image])
+    torch.testing.assert_close(found[-1][0], expected)
+
+
+def column(values) -> torch.Tensor:
+    return torch.tensor(values)[:, None, None]
+
+
+@pytest.mark.parametrize('made', [True, False])
+def test_what_is_refused_leaves_nothing(tmp_path, made):
+    if made:
+        (tmp_path / 'run').mkdir()
+        (tmp_path / 'run/mine.txt').write_text('mine')
+    run = RunFolder(tmp_path / 'run', 'pretrain.py')
+
+    def refuse():
+        with run.removed_if_refused():
+            run.write('train.txt', '1.jpg')
+            raise ConfigError('too short')
+
+    with pytest.raises(ConfigError):
+        refuse()
+    left = [path.name for path in tmp_path.rglob('*') if path.is_file()]
+    assert left == (['mine.txt'] if made else [])
+    assert (tmp_path / 'run').exists() == made
+
+
+def test_options_of_a_new_length_take_the_schedule_with_them(tmp_path):
+    """In a run that begins and in one that is gone on with; what is refused changes nothing."""
+    text = fill_recipe('own/pretrain.py', dict(max_iters=1000, warmup_iters=100), 'A test.')
+    cfg = Config.fromstring(with_options(text, {'train_cfg.max_iters': 2000}), '.py')
+    assert (cfg.param_scheduler[0].end, cfg.param_scheduler[1].T_max) == (200, 1800)
+    run = RunFolder(tmp_path, 'pretrain.py')
+    run.write('pretrain.py', text)
+    with pytest.raises(ConfigError, match='--size and --arch cannot be changed by --resume'):
+        run.known(size=64, arch='base', minutes=None)
+    with pytest.raises(ConfigError, match='optim_wrapper'):
+        run.change({'optim_wraper.optimizer.lr': 1})
+    assert (tmp_path / 'pretrain.py').read_text() == text
+    run.change({'train_cfg.max_iters': 500})
+    cfg = Config.fromfile(tmp_path / 'pretrain.py')
+    assert (cfg.param_scheduler[0].end, cfg.param_scheduler[1].T_max) == (50, 450)
+
+
+def test_a_folder_of_images_that_are_cut_off_is_told(tmp_path):
+    """Their headers are whole."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        noise = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f'{index}.jpg')
+        content = (tmp_path / f'{index}.jpg').read_bytes()
+        (tmp_path / f'{index}.jpg').write_bytes(content[: len(content) // 2])
+    (tmp_path / 'list.txt').write_text(''.join(f'{index}.jpg\n' for index in range(12)))
+    where = dict(data_root=str(tmp_path), train_list=str(tmp_path / 'list.txt'))
+    cfg = Config.fromstring(fill_recipe('own/dvae.py', where, 'A test.'), '.py')
+    with pytest.raises(ConfigError, match='of 12 images none can be decoded'):
+        seconds_a_step(cfg, TWO_CORES)

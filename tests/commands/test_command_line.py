@@ -58,9 +58,10 @@ def test_the_examples_of_a_help_can_be_parsed(name, capsys):
         ('pretrain photos --track tensorbord', "did you mean 'tensorboard'?"),
         ('pretrain photos --cfg-options lr', 'it must be KEY=VALUE'),
         ('convert a.pth b.pth --to tim', "did you mean 'timm'?"),
-        ('finetune photos --weight w.pth', '--weight'),
-        ('predict', 'model'),
-        ('embed photos out.npz', '--weights'),
+        ('finetune photos --weight w.pth', 'arguments are required: --weights'),
+        ('predict', 'arguments are required: model, images'),
+        ('embed photos out.npz', 'arguments are required: --weights'),
+        ('pretrain photos --cfg_option a=1', "did you mean '--cfg-options'?"),
     ],
 )
 def test_mistakes_are_told_with_what_to_type(arguments, said, capsys):
@@ -114,6 +115,8 @@ def test_completion(shell, capsys):
 
 def test_a_word_that_is_like_nothing_gets_no_question():
     assert question('xyzzy', ['steps', 'minutes']) == ''
+    # Not for their dashes.
+    assert question('--arch', ['--track', '--steps']) == ''
 
 
 def test_recipes_and_info(capsys):

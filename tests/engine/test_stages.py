@@ -93,3 +93,23 @@ def test_share_and_minutes():
     assert share_done('Iter(train) [  50/2000] x\nIter(train) [ 100/2000]  lr') == 0.05
     assert share_done('Iter(val) [10/10]') is None
     assert minutes(59.6) == '1:00'
+
+
+def test_several_processes_are_started_by_torchrun(tmp_path):
+    """Each runs the same command, as one of two."""
+    train = tmp_path / 'train.py'
+    train.write_text(
+        'import os, pathlib, sys\n'
+        "folder = pathlib.Path(sys.argv[sys.argv.index('--work-dir') + 1])\n"
+        "rank, size = os.environ['RANK'], os.environ['WORLD_SIZE']\n"
+        "(folder / f'{rank} of {size}').write_text(' '.join(sys.argv[1:]))\n"
+        "(folder / 'last_checkpoint').write_text('iter_4.pth')\n"
+    )
+    work_dir = tmp_path / 'first'
+    last = run_stage(
+        STAGES[0], train, work_dir, {}, Progress(STAGES, io.StringIO()), {}, ['--amp'], 2
+    )
+    assert last == Path('iter_4.pth')
+    said = [(work_dir / f'{rank} of 2').read_text() for rank in (0, 1)]
+    wanted = f'first.py --work-dir {work_dir} --launcher pytorch --amp'
+    assert said == [wanted, wanted]
