@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -194,9 +195,10 @@ def _told(out: Path, shapes: Shapes) -> Iterator[None]:
     except Exception as error:
         hint = "give a size in place of 'any'" if shapes.size is None else 'try dynamic=False'
         # torch.onnx's own error says that there is another.
+        cause: Any = error.__cause__ or error
         raise ConfigError(
             f'{out}: PyTorch {torch.__version__} cannot export this model so '
-            f'({in_a_line(error.__cause__ or error)}); {hint}'  # type: ignore[arg-type]
+            f'({in_a_line(cause)}); {hint}'
         ) from error
 
 

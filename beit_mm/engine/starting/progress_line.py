@@ -56,9 +56,9 @@ class ProgressLine:
     @contextlib.contextmanager
     def below(self, logger: logging.Logger) -> Iterator[None]:
         """Stay below what this process, and a logger that it has, print meanwhile."""
-        streams = {'stdout': sys.stdout, 'stderr': sys.stderr}
+        streams: dict[str, Any] = {'stdout': sys.stdout, 'stderr': sys.stderr}
         above = {name: Above(s, self) for name, s in streams.items() if s is not None and _tty(s)}
-        handlers = [
+        handlers: list[tuple[Any, Any, Above]] = [
             (handler, stream, above[name])
             for name, stream in streams.items()
             for handler in logger.handlers
@@ -67,7 +67,7 @@ class ProgressLine:
         for name, proxy in above.items():
             setattr(sys, name, proxy)
         for handler, _, proxy in handlers:
-            handler.stream = proxy  # type: ignore[attr-defined]
+            handler.stream = proxy
         try:
             yield
         finally:
@@ -75,7 +75,7 @@ class ProgressLine:
             for name in above:
                 setattr(sys, name, streams[name])
             for handler, stream, _ in handlers:
-                handler.stream = stream  # type: ignore[attr-defined]
+                handler.stream = stream
 
 
 class Above:
