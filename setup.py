@@ -23,6 +23,8 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
+# Reads .heic, as telephones write it.
+IMAGES = [*FAST, 'pillow-heif']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -33,7 +35,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *FAST, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -44,7 +46,7 @@ TEST = [
     'mypy',
     *PEERS,
     *QUICKSTART,
-    *FAST,
+    *IMAGES,
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -101,7 +103,7 @@ setup(
         openmmlab=OPENMMLAB,
         quickstart=QUICKSTART,
         fast=FAST,
-        images=FAST,
+        images=IMAGES,
         all=ALL,
         hub=HUB,
         export=EXPORT,

