@@ -175,6 +175,7 @@ def test_a_marker_cut_off_in_writing_does_not_stop_a_stage_for_good(claims, tmp_
     assert claims._can_resume(tmp_path)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped_and_skips_what_is_finished(photos, tmp_path):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     out, stage = tmp_path / 'out', tmp_path / 'out/pixels/4/pretrain'

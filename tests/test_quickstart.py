@@ -144,6 +144,7 @@ def test_ones_own_class_folders(tmp_path):
     assert sorted(p.name for p in (out / 'data/train').iterdir()) == ['bird', 'cat', 'dog']
 
 
+@pytest.mark.slow
 def test_images_without_labels(tmp_path):
     """A flat folder: a tokenizer, a pre-training and a picture, and nothing that takes labels."""
     rng = np.random.default_rng(0)
