@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..datasets.decoding import BrokenImage, decode_image
+from ..datasets.decoding import decode_image
+from ..datasets.reading.broken_image import BrokenImage
 from ..models import BEiT, load
 from .starting_weights import check_size, mean_and_std_of, weights_of
 

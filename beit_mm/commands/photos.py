@@ -12,8 +12,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
-from ..datasets.decoding import BrokenImage, decode_image
+from ..datasets.decoding import decode_image
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
+from ..datasets.reading.broken_image import BrokenImage
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200

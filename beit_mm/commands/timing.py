@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, MODELS
 
 from ..component import ConfigError
-from ..datasets.decoding import BrokenImage
+from ..datasets.reading.broken_image import BrokenImage
 from ..engine.checking.config_check import enter_scope
 from .choices import Machine
 

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 
 from ..checkpoints import load_state_dict
 from ..component import ConfigError
-from ..datasets.decoding import BrokenImage
+from ..datasets.reading.broken_image import BrokenImage
 from ..engine.checking.config_check import enter_scope
 
 # What each command leaves in its folder: a config, and weights when it has come to its end.

@@ -1,7 +1,7 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
 from .annotations import CheckAnnotation, MapLabels
-from .decoding import BrokenImage, LoadPhoto, decode_image
+from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
     RandomMaskGenerator,
@@ -11,6 +11,7 @@ from .masks import (
 )
 from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
+from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
 from .token_cache import CacheError, TokenCache
 from .views.load_two_views import LoadTwoViews

@@ -5,7 +5,8 @@ import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
-from .decoding import BrokenImage, decode_image
+from .decoding import decode_image
+from .reading.broken_image import BrokenImage
 
 
 def check_photos(

@@ -1,7 +1,5 @@
 """From a photo's file to its RGB pixels, or a reason why there are none."""
 
-import contextlib
-import functools
 import io
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,41 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps
 
 from ..component import Component, Plan
 from ..registry import TRANSFORMS
-
-
-class BrokenImage(ValueError):
-    """A photo that cannot be decoded.
-
-    Attributes:
-        path: Its file.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(str(path), reason)
-        self.path, self.reason = str(path), reason
-
-    def __str__(self) -> str:
-        return f'{self.path} cannot be decoded: {self.reason}'
-
-
-@functools.cache
-def load_plugins() -> None:
-    """Let Pillow read AVIF and HEIC where packages for them are installed.
-
-    Pillow 11.3 and later may read AVIF by itself.
-    """
-    with contextlib.suppress(ImportError):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-    if 'avif' not in features.modules or not features.check('avif'):
-        with contextlib.suppress(ImportError):
-            import pillow_avif  # noqa: F401
+from .reading.broken_image import BrokenImage
+from .reading.known_formats import load_plugins
 
 
 def decode_image(source: str | Path | bytes) -> Image.Image:

@@ -3,55 +3,23 @@
 What is taken is what :func:`~beit_mm.datasets.decode_image` can read in this installation.
 """
 
-import functools
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, features
-
-from .decoding import load_plugins
-
-
-class Format(NamedTuple):
-    """A way to store an image.
-
-    Attributes:
-        endings: Of its files, in small letters. Pillow knows the first one if it can read them.
-        package: What reads them.
-        feature: Name of the library in Pillow that Pillow's endings do not tell of.
-    """
-
-    endings: tuple[str, ...]
-    package: str = 'pillow'
-    feature: str | None = None
-
-
-# Name in what is told -> format. The one list of endings of this project.
-FORMATS = {
-    'jpg': Format(('jpg', 'jpeg', 'jpe', 'jfif')),
-    'png': Format(('png',)),
-    'webp': Format(('webp',), 'a pillow with WebP'),
-    'gif': Format(('gif',)),
-    'bmp': Format(('bmp',)),
-    'pnm': Format(('ppm', 'pgm', 'pbm', 'pnm')),
-    'tif': Format(('tif', 'tiff')),
-    'jp2': Format(('jp2', 'j2k'), 'a pillow with OpenJPEG', 'jpg_2000'),
-    'avif': Format(('avif',), 'pillow>=11.3 or pillow-avif-plugin'),
-    'heic': Format(('heic', 'heif'), 'pillow-heif'),
-    'psd': Format(('psd',)),
-}
-FORMAT_OF = {ending: name for name, kind in FORMATS.items() for ending in kind.endings}
-# TIFF inside, and images to programs of their trade alone: Pillow reads a thumbnail or nothing.
-NOT_FOR_PILLOW = frozenset(
-    ('cr2', 'nef', 'nrw', 'arw', 'dng', 'orf', 'pef', 'srw', 'svs', 'ndpi', 'scn', 'lsm')
+from .reading.known_formats import (
+    FORMAT_OF,
+    FORMATS,
+    HEAD,
+    NOT_FOR_PILLOW,
+    format_of_bytes,
+    readable_formats,
 )
+
 # What systems leave in folders; hidden ones begin with a dot.
 OF_SYSTEMS = frozenset(('__macosx', 'thumbs.db', 'desktop.ini', '@eadir'))
-# Bytes of a file that tell what it is.
-HEAD = 32
 # Files of an unknown ending that are opened before one is an image; then the ending is no image's.
 MOST_OPENED = 1000
 # Kinds of files that are told one by one.
@@ -89,23 +57,6 @@ def _counts(kinds: Mapping[str, int]) -> str:
     if rest := sum(count for _, count in ordered[MOST_TOLD:]):
         parts.append(f'{rest} others')
     return f' ({", ".join(parts)})' if parts else ''
-
-
-@functools.cache
-def readable_formats() -> frozenset[str]:
-    """Names of the formats that can be read here."""
-    load_plugins()
-    known = Image.registered_extensions()
-    return frozenset(
-        name
-        for name, kind in FORMATS.items()
-        if f'.{kind.endings[0]}' in known and (not kind.feature or features.check(kind.feature))
-    )
-
-
-def image_endings() -> tuple[str, ...]:
-    """Endings of images that can be read here, such as '.jpg'."""
-    return tuple(f'.{e}' for name in sorted(readable_formats()) for e in FORMATS[name].endings)
 
 
 def find_photos(folder: str | Path) -> Found:
@@ -163,43 +114,6 @@ def join_classes(folder: str | Path, classes: Mapping[str, Found]) -> Found:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or of a system's making."""
     return name[0] == '.' or name.lower() in OF_SYSTEMS
-
-
-def format_of_bytes(head: bytes) -> str | None:
-    """The format of a file that begins with these bytes, by its magic number.
-
-    Sources: the formats' specifications, as https://en.wikipedia.org/wiki/List_of_file_signatures
-    collects them; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1 Image File Format.
-    """
-    for name, beginnings in MAGIC.items():
-        if head.startswith(beginnings):
-            return name
-    if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
-        return 'webp'
-    # Letters alone would take many a text for an image.
-    if head[:2] == b'BM' and head[6:10] == bytes(4) and head[14:18] in BMP_HEADERS:
-        return 'bmp'
-    if head[:1] == b'P' and head[1:2] in b'123456' and head[2:3].isspace():
-        return 'pnm'
-    if head[4:8] == b'ftyp':
-        brands = {head[begin : begin + 4] for begin in (8, *range(16, len(head), 4))}
-        if brands & {b'avif', b'avis'}:
-            return 'avif'
-        if brands & {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}:
-            return 'heic'
-    return None
-
-
-MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
-    'jpg': b'\xff\xd8\xff',
-    'png': b'\x89PNG\r\n\x1a\n',
-    'gif': (b'GIF87a', b'GIF89a'),
-    'tif': (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'),
-    'jp2': (b'\0\0\0\x0cjP  \r\n\x87\n', b'\xff\x4f\xff\x51'),
-    'psd': b'8BPS\0\x01',
-}
-# Lengths of the headers of all versions.
-BMP_HEADERS = {size.to_bytes(4, 'little') for size in (12, 16, 40, 52, 56, 64, 108, 124)}
 
 
 class _Search:

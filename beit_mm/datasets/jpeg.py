@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from PIL import ExifTags, Image
 
 from .decoding import decode_image
+from .reading.image_file import Box
 
 try:
     import simplejpeg
@@ -27,15 +28,6 @@ XMP = b'http://ns.adobe.com/xap/1.0/\0'
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 # Rows below a crop that are decoded too: smoothing the color of the last row reads the next block.
 MARGIN = 16
-
-
-class Box(NamedTuple):
-    """A part of an image in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 class JpegHeader(NamedTuple):

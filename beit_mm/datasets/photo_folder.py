@@ -5,7 +5,7 @@ import os
 from mmengine.dataset import BaseDataset
 
 from ..registry import DATASETS
-from .finding import image_endings
+from .reading.known_formats import image_endings
 
 
 def read_excluded(path: str) -> set[str]:

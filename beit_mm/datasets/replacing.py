@@ -6,7 +6,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 
 from ..registry import DATASETS
-from .decoding import BrokenImage, decode_image
+from .decoding import decode_image
+from .reading.broken_image import BrokenImage
 
 # So many broken photos in a row are no accident.
 MOST_TRIES = 100

@@ -14,6 +14,7 @@ from beit_mm.component import Component
 from beit_mm.datasets import decode_image, finding, found_photos
 from beit_mm.datasets.class_folders import folder_samples
 from beit_mm.datasets.finding import find_classes, find_photos, has_photo, join_classes
+from beit_mm.datasets.reading import known_formats
 from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.registry import DATASETS
 
@@ -204,8 +205,10 @@ def test_heic_is_read_with_its_package(tmp_path):
 
 def test_the_list_is_what_pillow_can_read_here():
     known = Image.registered_extensions()
-    assert {known[ending] for ending in finding.image_endings() if ending != '.psd'} <= PILLOWS
-    assert set(KINDS) <= {ending[1:] for ending in finding.image_endings()}
+    assert {
+        known[ending] for ending in known_formats.image_endings() if ending != '.psd'
+    } <= PILLOWS
+    assert set(KINDS) <= {ending[1:] for ending in known_formats.image_endings()}
 
 
 def test_one_line_says_what_was_found():

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...component import Component
-from ..jpeg import Box
+from ..reading.image_file import Box
 
 RESAMPLING = {
     'bilinear': Image.Resampling.BILINEAR,

@@ -13,8 +13,10 @@ from PIL import ImageEnhance, ImageOps
 from torch import Tensor
 
 from ...registry import TRANSFORMS
-from ..decoding import BrokenImage, decode_image
-from ..jpeg import Box, decode_crop, decode_whole, read_jpeg_header, reduction
+from ..decoding import decode_image
+from ..jpeg import decode_crop, decode_whole, read_jpeg_header, reduction
+from ..reading.broken_image import BrokenImage
+from ..reading.image_file import Box
 from ..token_cache import TokenCache
 from .colors import change_colors
 from .crops import RESAMPLING, TwoViews, draw_box, resample, uniform

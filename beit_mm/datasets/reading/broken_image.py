@@ -1,0 +1,19 @@
+"""What is raised for a photo that cannot be decoded."""
+
+from pathlib import Path
+
+
+class BrokenImage(ValueError):
+    """A photo that cannot be decoded.
+
+    Attributes:
+        path: Its file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return f'{self.path} cannot be decoded: {self.reason}'

@@ -1,0 +1,57 @@
+"""What Pillow reads: photos of 8 bits, and some of one band at greater depth."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .image_file import ALPHA, COLORS, GREY, ImageFile, Whole
+from .known_formats import load_plugins
+
+FIRST_TAKEN = 'the first of several images in a file taken'
+# Pillow's mode -> the mode that its pixels are handed on in, and their bands.
+MODES = {
+    '1': ('L', GREY),
+    'L': ('L', GREY),
+    'LA': ('LA', (*GREY, ALPHA)),
+    'La': ('LA', (*GREY, ALPHA)),
+    'RGB': ('RGB', COLORS),
+    'RGBA': ('RGBA', (*COLORS, ALPHA)),
+    'PA': ('RGBA', (*COLORS, ALPHA)),
+    'F': ('F', GREY),
+    'I': ('I', GREY),
+}
+
+
+def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
+    """See :class:`beit_mm.datasets.reading.opening.Reader`; turned as the EXIF tag says."""
+    load_plugins()
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        changes: tuple[str, ...] = ()
+        if frame is not None:
+            image.seek(int(frame))
+        elif getattr(image, 'n_frames', 1) > 1:
+            changes = (FIRST_TAKEN,)
+        image.load()
+        image = turned(image)
+        if image.mode == 'P':
+            image = image.convert('RGBA' if 'transparency' in image.info else 'RGB')
+        if image.mode.startswith('I;16'):
+            return Whole(np.asarray(image).astype(np.uint16), GREY, changes=changes)
+        mode, bands = MODES.get(image.mode, ('RGB', COLORS))
+        return Whole(np.array(image.convert(mode)), bands, changes=changes)
+
+
+def list_frames(source: Path | bytes) -> list[str]:
+    """No stacks: an animation stands for its first image."""
+    return []
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """As its EXIF tag says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # The pixels are whole; what is damaged is the note beside them.
+        return image

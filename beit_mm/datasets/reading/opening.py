@@ -1,0 +1,94 @@
+"""From a file of any format to an open image."""
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from .broken_image import BrokenImage
+from .image_file import ImageFile
+from .known_formats import FORMAT_OF, FORMATS, HEAD, format_of_bytes
+
+# What parts the name of a file from that of an image inside of it: 'scan.nii.gz#40'.
+FRAME = '#'
+
+
+class Reader(Protocol):
+    """A module that reads formats."""
+
+    def open_file(self, source: Path | bytes, frame: str | None) -> ImageFile:
+        """Open an image.
+
+        Args:
+            source: A file, or what is in one.
+            frame: Which of several images in it, a name of :meth:`list_frames`; None for the first.
+
+        Raises:
+            Exception: Of any kind, if there is none.
+        """
+        ...
+
+    def list_frames(self, source: Path | bytes) -> list[str]:
+        """Names of the images in a file that holds a stack of them, in order; else none."""
+        ...
+
+
+OF_PHOTOS = 'by_pillow'
+# Format -> module beside this one.
+READERS = dict.fromkeys(FORMATS, OF_PHOTOS)
+
+
+def split_frame(name: str) -> tuple[str, str | None]:
+    """The file, and which image in it, of a name such as 'stack.tif#3'.
+
+    A file whose own name has a '#' is one where it is there.
+
+    >>> split_frame('stack.tif#3')
+    ('stack.tif', '3')
+    """
+    path, mark, frame = name.rpartition(FRAME)
+    if not mark or Path(name).exists():
+        return name, None
+    return path, frame
+
+
+def reader_of(source: Path | bytes) -> Reader:
+    """What reads a file, by its first bytes or else by its ending."""
+    if isinstance(source, bytes):
+        head, ending = source[:HEAD], ''
+    else:
+        ending = source.suffix.lower().removeprefix('.')
+        head = b''
+        if source.is_file():
+            with source.open('rb', buffering=0) as file:
+                head = file.read(HEAD)
+    kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
+    module: Any = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
+    return module
+
+
+def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFile:
+    """Open an image of any format.
+
+    Args:
+        source: A file, with '#' and the name of one of its images if it holds several, or what is
+            in a file.
+        frame: Of what is in a file, which of its images.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is no image that can be read here.
+    """
+    if not isinstance(source, bytes):
+        path, inside = split_frame(str(source))
+        source, frame = Path(path), frame or inside
+        size = source.stat().st_size
+    else:
+        size = len(source)
+    name = 'the image' if isinstance(source, bytes) else source
+    if not size:
+        raise BrokenImage(name, 'the file is empty')
+    try:
+        return reader_of(source).open_file(source, frame)
+    # Damaged files make libraries raise errors of a dozen kinds.
+    except Exception as error:
+        raise BrokenImage(name, f'{error}') from error
