@@ -1,21 +1,27 @@
-"""From a photo's file to its RGB pixels, or a reason why there are none."""
+"""From a photo's file to its pixels, or a reason why there are none."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..component import Component, Plan
 from ..registry import TRANSFORMS
 from .reading.broken_image import BrokenImage
-from .reading.known_formats import load_plugins
+from .reading.by_pillow import as_file
+from .reading.choosing import Chosen, Reading
+from .reading.image_file import Whole
+from .reading.noted import note_changes
+
+PLAIN = Reading()
 
 
-def decode_image(source: str | Path | bytes) -> Image.Image:
+def decode_image(source: str | Path | bytes, reading: Reading = PLAIN) -> Image.Image:
     """Read a photo as the recipe's loader would, and refuse what that loader would not see whole.
 
     The first frame of an animation, turned as its EXIF tag says, without its transparency. Of 16
@@ -23,6 +29,7 @@ def decode_image(source: str | Path | bytes) -> Image.Image:
 
     Args:
         source: A file, or what is in one.
+        reading: Of three bands.
 
     Returns:
         A PIL image of mode RGB.
@@ -32,38 +39,23 @@ def decode_image(source: str | Path | bytes) -> Image.Image:
         BrokenImage: If it is empty, no image, cut off, or of more pixels than Pillow's limit for
             decompression bombs, 179 million.
     """
-    load_plugins()
-    path = 'the image' if isinstance(source, bytes) else Path(source)
-    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    if not size:
-        raise BrokenImage(path, 'the file is empty')
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
-            image.load()
-            image = _turned(image)
-            if image.mode.startswith('I'):
-                return _upper_bits(image)
-            if image.mode == 'F':
-                raise ValueError('its pixels are floating point numbers of no known range')
-            return image.convert('RGB')
-    # Damaged files make Pillow raise errors of a dozen kinds.
-    except Exception as error:
-        raise BrokenImage(path, f'{error}') from error
+    return Image.fromarray(np.rint(read_pixels(source, reading)).astype(np.uint8))
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # The pixels are whole; what is damaged is the note beside them.
-        return image
+def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
+    """Read a whole image.
 
+    Returns:
+        (H, W, bands) in [0, 255], uint8 or float32, see :class:`Reading`.
 
-def _upper_bits(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError(f'its pixels are {pixels.min()} to {pixels.max()}, which is no 16 bits')
-    return Image.fromarray((pixels >> 8).astype(np.uint8)).convert('RGB')
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is no image, or lacks a band.
+    """
+    with reading.open(source) as image:
+        pixels = image.read()
+    note_changes(image.changes)
+    return pixels
 
 
 def _as_pil(given: Image.Image | np.ndarray) -> Image.Image:
@@ -79,19 +71,29 @@ def _as_pil(given: Image.Image | np.ndarray) -> Image.Image:
 
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Read ``img_path`` by :func:`decode_image`, or take ``img`` where it is there already.
+    """Read ``img_bytes``, what is in a file, or the file ``img_path``; or take ``img``.
 
-    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). What is there already
-    may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or were given, a
-    (H, W, 3) uint8 array, BGR.
+    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). An ``img`` that is
+    there already may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or
+    were given, a (H, W, 3) uint8 array, BGR; of other bands a (H, W, bands) array at its own depth.
 
     Args:
         as_array: Whether ``img`` is a (H, W, 3) uint8 array, BGR as mmcv's transforms take it, or
-            a PIL image.
+            a PIL image. With one of the settings below it is a (H, W, bands) array in their order,
+            or a tensor (bands, H, W): uint8 without ``value_range``, else float32 in [0, 255].
+        bands, value_range, background, no_data: See :class:`Reading`.
     """
 
-    def __init__(self, as_array: bool = False) -> None:
+    def __init__(
+        self,
+        as_array: bool = False,
+        bands: int | Sequence[str] | None = None,
+        value_range: Any = None,
+        background: float | Sequence[float] | None = None,
+        no_data: float | None = None,
+    ) -> None:
         self.as_array = as_array
+        self.reading = Reading(bands, value_range, background, no_data)
 
     @staticmethod
     def check_config(component: Component, plan: Plan) -> Iterator[str]:
@@ -115,14 +117,36 @@ class LoadPhoto(BaseTransform):
         """Add the image.
 
         Raises:
-            BrokenImage: If the file is none, see :func:`decode_image`.
+            BrokenImage: If the file is none, see :meth:`Reading.open`.
             ValueError: If ``img`` is there and none of the above.
         """
-        given = results.get('img')
-        image = decode_image(results['img_path']) if given is None else _as_pil(given)
-        results['img_shape'] = results['ori_shape'] = image.size[::-1]
-        results['img'] = np.asarray(image)[..., ::-1].copy() if self.as_array else image
+        pixels = self._pixels(results)
+        results['img_shape'] = results['ori_shape'] = pixels.shape[:2]
+        if not self.reading.is_plain:
+            # As few transforms of torchvision take strided tensors fast.
+            results['img'] = (
+                pixels
+                if self.as_array
+                else torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            )
+        else:
+            results['img'] = pixels[..., ::-1].copy() if self.as_array else Image.fromarray(pixels)
         return results
 
+    def _pixels(self, results: dict) -> np.ndarray:
+        """(H, W, bands), red first."""
+        given = results.get('img')
+        if given is None:
+            source = results.get('img_bytes')
+            try:
+                return read_pixels(results['img_path'] if source is None else source, self.reading)
+            except BrokenImage as error:
+                raise BrokenImage(results.get('img_path', error.path), error.reason) from error
+        if self.reading.is_plain:
+            return np.asarray(_as_pil(given))
+        whole = as_file(given) if isinstance(given, Image.Image) else Whole(given)
+        return Chosen(whole, self.reading).read()
+
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(as_array={self.as_array})'
+        settings = ''.join(f', {name}={v!r}' for name, v in self.reading.settings.items())
+        return f'{type(self).__name__}(as_array={self.as_array}{settings})'

@@ -29,18 +29,30 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     load_plugins()
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         changes: tuple[str, ...] = ()
+        kind = image.format
         if frame is not None:
             image.seek(int(frame))
         elif getattr(image, 'n_frames', 1) > 1:
             changes = (FIRST_TAKEN,)
         image.load()
-        image = turned(image)
-        if image.mode == 'P':
-            image = image.convert('RGBA' if 'transparency' in image.info else 'RGB')
-        if image.mode.startswith('I;16'):
-            return Whole(np.asarray(image).astype(np.uint16), GREY, changes=changes)
-        mode, bands = MODES.get(image.mode, ('RGB', COLORS))
-        return Whole(np.array(image.convert(mode)), bands, changes=changes)
+        return as_file(turned(image), changes, kind)
+
+
+def as_file(image: Image.Image, changes: tuple[str, ...] = (), kind: str | None = None) -> Whole:
+    """An image of Pillow's with its bands.
+
+    Args:
+        image: Of any mode.
+        changes: See :class:`ImageFile`.
+        kind: Pillow's name of the format that it comes from.
+    """
+    if image.mode == 'P':
+        image = image.convert('RGBA' if 'transparency' in image.info else 'RGB')
+    # Pillow holds 16 bits in 32 for some formats and releases.
+    if image.mode.startswith('I;16') or (image.mode == 'I' and kind in ('PNG', 'PPM')):
+        return Whole(np.asarray(image).astype(np.uint16), GREY, changes=changes)
+    mode, bands = MODES.get(image.mode, ('RGB', COLORS))
+    return Whole(np.array(image.convert(mode)), bands, changes=changes)
 
 
 def list_frames(source: Path | bytes) -> list[str]:

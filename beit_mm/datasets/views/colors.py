@@ -15,23 +15,30 @@ def change_colors(image: np.ndarray, jitter: tuple[tuple[str, float], ...]) -> n
     change and the next are one matrix. Pillow rounds down after each change; here values are
     rounded to the nearest, so that the mean is about one grey level brighter.
 
+    Images of other than three bands have no saturation, and the mean of all bands in the place of
+    the mean luminance.
+
     Args:
-        image: (H, W, 3) uint8, RGB.
+        image: (H, W, bands) uint8, or float32 in [0, 255]; red, green and blue if they are three.
         jitter: (name, factor) pairs; a factor of 1 changes nothing.
 
     Returns:
-        (H, W, 3) uint8.
+        Of the same shape and type.
     """
+    bands = image.shape[2]
+    in_colors = bands == len(LUMA)
     # A pixel x of luminance L(x) becomes own * x + grey * L(x) + offset; L adds up, and L(1) is 1.
     own, grey, offset = 1.0, 0.0, 0.0
     for name, factor in jitter:
         if name == 'saturation':
+            if not in_colors:
+                continue
             own, grey = factor * own, grey + (1 - factor) * own
         else:
             shift = 0.0
             if name == 'contrast':
-                luminance = sum(w * c for w, c in zip(LUMA, cv2.mean(image), strict=False))
-                shift = (1 - factor) * round((own + grey) * luminance + offset)
+                luminance = (own + grey) * _mean_luminance(image) + offset
+                shift = (1 - factor) * (round(luminance) if image.dtype == np.uint8 else luminance)
             own, grey, offset = factor * own, factor * grey, factor * offset + shift
         if factor > 1:
             image = _mix_colors(image, own, grey, offset)
@@ -39,8 +46,19 @@ def change_colors(image: np.ndarray, jitter: tuple[tuple[str, float], ...]) -> n
     return image if (own, grey, offset) == (1, 0, 0) else _mix_colors(image, own, grey, offset)
 
 
+def _mean_luminance(image: np.ndarray) -> float:
+    """Of three bands in these weights, of others the mean."""
+    if image.shape[2] == len(LUMA):
+        return sum(w * c for w, c in zip(LUMA, cv2.mean(image), strict=False))
+    return float(image.mean())
+
+
 def _mix_colors(image: np.ndarray, own: float, grey: float, offset: float) -> np.ndarray:
-    """own * x + grey * L(x) + offset, rounded and clipped to a byte."""
-    r, g, b = (grey * weight for weight in LUMA)
-    matrix = [[r + own, g, b, offset], [r, g + own, b, offset], [r, g, b + own, offset]]
-    return cv2.transform(image, np.array(matrix, np.float32))
+    """own * x + grey * L(x) + offset, clipped to [0, 255], bytes rounded."""
+    if image.shape[2] == len(LUMA):
+        r, g, b = (grey * weight for weight in LUMA)
+        matrix = [[r + own, g, b, offset], [r, g + own, b, offset], [r, g, b + own, offset]]
+        mixed = cv2.transform(image, np.array(matrix, np.float32))
+        return mixed if image.dtype == np.uint8 else np.clip(mixed, 0, 255, out=mixed)
+    mixed = np.clip(image * np.float32(own) + np.float32(offset), 0, 255)
+    return np.rint(mixed).astype(np.uint8) if image.dtype == np.uint8 else mixed

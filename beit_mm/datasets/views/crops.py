@@ -83,9 +83,9 @@ def draw_box(
 
 
 @functools.cache
-def _torch_can(interpolation: str) -> bool:
-    """Whether this torch resamples bytes so, with antialiasing."""
-    pixels = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+def _torch_can(interpolation: str, dtype: torch.dtype) -> bool:
+    """Whether this torch resamples such pixels so, with antialiasing."""
+    pixels = torch.zeros(1, 3, 4, 4, dtype=dtype)
     try:
         F.interpolate(pixels, (2, 2), mode=interpolation, antialias=True)
     except (NotImplementedError, RuntimeError, ValueError):
@@ -100,23 +100,37 @@ def _torch_can(interpolation: str) -> bool:
 def resample(image: np.ndarray, size: tuple[int, int], interpolation: str) -> Tensor:
     """Resample with antialiasing, by torch's vectorised kernels or, where it has none, by Pillow.
 
-    The two compute the same filter with the same fixed-point weights and differ by 1 at most.
+    The two compute the same filter, for bytes with the same fixed-point weights, and differ by 1 at
+    most.
 
     Args:
-        image: (H, W, 3) uint8, contiguous.
+        image: (H, W, bands) uint8, or float32 in [0, 255]; contiguous.
         size: Height and width.
         interpolation: 'bilinear', 'bicubic' or 'lanczos'.
 
     Returns:
-        (3, height, width) uint8.
+        (bands, height, width) of the same type, in [0, 255].
     """
     # torch's kernels tell the memory layout of an image by its strides, which a single row or
     # column leaves open.
-    if min(*image.shape[:2], *size) < 2 or not _torch_can(interpolation):
-        small = Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation])
-        return torch.from_numpy(np.stack(cv2.split(np.asarray(small))))
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    return F.interpolate(pixels, size, mode=interpolation, antialias=True)[0].contiguous()
+    if min(*image.shape[:2], *size) < 2 or not _torch_can(interpolation, pixels.dtype):
+        return torch.from_numpy(_resample_by_pillow(image, size, interpolation))
+    small = F.interpolate(pixels, size, mode=interpolation, antialias=True)[0].contiguous()
+    # These filters overshoot beside edges.
+    return small if small.dtype == torch.uint8 else small.clamp_(0, 255)
+
+
+def _resample_by_pillow(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """(bands, height, width)."""
+    method = RESAMPLING[interpolation]
+    if image.shape[2] == 3 and image.dtype == np.uint8:
+        small = np.asarray(Image.fromarray(image).resize(size[::-1], method))
+        return np.stack(cv2.split(small))
+    # Band by band: Pillow takes a fourth one for transparency and knows no fifth.
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(image, -1, 0)]
+    small = np.stack([np.asarray(plane.resize(size[::-1], method)) for plane in planes])
+    return small if small.dtype == np.uint8 else np.clip(small, 0, 255)
 
 
 class TwoViews(BaseTransform):

@@ -2,8 +2,9 @@
 
 import functools
 import random
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from ...registry import TRANSFORMS
 from ..decoding import decode_image
-from ..jpeg import decode_crop, decode_whole, read_jpeg_header, reduction
+from ..jpeg import decode_crop, read_jpeg_header, reduction
 from ..reading.broken_image import BrokenImage
+from ..reading.choosing import Reading
 from ..reading.image_file import Box
+from ..reading.noted import note_changes
 from ..token_cache import TokenCache
 from .colors import change_colors
 from .crops import RESAMPLING, TwoViews, draw_box, resample, uniform
@@ -37,6 +40,9 @@ class View(NamedTuple):
     box: Box
     flip: bool
     jitter: tuple[tuple[str, float], ...]
+
+
+START_OF_IMAGE = b'\xff\xd8'
 
 
 def read_file(path: str) -> bytes:
@@ -61,8 +67,10 @@ class LoadTwoViews(TwoViews):
     - Crops of at least four times the larger view along each axis are reduced, by a power of two,
       while they are decoded, and so moved to the nearest pixel of that size.
 
-    Sets ``img`` to a list of the views, (3, h, w) uint8 tensors, RGB; ``ori_shape`` to the photo's
-    (height, width); ``img_shape`` to the first view's; ``flip``. Reads ``img_path``.
+    Sets ``img`` to a list of the views, (bands, h, w) tensors, RGB by default: uint8 without
+    ``value_range``, else float32 in [0, 255]; ``ori_shape`` to the photo's (height, width);
+    ``img_shape`` to the first view's; ``flip``. Reads ``img_bytes``, what is in a file, or the file
+    ``img_path``, of large images no more than the crop where their format allows it.
 
     Args:
         size: Height and width of the Transformer's view in pixels, a number or a pair.
@@ -78,6 +86,7 @@ class LoadTwoViews(TwoViews):
         seed: Which views these are.
         token_cache: Folder of a token cache, see :class:`TokenCache`, which ``num_views`` and
             ``seed`` are taken from. The second view is then its tokens, (h, w) int64.
+        bands, value_range, background, no_data: See :class:`Reading`.
 
     Raises:
         CacheError: If the cache holds tokens of views of other settings.
@@ -100,6 +109,10 @@ class LoadTwoViews(TwoViews):
         num_views: int | None = None,
         seed: int = 0,
         token_cache: str | None = None,
+        bands: int | Sequence[str] | None = None,
+        value_range: Any = None,
+        background: float | Sequence[float] | None = None,
+        no_data: float | None = None,
     ) -> None:
         super().__init__(size, second_size, scale, ratio, interpolation, second_interpolation)
         shares = dict(brightness=brightness, contrast=contrast, saturation=saturation)
@@ -110,6 +123,7 @@ class LoadTwoViews(TwoViews):
             raise ValueError(f'num_views is {num_views}; it must be None or at least 1')
         self.jitter = [(name, share) for name, share in shares.items() if share]
         self.flip_prob, self.num_views, self.seed = flip_prob, num_views, seed
+        self.reading = Reading(bands, value_range, background, no_data)
         self.cache = None
         if token_cache is not None:
             self.cache = TokenCache(token_cache)
@@ -129,6 +143,7 @@ class LoadTwoViews(TwoViews):
             flip_prob=self.flip_prob,
             num_views=self.num_views,
             seed=self.seed,
+            **self.reading.settings,
         )
 
     def transform(self, results: dict) -> dict:
@@ -139,11 +154,11 @@ class LoadTwoViews(TwoViews):
         else:
             results['view_idx'] = int(np.random.randint(self.num_views))
             rng = self.view_rng(results['sample_idx'], results['view_idx'])
-        path = results['img_path']
+        path, source = results['img_path'], results.get('img_bytes')
+        if source is None:
+            source = read_file(path) if '://' in path else path
         try:
-            views, photo_size, view = self.load(
-                read_file(path), rng, (0,) if self.cache else (0, 1)
-            )
+            views, photo_size, view = self.load(source, rng, (0,) if self.cache else (0, 1))
         except ValueError as error:
             raise BrokenImage(path, getattr(error, 'reason', str(error))) from error
         if self.cache:
@@ -194,26 +209,27 @@ class LoadTwoViews(TwoViews):
         return [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in small]
 
     def load(
-        self, data: bytes, rng: random.Random, which: Sequence[int] = (0, 1)
+        self, source: str | bytes, rng: random.Random, which: Sequence[int] = (0, 1)
     ) -> tuple[list[Tensor], tuple[int, int], View]:
         """Two views of a photo, which depend on the file and the generator alone.
 
         Args:
-            data: The file.
+            source: The file, or what is in it.
             rng: Source of randomness.
             which: The first view, 0, the second, 1, or both.
 
         Returns:
-            These views, (3, h, w) uint8; the photo's (height, width); what was drawn.
+            These views, (bands, h, w); the photo's (height, width); what was drawn.
 
         Raises:
             ValueError: If the file is no image.
         """
-        size, cut = _open(data)
-        view = self.draw(rng, size)
         height, width = (REDUCTION_GAP * max(edges) for edges in zip(*self.sizes, strict=True))
-        crop = cut(view.box, reduction(view.box, (height, width)))
-        crop = cv2.flip(crop, 1) if view.flip else np.ascontiguousarray(crop)
+        with _open(source, self.reading) as (size, cut):
+            view = self.draw(rng, size)
+            crop = cut(view.box, reduction(view.box, (height, width)))
+        # OpenCV has no third axis where there is one band.
+        crop = cv2.flip(crop, 1).reshape(crop.shape) if view.flip else np.ascontiguousarray(crop)
         crop = change_colors(crop, view.jitter)
         views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in which]
         return views, size, view
@@ -227,12 +243,27 @@ class LoadTwoViews(TwoViews):
         )
 
 
-def _open(data: bytes) -> tuple[tuple[int, int], Callable[[Box, int], np.ndarray]]:
-    """(height, width) of a photo, and what cuts a box out of it, reduced by a factor."""
-    header = read_jpeg_header(data)
-    if header is not None:
-        return (header.height, header.width), functools.partial(decode_crop, data, header)
-    image = decode_whole(data)
-    return image.shape[:2], lambda box, factor: image[
-        box.top : box.top + box.height, box.left : box.left + box.width
-    ]
+Cut = Callable[[Box, int], np.ndarray]
+
+
+@contextmanager
+def _open(source: str | bytes, reading: Reading) -> Iterator[tuple[tuple[int, int], Cut]]:
+    """(height, width) of a photo, and what cuts a box out of it, reduced by a factor or less."""
+    data = source if isinstance(source, bytes) else _jpeg_at(source)
+    header = read_jpeg_header(data) if data is not None and reading.keeps_jpeg else None
+    if data is not None and header is not None:
+        yield (header.height, header.width), functools.partial(decode_crop, data, header)
+        return
+    with reading.open(source if data is None else data) as image:
+        yield image.size, image.read
+    note_changes(image.changes)
+
+
+def _jpeg_at(path: str) -> bytes | None:
+    """A JPEG file; None of another format, which may allow to read a part."""
+    try:
+        with open(path, 'rb') as file:
+            return START_OF_IMAGE + file.read() if file.read(2) == START_OF_IMAGE else None
+    except (FileNotFoundError, IsADirectoryError):
+        # Of an image inside of a file, or of a folder that is one.
+        return None

@@ -5,16 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ...registry import TRANSFORMS
-from .crops import RESAMPLING, TwoViews
+from .crops import RESAMPLING, TwoViews, resample
+
+Picture = Image.Image | np.ndarray | Tensor
 
 
-def _resample(crop: Image.Image | np.ndarray, size: tuple[int, int], interpolation: str):
+def _resample(crop: Picture, size: tuple[int, int], interpolation: str) -> Picture:
     """Resample an image to (height, width), antialiased, in the type that it has."""
     method, (height, width) = RESAMPLING[interpolation], size
     if isinstance(crop, Image.Image):
         return crop.resize((width, height), method)
+    if isinstance(crop, Tensor):
+        pixels = np.ascontiguousarray(crop.permute(1, 2, 0).numpy())
+        return resample(pixels, size, interpolation)
     # Channel by channel: Pillow takes a fourth channel for transparency and knows no fifth.
     planes = [
         np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), method))
@@ -27,8 +33,9 @@ def _resample(crop: Image.Image | np.ndarray, size: tuple[int, int], interpolati
 class TwoViewRandomResizedCrop(TwoViews):
     """Crop at random and resample the same crop to two sizes, both with antialiasing.
 
-    Replaces ``img``, a PIL image or a (H, W, C) uint8 array, by the list of both views, of the
-    type that was given, and sets ``img_shape`` to the first one's (h, w).
+    Replaces ``img``, a PIL image, a (H, W, C) uint8 array or a (C, H, W) tensor, uint8 or float32
+    in [0, 255], by the list of both views, of the type that was given, and sets ``img_shape`` to
+    the first one's (h, w).
 
     Args:
         size: Height and width of the Transformer's view in pixels, a number or a pair.
@@ -60,7 +67,10 @@ class TwoViewRandomResizedCrop(TwoViews):
             # get_params reads the size alone; an expanded element has that size and no pixels.
             size_only = torch.empty(1).expand(1, *image.shape[:2])
             top, left, height, width = self._crop_box(size_only)
-            crop = image[top : top + height, left : left + width]
+            crop: Picture = image[top : top + height, left : left + width]
+        elif isinstance(image, Tensor):
+            top, left, height, width = self._crop_box(image)
+            crop = image[:, top : top + height, left : left + width]
         else:
             # Pillow resamples palette images by the nearest pixel only.
             image = image.convert('RGB') if image.mode == 'P' else image
@@ -74,7 +84,7 @@ class TwoViewRandomResizedCrop(TwoViews):
         results['img_shape'] = self.sizes[0]
         return results
 
-    def _crop_box(self, image: Image.Image | torch.Tensor) -> tuple[int, int, int, int]:
+    def _crop_box(self, image: Image.Image | Tensor) -> tuple[int, int, int, int]:
         """Top, left, height and width of torchvision's random crop, of one pixel at least."""
         # Here, as torchvision takes longer to import than everything else of this package.
         from torchvision.transforms import RandomResizedCrop
