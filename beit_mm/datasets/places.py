@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import Sampler
 
 from ..registry import DATA_SAMPLERS, DATASETS
+from .reading.noted import noted_changes
 
 # What is seeded, the first of the numbers, so that no sample shares a stream with an iteration.
 SAMPLE, ITERATION, VALIDATION = 1, 2, 3
@@ -105,7 +106,9 @@ class PlacedSampler(Sampler):
 class SeededDataset:
     """Another dataset, each of whose samples is made with generators seeded by its place.
 
-    ``data_samples`` then hold ``place``: what to give :class:`Place` to make the same sample.
+    ``data_samples`` then hold ``place``: what to give :class:`Place` to make the same sample; and
+    ``image_changes`` where reading has changed an image in meaning, a kind each, see
+    :attr:`beit_mm.datasets.reading.image_file.ImageFile.changes`.
 
     Args:
         dataset: Config of a dataset, or anything with ``[index]`` and ``len``.
@@ -118,10 +121,13 @@ class SeededDataset:
         if not isinstance(index, Place):
             return self.dataset[index]
         seed_generators(*index.numbers)
-        sample = self.dataset[int(index)]
+        with noted_changes() as changes:
+            sample = self.dataset[int(index)]
         note = sample.get('data_samples') if isinstance(sample, dict) else None
         if isinstance(note, BaseDataElement):
             note.set_metainfo(dict(place=(int(index), index.numbers)))
+            if changes:
+                note.set_metainfo(dict(image_changes=changes))
         return sample
 
     def __len__(self) -> int:

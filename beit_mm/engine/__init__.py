@@ -12,6 +12,7 @@ from .optimizing.param_groups import GroupedOptimWrapperConstructor
 from .running.broken_images import BrokenImagesHook
 from .running.exact_resume import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop, resume_exactly
 from .running.global_batch import GlobalBatchSizeHook
+from .running.image_changes import ImageChangesHook
 from .running.non_finite import NonFiniteHook
 from .running.public_weights import PublicWeightsHook, read_safely
 from .running.reconstructions_hook import ReconstructionsHook
@@ -44,6 +45,7 @@ __all__ = [
     'FusedAdamW',
     'GlobalBatchSizeHook',
     'GroupedOptimWrapperConstructor',
+    'ImageChangesHook',
     'LayerDecayOptimWrapperConstructor',
     'MIMAccuracy',
     'MIMError',

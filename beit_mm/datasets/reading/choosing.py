@@ -198,9 +198,22 @@ class Chosen:
         except Exception as error:
             raise BrokenImage(self.name, ' '.join(str(error).split())) from error
 
+    def read_unscaled(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The bands at their own depth, (h, w, bands), and where they hold no value, if anywhere.
+
+        Raises:
+            Exception: Of any kind, if the image is damaged.
+        """
+        kept = self._taken(self.image.read(box))
+        return kept, self._without_value(kept)
+
+    def _taken(self, pixels: np.ndarray) -> np.ndarray:
+        every = self.places == tuple(range(pixels.shape[2]))
+        return pixels if every else pixels[..., self.places]
+
     def _read(self, box: Box | None, factor: int) -> np.ndarray:
         pixels = self.image.read(box, factor)
-        kept = pixels if self.places == tuple(range(pixels.shape[2])) else pixels[..., self.places]
+        kept = self._taken(pixels)
         void = self._without_value(kept)
         scaled = self.reading.scale(kept)
         if self.reading.value_range is None and kept.dtype != np.uint8:

@@ -124,7 +124,7 @@ def build_runner(cfg: Config, mode: str) -> Runner:
     hooks = list(cfg.get('custom_hooks') or [])
     own = [dict(type='beit_mm.PublicWeightsHook', strict=mode == 'test')]
     if mode == 'train':
-        own.append(dict(type='beit_mm.ResumedChangesHook'))
+        own += [dict(type='beit_mm.ResumedChangesHook'), dict(type='beit_mm.ImageChangesHook')]
     cfg.custom_hooks = [*own, *hooks]
     with mistakes_of('building the run'):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ShortLogRunner.from_cfg(cfg)

@@ -1,0 +1,195 @@
+"""What values the pixels of images have: ranges that no hot pixel rules, means and spreads."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .broken_image import BrokenImage
+from .choosing import Chosen, Reading
+from .image_file import Box
+
+# Of an image's pixels, how many may lie outside of its range at each end.
+HOT = 1e-4
+# Of the images, how many may reach beyond the range at each end.
+ODD_IMAGES = 0.01
+# What 'percentile' leaves out of all pixels at each end, as maps are stretched.
+STRETCHED = 0.02
+# Images that a run looks at before it begins.
+MOST_LOOKED_AT = 256
+# Of an image of more pixels windows are read: so many along each axis, of such an edge.
+MOST_PIXELS, WINDOWS, WINDOW = 2**24, 4, 256
+# Pixels of an image that means, spreads and percentiles are of.
+SAMPLED = 4096
+
+Source = str | Path | bytes
+
+
+class Looked(NamedTuple):
+    """An image that was looked at.
+
+    Attributes:
+        size: (height, width).
+        bands: Names of those in the file.
+        dtype: Of the pixels.
+        changes: What reading it changes in meaning.
+        low, high: (taken bands,) float64, between which all pixels lie but one in 10,000 at each
+            end.
+        smallest, largest: (taken bands,) float64.
+        sample: (n, taken bands), some of the pixels that have a value in each band.
+        void: Number of pixels without one.
+        digest: Of all pixels; None of an image of which windows were read.
+    """
+
+    size: tuple[int, int]
+    bands: tuple[str, ...]
+    dtype: np.dtype
+    changes: tuple[str, ...]
+    low: np.ndarray
+    high: np.ndarray
+    smallest: np.ndarray
+    largest: np.ndarray
+    sample: np.ndarray
+    void: int
+    digest: str | None
+
+
+class Measured(NamedTuple):
+    """What a set of images has in common.
+
+    Attributes:
+        value_range: Type of pixels -> (low, high) of each band.
+        mean, std: Of each band, in [0, 255] behind these ranges.
+    """
+
+    value_range: dict[str, list[tuple[float, float]]]
+    mean: list[float]
+    std: list[float]
+
+
+def look_at(source: Source, bands: int | Sequence[str] | None, no_data: float | None) -> Looked:
+    """Read an image, and count its values.
+
+    Args:
+        source: A file, or what is in one.
+        bands, no_data: See :class:`Reading`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is no image, or lacks a band.
+    """
+    with Reading(bands, no_data=no_data).open(source) as image:
+        height, width = image.size
+        whole = height * width <= MOST_PIXELS
+        try:
+            parts = [image.read_unscaled(box) for box in ([None] if whole else _windows(image))]
+        # Damaged files make libraries raise errors of a dozen kinds.
+        except Exception as error:
+            raise BrokenImage(image.name, ' '.join(str(error).split())) from error
+        count = len(image.places)
+        pixels = np.concatenate([part.reshape(-1, count) for part, _ in parts])
+        valued = np.concatenate([_valued(*part) for part in parts])
+        kept = pixels[valued]
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f'{image.size}{image.image.bands}{pixels.dtype}'.encode())
+        digest.update(np.ascontiguousarray(pixels).data)
+        low, high, smallest, largest = _ends(kept, count)
+        return Looked(
+            size=image.size,
+            bands=image.image.bands,
+            dtype=pixels.dtype,
+            changes=tuple(image.changes),
+            low=low,
+            high=high,
+            smallest=smallest,
+            largest=largest,
+            sample=kept[:: max(1, -(-len(kept) // SAMPLED))].copy(),
+            void=int((~valued).sum()),
+            digest=digest.hexdigest() if whole else None,
+        )
+
+
+def _windows(image: Chosen) -> list[Box]:
+    """Of a large image, spread evenly over it."""
+    tops, lefts = (
+        np.linspace(0, max(0, edge - WINDOW), WINDOWS).astype(int).tolist() for edge in image.size
+    )
+    height, width = (min(edge, WINDOW) for edge in image.size)
+    return [Box(top, left, height, width) for top in tops for left in lefts]
+
+
+def _valued(pixels: np.ndarray, void: np.ndarray | None) -> np.ndarray:
+    """Which pixels have a value in each band, (n,) bool."""
+    if void is None:
+        return np.ones(pixels.shape[0] * pixels.shape[1], bool)
+    return ~void.any(axis=2).ravel()
+
+
+def _ends(pixels: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
+    """Low, high, smallest and largest, (bands,) float64 each; NaN of no pixels."""
+    if not len(pixels):
+        return (np.full(count, np.nan),) * 4
+    # One at least, as one pixel of a small image may be hot.
+    below = min(max(1, int(HOT * len(pixels))), (len(pixels) - 1) // 2)
+    above = len(pixels) - 1 - below
+    ordered = np.partition(pixels, sorted({0, below, above, len(pixels) - 1}), axis=0)
+    places = (below, above, 0, -1)
+    return tuple(ordered[place].astype(np.float64) for place in places)
+
+
+def measure(looked: Iterable[Looked], method: str = 'measured') -> Measured:
+    """Find ranges, means and spreads of images.
+
+    'measured' is what all pixels but one in 10,000 of all images but one in 100 lie between;
+    'percentile' what all pixels but 2 % at each end do.
+
+    Args:
+        looked: At least one image with values.
+        method: 'measured' or 'percentile'.
+
+    Raises:
+        ValueError: If there is none, or they differ in the number of bands.
+    """
+    by_type: dict[str, list[Looked]] = {}
+    for each in looked:
+        if len(each.sample):
+            by_type.setdefault(each.dtype.name, []).append(each)
+    if not by_type:
+        raise ValueError('there are no images to measure values of')
+    counts = sorted({each.sample.shape[1] for some in by_type.values() for each in some})
+    if len(counts) > 1:
+        raise ValueError(f'images have {", ".join(map(str, counts))} bands; choose some by bands')
+    ranges, scaled = {}, []
+    for kind, some in sorted(by_type.items()):
+        sample = np.concatenate([each.sample for each in some])
+        if method == 'percentile':
+            low, high = np.quantile(sample.astype(np.float64), (STRETCHED, 1 - STRETCHED), axis=0)
+        elif kind == 'uint8':
+            # Photos of 8 bits are what they are.
+            low, high = np.zeros(counts[0]), np.full(counts[0], 255.0)
+        else:
+            low = np.quantile([each.low for each in some], ODD_IMAGES, axis=0, method='lower')
+            high = np.quantile([e.high for e in some], 1 - ODD_IMAGES, axis=0, method='higher')
+        # A band of one value becomes 0.
+        high = np.where(high > low, high, low + 1)
+        ranges[kind] = [(_plain(a), _plain(b)) for a, b in zip(low, high, strict=True)]
+        reading = Reading(counts[0], {kind: ranges[kind]})
+        scaled.append(reading.scale(sample[None])[0])
+    pixels = np.concatenate(scaled).astype(np.float64)
+    # A band of one value would be divided by nothing.
+    std = np.maximum(pixels.std(axis=0), 1.0)
+    return Measured(ranges, pixels.mean(axis=0).round(3).tolist(), std.round(3).tolist())
+
+
+def _plain(value: Any) -> float:
+    """With seven digits, as ranges are written into configs."""
+    return float(f'{value:.7g}')
+
+
+def spread(sources: Sequence[Any], most: int = MOST_LOOKED_AT) -> list[Any]:
+    """Some of a sequence, evenly spread, always the same."""
+    if len(sources) <= most:
+        return list(sources)
+    return [sources[round(i * (len(sources) - 1) / (most - 1))] for i in range(most)]
