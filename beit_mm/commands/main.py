@@ -150,6 +150,9 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside')
     parser.add_argument('list', nargs='?', help='file to write the broken ones to')
     parser.add_argument('--workers', type=positive, metavar='N', help='processes')
+    parser.add_argument(
+        '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
+    )
 
 
 COMMANDS = {
@@ -218,9 +221,10 @@ COMMANDS = {
         'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface',
     ),
     'check': Command(
-        'find images that cannot be decoded',
+        'what is in images: sizes, depth, bands, values; which are broken',
         'checking_photos:check',
         _check,
+        'beit-mm check photos\n'
         'beit-mm check photos broken.txt',
     ),
     'info': Command('versions, machine, what is fast here', 'telling_machine:info', _nothing,

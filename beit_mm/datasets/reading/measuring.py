@@ -9,7 +9,8 @@ import numpy as np
 
 from .broken_image import BrokenImage
 from .choosing import Chosen, Reading
-from .image_file import Box
+from .image_file import ALPHA, Box
+from .opening import open_image
 
 # Of an image's pixels, how many may lie outside of its range at each end.
 HOT = 1e-4
@@ -69,18 +70,25 @@ class Measured(NamedTuple):
     std: list[float]
 
 
-def look_at(source: Source, bands: int | Sequence[str] | None, no_data: float | None) -> Looked:
+def look_at(
+    source: Source,
+    bands: int | Sequence[str] | None,
+    no_data: float | None = None,
+    sampled: int = SAMPLED,
+) -> Looked:
     """Read an image, and count its values.
 
     Args:
         source: A file, or what is in one.
-        bands, no_data: See :class:`Reading`.
+        bands: See :class:`Reading`; 0 for all of the image but transparency.
+        no_data: See :class:`Reading`.
+        sampled: Pixels of the sample, at most.
 
     Raises:
         FileNotFoundError: If there is no such file.
         BrokenImage: If it is no image, or lacks a band.
     """
-    with Reading(bands, no_data=no_data).open(source) as image:
+    with _opened(source, bands, no_data) as image:
         height, width = image.size
         whole = height * width <= MOST_PIXELS
         try:
@@ -105,10 +113,22 @@ def look_at(source: Source, bands: int | Sequence[str] | None, no_data: float | 
             high=high,
             smallest=smallest,
             largest=largest,
-            sample=kept[:: max(1, -(-len(kept) // SAMPLED))].copy(),
+            sample=kept[:: max(1, -(-len(kept) // sampled))].copy(),
             void=int((~valued).sum()),
             digest=digest.hexdigest() if whole else None,
         )
+
+
+def _opened(source: Source, bands: int | Sequence[str] | None, no_data: float | None) -> Chosen:
+    if bands != 0:
+        return Reading(bands, no_data=no_data).open(source)
+    image = open_image(source)
+    return Chosen(image, Reading(visible(image.bands), no_data=no_data), str(source)[:200])
+
+
+def visible(bands: Sequence[str]) -> int:
+    """How many bands there are beside transparency."""
+    return len(bands) - (bands[-1] == ALPHA)
 
 
 def _windows(image: Chosen) -> list[Box]:
