@@ -99,7 +99,8 @@ def finetune(
             run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))
     stage = Stage('Fine-tune', run.path / 'finetune.py', 1.0)
     run.train(stage, Progress([stage]), track, machine)
-    write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth')
+    write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth',
+                       run.path / 'finetune.py')  # fmt: skip
     print(_look_back(run, photos, start))
     return run.path
 

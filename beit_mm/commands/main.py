@@ -53,12 +53,24 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
 
 
+def _of_images(parser: argparse.ArgumentParser) -> None:
+    """How images are read, where the images do not decide it."""
+    parser.add_argument(
+        '--bands', metavar='N|NAMES', help='which to take: 4, or red,green,blue,nir'
+    )
+    parser.add_argument(
+        '--value-range', metavar='LOW,HIGH', help='what is black and white; dtype, measured, '
+        'percentile',
+    )  # fmt: skip
+
+
 def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside; no labels')
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
     parser.add_argument(
         '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
     )
+    _of_images(parser)
     _of_a_run(parser)
 
 

@@ -5,19 +5,21 @@ import random
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ..component import ConfigError, did_you_mean
-from ..datasets.decoding import decode_image
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
+from ..datasets.reading.image_file import Box
+from ..datasets.reading.opening import size_of
+from .how_to_read import HowToRead, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
+# Pixels along an edge of an image that is looked at.
+MOST_DECODED = 4096
 # Without labels: to look at, and for figures.
 MOST_HELD_OUT = 200
 # Columns of a table: of the file, of its class, of the side it is on.
@@ -36,6 +38,7 @@ class Photos(NamedTuple):
         train, val: Paths below it.
         labels: Path -> name of its class; empty where nobody knows any.
         short_side: Of the middle image, in pixels.
+        how: They are read.
     """
 
     root: Path
@@ -43,6 +46,7 @@ class Photos(NamedTuple):
     val: list[str]
     labels: dict[str, str]
     short_side: int
+    how: HowToRead
 
     @property
     def classes(self) -> list[str]:
@@ -50,8 +54,16 @@ class Photos(NamedTuple):
         return sorted(set(self.labels.values()))
 
 
-def photos_without_labels(folder: str | Path) -> Photos:
+# Chooses by the folder and the images' paths in it.
+Chooser = Callable[[Path, Sequence[str]], HowToRead]
+
+
+def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> Photos:
     """All images of a folder and of all folders in it; some are held out to look at.
+
+    Args:
+        folder: It.
+        choose: How they are read.
 
     Raises:
         ConfigError: If there is no such folder, or it holds fewer than ten images.
@@ -66,10 +78,11 @@ def photos_without_labels(folder: str | Path) -> Photos:
         )
     _tell(root, found)
     train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
-    return Photos(root, train, decodable(root, val), {}, short_side(root, names))
+    how = choose(root, names)
+    return Photos(root, train, decodable(root, val, how), {}, short_side(root, names), how)
 
 
-def photos_with_labels(source: str | Path) -> Photos:
+def photos_with_labels(source: str | Path, choose: Chooser = how_to_read) -> Photos:
     """Images of class folders, of ``train`` and ``val`` with class folders, or of a table.
 
     Where nothing says which images are held out, it is every fifth of a class, drawn by chance.
@@ -77,6 +90,7 @@ def photos_with_labels(source: str | Path) -> Photos:
     Args:
         source: A folder, or a .csv file with a column of paths, from the file's folder, and one of
             classes.
+        choose: How they are read.
 
     Raises:
         ConfigError: If there are not two classes with images on both sides.
@@ -95,13 +109,13 @@ def photos_with_labels(source: str | Path) -> Photos:
             f'{path} has images of {len(by_class)} classes; there must be two at least: a folder '
             'of images for each class, or a table with the columns path and label'
         )
-    train, val = [], []
+    train, val, how = [], [], choose(root, [*labels])
     for label, names in sorted(by_class.items()):
         if sides:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
             parts = list(hold_out(names, len(names) // 5 or 1))
-        parts[1] = decodable(root, parts[1])
+        parts[1] = decodable(root, parts[1], how)
         if not parts[0] or not parts[1]:
             raise ConfigError(
                 f'class {label!r} has {len(parts[0])} images to train with and {len(parts[1])} to '
@@ -109,10 +123,10 @@ def photos_with_labels(source: str | Path) -> Photos:
             )
         train += parts[0]
         val += parts[1]
-    return Photos(root, train, val, labels, short_side(root, train))
+    return Photos(root, train, val, labels, short_side(root, train), how)
 
 
-def decodable(root: Path, names: Sequence[str]) -> list[str]:
+def decodable(root: Path, names: Sequence[str], how: HowToRead) -> list[str]:
     """Those of some images that can be decoded; the others are told.
 
     In training a broken image is replaced by another and counted; what is held out is looked at
@@ -121,7 +135,9 @@ def decodable(root: Path, names: Sequence[str]) -> list[str]:
     kept = []
     for name in names:
         try:
-            decode_image(root / name)
+            # Of what is larger than a screen one corner is looked at.
+            with how.reading.open(root / name) as image:
+                image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
             kept.append(name)
         except BrokenImage as error:
             print(f'{error}; left out (beit-mm check {root} finds all such)')
@@ -173,9 +189,8 @@ def short_side(root: Path, names: Sequence[str]) -> int:
     sides = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            with Image.open(root / name) as image:
-                sides.append(min(image.size))
-        except OSError:
+            sides.append(min(size_of(root / name)))
+        except (BrokenImage, OSError):
             continue
     if not sides:
         raise ConfigError(f'{root}: of its images none can be read, such as {names[0]}')

@@ -17,6 +17,7 @@ from ..engine.starting.stages import minutes as as_minutes
 from ..visualization import draw_curves, draw_segmentations, read_scalars
 from .choices import Machine, this_machine
 from .filling import config_of, fill_recipe, with_options
+from .how_to_read import PHOTOS
 from .lengths import (
     check_dry_run,
     check_length,
@@ -108,7 +109,8 @@ def segment(
             run.write('segment.py', with_options(_text(values, steps), options))
     stage = Stage('Train a segmentor', run.path / 'segment.py', 1.0)
     run.train(stage, Progress([stage]), track, machine)
-    write_bare_weights(best_checkpoint(run.path / 'segment'), run.path / 'segmentor.pth')
+    write_bare_weights(best_checkpoint(run.path / 'segment'), run.path / 'segmentor.pth',
+                       run.path / 'segment.py')  # fmt: skip
     print(_look_back(run, pairs, photos, start))
     return run.path
 
@@ -148,7 +150,7 @@ class _Pairs:
         """Every fifth is held out."""
         train, val = hold_out(self.stems, min(200, max(1, len(self.stems) // 5)))
         names = [f'{stem}{self.image_ending}' for stem in train]
-        return Photos(self.images, train, val, {}, short_side(self.images, names))
+        return Photos(self.images, train, val, {}, short_side(self.images, names), PHOTOS)
 
     def image(self, stem: str) -> Path:
         """The file of an image."""
