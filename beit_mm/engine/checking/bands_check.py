@@ -23,12 +23,12 @@ class Taken(NamedTuple):
 
     Attributes:
         key: Of the number of bands in the config.
-        count: The number.
+        number: Of the bands.
         names: Of the bands; None if it could know them and does not, empty if it cannot.
     """
 
     key: str
-    count: int
+    number: int
     names: list[str] | None
 
     @property
@@ -42,18 +42,18 @@ class Read(NamedTuple):
 
     Attributes:
         step: That reads it.
-        count: Of bands.
+        number: Of the bands.
         names: Of the bands, if the config gives them.
     """
 
     step: Component
-    count: int
+    number: int
     names: list[str] | None
 
     def __str__(self) -> str:
         named = f' ({", ".join(self.names)})' if self.names else ''
         name = str(self.step.given['type']).rpartition('.')[2]
-        return f'{self.step.key} ({name}) reads {self.count} band{"s" * (self.count != 1)}{named}'
+        return f'{self.step.key} ({name}) reads {self.number} band{"s" * (self.number != 1)}{named}'
 
 
 def check_bands(
@@ -71,11 +71,11 @@ def check_bands(
     said = set()
     for taken in networks:
         for read in reads:
-            if (taken.key, read.count, str(read.names)) not in said:
-                said.add((taken.key, read.count, str(read.names)))
+            if (taken.key, read.number, str(read.names)) not in said:
+                said.add((taken.key, read.number, str(read.names)))
                 yield from _compare(taken, read)
-    counts = [(f'{read}', read.count) for read in reads[:1]]
-    counts = counts or [(f'{t.key} is {t.count}', t.count) for t in networks[:1]]
+    counts = [(f'{read}', read.number) for read in reads[:1]]
+    counts = counts or [(f'{t.key} is {t.number}', t.number) for t in networks[:1]]
     for told, count in counts:
         yield from _check_means(cfg, told, count)
     for read in reads[:1]:
@@ -107,12 +107,13 @@ def _read_by(steps: Sequence[Component]) -> Read | None:
 
 
 def _compare(taken: Taken, read: Read) -> Iterator[str]:
-    if taken.count != read.count:
+    if taken.number != read.number:
         other = str(read.step.given['type']).rpartition('.')[2] not in OURS
-        reader = f'read the images by beit_mm.LoadPhoto with bands={taken.count}'
-        setting = reader if other else f'{read.step.key}.bands={taken.count}'
+        reader = f'read the images by beit_mm.LoadPhoto with bands={taken.number}'
+        setting = reader if other else f'{read.step.key}.bands={taken.number}'
         yield (
-            f'{taken.key} is {taken.count}, and {read}; set {taken.key}={read.count}, or {setting}'
+            f'{taken.key} is {taken.number}, and {read}; set {taken.key}={read.number}, or '
+            f'{setting}'
         )
     elif read.names is None:
         return
@@ -147,7 +148,7 @@ def _check_order(cfg: Config, read: Read) -> Iterator[str]:
     key, settings = _preprocessor(cfg)
     in_order = any(read.step.get(name) is not None for name in IN_ORDER)
     for name in TURNS:
-        if settings.get(name) and in_order and read.count == len(COLORS):
+        if settings.get(name) and in_order and read.number == len(COLORS):
             yield (
                 f'{key}.{name} is True, which would turn round the bands that {read.step.key} '
                 f'gives in their order; set {key}.{name}=False'
