@@ -11,8 +11,10 @@ from .reconstructions import (
     reconstruct,
 )
 from .segmentations import draw_segmentations, paint_labels
+from .shown_bands import as_photo, in_three_bands, shown_places
 
 __all__ = [
+    'as_photo',
     'confusion_matrix',
     'draw_confusions',
     'draw_curves',
@@ -21,9 +23,11 @@ __all__ = [
     'draw_segmentations',
     'filled_in',
     'hide_patches',
+    'in_three_bands',
     'nearest_images',
     'paint_labels',
     'panel_of',
     'read_scalars',
     'reconstruct',
+    'shown_places',
 ]

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from .shown_bands import Shown, as_photo
+
 
 def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels as colours.
@@ -30,19 +32,23 @@ def draw_segmentations(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     path: str | Path,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
 ) -> None:
     """Write a panel, a column for each photo, with photo, truth and prediction below each other.
 
     Args:
-        photos: (H, W, 3) uint8, RGB.
+        photos: (H, W, C) in [0, 255], uint8 or floating; RGB if C is three.
         truths: (H, W) labels.
         predictions: (H, W) labels.
         classes: Names, for the legend.
         palette: (R, G, B) of each class, 0 to 255.
         path: Where the PNG goes.
+        shown, bands: Which bands are red, green and blue, and the names of all; see
+            :func:`beit_mm.visualization.shown_places`.
     """
     rows = {
-        'photo': photos,
+        'photo': [as_photo(photo, shown, bands) for photo in photos],
         'truth': [paint_labels(labels, palette) for labels in truths],
         'prediction': [paint_labels(labels, palette) for labels in predictions],
     }
