@@ -74,12 +74,19 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
 
 def _segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', help='folder of images')
-    parser.add_argument('masks', help='folder of masks, .png, under the names of the images')
+    parser.add_argument('masks', help='folder of masks under the names of the images')
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='names of the classes 0, 1, ...'
+    )
+    parser.add_argument('--colors', metavar='FILE', help='table with the colour of each class')
+    parser.add_argument(
+        '--ignore', nargs='*', metavar='N', help='numbers or colours in the masks that are no class'
+    )
+    parser.add_argument(
+        '--divide-by', type=positive, metavar='N', help='1000, where 26001 is of class 26'
     )
     _of_a_run(parser)
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
+from ..datasets.label_files import narrow
 from ..visualization import paint_labels
 from .photos import find_and_tell
 from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained, predict_files
@@ -109,7 +110,7 @@ def _masks(
     for file, sample in predict_files(trained, list(files)):
         if sample is None:
             continue
-        labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+        labels = narrow(sample.pred_sem_seg.data[0].cpu().numpy())
         path = targets[file]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(path)

@@ -1,6 +1,6 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
-from .annotations import CheckAnnotation, MapLabels
+from .annotations import CheckAnnotation, LoadLabels, MapLabels
 from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
@@ -22,6 +22,7 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',

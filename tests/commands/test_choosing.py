@@ -193,7 +193,8 @@ def test_tables_that_cannot_be(tmp_path):
 
 
 def test_masks_are_read_as_numbers(tmp_path):
-    from beit_mm.commands.segmenting import _classes, _Pairs
+    from beit_mm.commands.label_numbers import number_classes
+    from beit_mm.commands.mask_pairs import MaskPairs
 
     def pairs(last: np.ndarray):
         for index in range(5):
@@ -202,26 +203,22 @@ def test_masks_are_read_as_numbers(tmp_path):
             mask[:5] = 255
             Path(tmp_path / 'masks').mkdir(exist_ok=True)
             Image.fromarray(last if index == 4 else mask).save(tmp_path / f'masks/{index}.png')
-        return _Pairs(tmp_path / 'images', tmp_path / 'masks')
+        return MaskPairs(tmp_path / 'images', tmp_path / 'masks')
 
     # 255 is an object where there is nothing but it and 0 in all masks, and else no class.
     plain = np.zeros((30, 40), np.uint8)
-    assert _classes(pairs(plain), None) == ({255: 1}, ['background', 'object'])
+    found = number_classes(pairs(plain))
+    assert (found.names, found.values['label_map']) == (['background', 'object'], {255: 1})
     plain[0] = 1
-    assert _classes(pairs(plain), None) == ({}, ['class 0', 'class 1'])
+    found = number_classes(pairs(plain))
+    assert (found.names, found.values['label_map']) == (['class 0', 'class 1'], None)
     with pytest.raises(ConfigError, match='--classes has 1 names, and the masks have the number 1'):
-        _classes(pairs(plain), ['sky'])
-    with pytest.raises(ConfigError, match='numbers from 0 to 300; classes are 0 to 254'):
-        _classes(pairs(np.full((30, 40), 300, np.uint16) * (np.arange(40) > 3)), None)
-    # Of one bit.
-    one_bit = np.zeros((30, 40), bool)
-    one_bit[3] = True
-    assert pairs(one_bit).mask('4').max() == 1
+        number_classes(pairs(plain), ['sky'])
     save(tmp_path / 'lossy/4.jpg')
     for index in range(4):
         save(tmp_path / f'lossy/{index}.jpg')
     with pytest.raises(ConfigError, match='changes the numbers'):
-        _Pairs(tmp_path / 'images', tmp_path / 'lossy')
+        MaskPairs(tmp_path / 'images', tmp_path / 'lossy')
 
 
 def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
