@@ -64,12 +64,20 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
+    _multi_label(parser)
     _of_a_run(parser)
+
+
+def _multi_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--multi-label', nargs='?', const=True, metavar='MARK',
+        help='images of a table may have several labels, parted by MARK; without, the table tells',
+    )  # fmt: skip
 
 
 def _segment(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +105,10 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', metavar='PATH', help='classes: a .csv to write; masks: the folder of the pictures'
     )
+    parser.add_argument(
+        '--threshold', type=positive_float, metavar='P',
+        help='of several labels those that are this probable, 0.5 by default',
+    )  # fmt: skip
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +121,12 @@ def _embed(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
+    _multi_label(parser)
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +188,8 @@ COMMANDS = {
         'finetuning:finetune',
         _finetune,
         'beit-mm finetune photos --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5',
+        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5\n'
+        "beit-mm finetune tags.csv --multi-label , --weights work_dirs/first/pretrained.pth",
     ),
     'predict': Command(
         'name the class of images, or paint their masks',
@@ -190,7 +204,8 @@ COMMANDS = {
         'segmenting:segment',
         _segment,
         'beit-mm segment photos masks --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm segment photos masks --weights none --classes background cat dog',
+        'beit-mm segment photos masks --weights none --classes background cat dog\n'
+        'beit-mm segment photos annotations.json --weights work_dirs/first/pretrained.pth',
     ),
     'embed': Command(
         'turn images into vectors',

@@ -177,7 +177,7 @@ def test_tables_that_cannot_be(tmp_path):
     save(tmp_path / '0.png')
     table = tmp_path / 'labels.csv'
     cases = {
-        'path,label\n0.png,a\n0.png,b\n': 'lists 0.png more than once',
+        'path,label\n0.png,a\n0.png,a\n': 'lists 0.png more than once',
         'path,label\n0.png\n': '0.png has no label',
         'path,label\n0.png,\n': '0.png has no label',
     }
