@@ -205,8 +205,9 @@ def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], li
     for _, names in sorted(by_class.items(), key=lambda item: (len(item[1]), item[0])):
         left = [name for name in names if name not in side]
         wanted = max(1, len(names) // 5) - sum(side.get(name, False) for name in names)
-        # One at least stays to train with.
-        train, val = hold_out(left, max(0, min(wanted, len(left) - 1)))
+        # One at least is trained with.
+        most = len(left) - all(side.get(name, True) for name in names)
+        train, val = hold_out(left, max(0, min(wanted, most)))
         side |= dict.fromkeys(train, False) | dict.fromkeys(val, True)
     return [n for n in labels if not side[n]], [n for n in labels if side[n]]
 

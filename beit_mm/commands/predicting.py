@@ -46,6 +46,8 @@ def predict(
     """
     finished_run(model, CLASSIFIER, SEGMENTOR)
     files = files_of(images)
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f'--threshold is {threshold:g}; it must be between 0 and 1')
     trained = load_trained(model)
     several = str(trained.cfg.model.get('head', {}).get('type')).startswith('MultiLabel')
     if threshold is not None and not several:
