@@ -9,6 +9,7 @@ import numpy as np
 
 from ..component import ConfigError
 from ..datasets.annotations import numbers_in
+from ..datasets.coco_masks import IGNORED, IGNORED_16, CocoAnnotations
 from ..datasets.label_files import (
     MOST_LABELS,
     as_hex,
@@ -22,8 +23,6 @@ from ..datasets.label_files import (
 from .class_names import OF_COLORS, OF_NAMES, find_beside, read_names, read_table_of_colors
 from .mask_pairs import MaskPairs
 
-# In masks of 8 and of 16 bits: pixels that belong to no class, where the user says nothing.
-IGNORED, IGNORED_16 = 255, 65535
 # What colours that are no class are made to.
 NO_CLASS = -1
 # Colours that may stand for classes without a table; numbers that may be classes.
@@ -73,6 +72,15 @@ def number_classes(
     return _by_color(pairs, given, path, out or [])
 
 
+def classes_of_coco(coco: CocoAnnotations) -> Numbering:
+    """The classes of annotations, whose masks have their numbers."""
+    names = coco.names
+    if len(names) < 2:
+        raise ConfigError(f'there is the class {_few(names)} alone; there must be two at least')
+    values = _values(names, ignored=[NO_CLASS, coco.ignored])
+    return Numbering(names, colours(len(names)), values)
+
+
 def _as_ignored(label: str | int) -> str | int:
     text = str(label).strip().lower()
     if text.lstrip('-').isdigit():
@@ -98,7 +106,7 @@ def _seen(pairs: MaskPairs, read: Callable[[Path], np.ndarray]) -> dict[int, Pat
             labels = read(path)
         except ValueError as error:
             raise ConfigError(f'{error}') from error
-        pairs.check_size(stem, labels)
+        pairs.check_size(stem, labels.shape)
         for number in np.unique(labels).tolist():
             seen.setdefault(number, path)
     return dict(sorted(seen.items()))

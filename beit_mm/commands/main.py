@@ -82,7 +82,9 @@ def _multi_label(parser: argparse.ArgumentParser) -> None:
 
 def _segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', help='folder of images')
-    parser.add_argument('masks', help='folder of masks under the names of the images')
+    parser.add_argument(
+        'masks', help='folder of masks under the names of the images, or COCO .json'
+    )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )

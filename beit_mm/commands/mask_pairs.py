@@ -1,11 +1,12 @@
 """Images and their masks."""
 
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from ..component import ConfigError
+from ..datasets.coco_masks import CocoAnnotations
 from .photos import Photos, find_and_tell, hold_out, short_side
 
 # EXIF's tag of how an image is turned; from 5 on it lies on its side.
@@ -13,43 +14,24 @@ EXIF_ORIENTATION = 0x0112
 # Formats that keep no numbers.
 LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif')
 ARRAY = '.npy'
+# Images with a mask.
+LEAST = 4
 
 
-class MaskPairs:
-    """Images and their masks, by the path below both folders without its ending.
+class MaskPairs(NamedTuple):
+    """Images and their masks.
 
-    Args:
+    Attributes:
         images, masks: Folders.
-
-    Raises:
-        ConfigError: If there are fewer than four, or endings differ.
+        stems: Paths below both, without the endings.
+        image_ending, mask_ending: '' where the stem is the whole name.
     """
 
-    def __init__(self, images: Path, masks: Path) -> None:
-        self.images, self.masks = images, masks
-        found, drawn = find_and_tell(images), find_and_tell(masks)
-        drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
-        stems, marks = _by_stem(found), _by_stem(drawn)
-        self.stems = sorted(stem for stem in stems if stem in marks)
-        if len(self.stems) < 4:
-            example = found[0] if found else 'cat.jpg'
-            raise ConfigError(
-                f'{images} and {masks} have {len(self.stems)} images with a mask; four is the '
-                f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
-            )
-        if left := len(stems) - len(self.stems):
-            print(f'{left} of {len(stems)} images have no mask and are left out')
-        self.image_ending = _only_ending(images, {stems[stem] for stem in self.stems})
-        self.mask_ending = _only_ending(masks, {marks[stem] for stem in self.stems})
-        if self.mask_ending.lower() in LOSSY:
-            raise ConfigError(
-                f'{masks} has masks that end in {self.mask_ending}, which changes the numbers in '
-                'them; they must be .png'
-            )
-        for folder, names, by_stem in ((images, found, stems), (masks, drawn, marks)):
-            if len(by_stem) < len(names):
-                what = 'images' if folder is images else 'masks'
-                raise ConfigError(f'{folder} has {what} that differ in their ending alone')
+    images: Path
+    masks: Path
+    stems: list[str]
+    image_ending: str
+    mask_ending: str
 
     def photos(self) -> Photos:
         """Every fifth is held out."""
@@ -65,12 +47,12 @@ class MaskPairs:
         """The file of a mask."""
         return self.masks / f'{stem}{self.mask_ending}'
 
-    def check_size(self, stem: str, labels: np.ndarray) -> None:
+    def check_size(self, stem: str, shape: tuple[int, ...]) -> None:
         """Hold the size of a mask against that of its image.
 
         Args:
             stem: Of both.
-            labels: (H, W, ...).
+            shape: Of the mask, (H, W, ...).
 
         Raises:
             ConfigError: If they differ.
@@ -78,11 +60,77 @@ class MaskPairs:
         with Image.open(self.image(stem)) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
             size = image.size if turned else image.size[::-1]
-        if labels.shape[:2] != size:
+        if shape[:2] != size:
             raise ConfigError(
-                f'the mask of {self.image(stem)} is {labels.shape[0]} x {labels.shape[1]} pixels '
+                f'the mask of {self.image(stem)} is {shape[0]} x {shape[1]} pixels '
                 f'and the image {size[0]} x {size[1]}; they must be of one size'
             )
+
+
+def find_pairs(images: Path, masks: Path) -> MaskPairs:
+    """Images and masks of one path below their folders, but for the ending.
+
+    Raises:
+        ConfigError: If there are fewer than four, or endings differ.
+    """
+    found, drawn = find_and_tell(images), find_and_tell(masks)
+    drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
+    by_stem, marks = _by_stem(found), _by_stem(drawn)
+    stems = sorted(stem for stem in by_stem if stem in marks)
+    if len(stems) < LEAST:
+        example = found[0] if found else 'cat.jpg'
+        raise ConfigError(
+            f'{images} and {masks} have {len(stems)} images with a mask; four is the '
+            f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
+        )
+    if left := len(by_stem) - len(stems):
+        print(f'{left} of {len(by_stem)} images have no mask and are left out')
+    image_ending = _only_ending(images, {by_stem[stem] for stem in stems})
+    mask_ending = _only_ending(masks, {marks[stem] for stem in stems})
+    if mask_ending.lower() in LOSSY:
+        raise ConfigError(
+            f'{masks} has masks that end in {mask_ending}, which changes the numbers in '
+            'them; they must be .png'
+        )
+    for what, names, known in (('images', found, by_stem), ('masks', drawn, marks)):
+        if len(known) < len(names):
+            folder = images if what == 'images' else masks
+            raise ConfigError(f'{folder} has {what} that differ in their ending alone')
+    return MaskPairs(images, masks, stems, image_ending, mask_ending)
+
+
+def pairs_of_coco(
+    images: Path, coco: CocoAnnotations, masks: Path
+) -> tuple[MaskPairs, dict[str, str]]:
+    """Images that annotations are of, with the masks that are to be drawn into a folder.
+
+    Returns:
+        The pairs, and file as the annotations name it -> path of its mask.
+
+    Raises:
+        ConfigError: If there are fewer than four, or one has another size than the annotations say.
+    """
+    found = find_and_tell(images)
+    there, stems = set(found), {}
+    for file in coco.sizes:
+        # Tools for labelling put folders of their own before the name.
+        stem = next((name for name in (file, Path(file).name) if name in there), None)
+        if stem is not None:
+            stems[file] = stem
+    different = len(set(stems.values()))
+    if different < LEAST or different < len(stems):
+        raise ConfigError(
+            f'of {len(coco.sizes)} images with annotations, such as {next(iter(coco.sizes), "")}, '
+            f'{different} are in {images}; four is the least, and each once'
+        )
+    for what, left in (('annotated images are not there', len(coco.sizes) - len(stems)),
+                       ('images are not annotated', len(there) - len(stems))):  # fmt: skip
+        if left:
+            print(f'{left} {what}, and left out')
+    pairs = MaskPairs(images, masks, sorted(stems.values()), '', '.png')
+    for file, stem in stems.items():
+        pairs.check_size(stem, coco.sizes[file])
+    return pairs, {file: f'{stem}.png' for file, stem in stems.items()}
 
 
 def _by_stem(names: list[str]) -> dict[str, str]:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..component import ConfigError
+from ..datasets.coco_masks import CocoAnnotations, read_coco, write_coco_masks
 from ..datasets.decoding import decode_image
 from ..engine.starting.stages import Progress, Stage
 from ..engine.starting.stages import minutes as as_minutes
 from ..visualization import draw_curves, draw_segmentations, read_scalars
 from .choices import Machine, this_machine
 from .filling import config_of, fill_recipe, with_options
-from .label_numbers import Numbering, number_classes
+from .label_numbers import Numbering, classes_of_coco, number_classes
 from .lengths import (
     check_dry_run,
     check_length,
@@ -23,7 +25,7 @@ from .lengths import (
     choose_length,
     with_length,
 )
-from .mask_pairs import MaskPairs
+from .mask_pairs import MaskPairs, find_pairs, pairs_of_coco
 from .photos import Photos, existing_folder
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .starting_weights import check_same_weights, values_of_weights
@@ -58,9 +60,11 @@ def segment(
         images: Folder of images.
         masks: Folder of a mask for each image, under the same name: the number of a class in each
             pixel, 255 for none; 0 and 255 for background and object; or a colour for each class.
+            Or a .json of instances, as COCO has it, of which masks are drawn.
         weights: What ``beit_mm.load`` takes, or 'none' to start from scratch.
         out: Folder of the run; by default ``work_dirs/<name of the images>_segment``.
-        classes: Names of the classes 0, 1, ...; without, as many as the masks show, or those of a
+        classes: Names of the classes 0, 1, ..., of annotations those of categories that are
+            wanted; without, as many as the masks show, or those of a
             classes.txt or labels.txt beside the masks.
         colors: Table with the colour of each class; without, one beside the masks, or the colours
             that they show.
@@ -80,9 +84,16 @@ def segment(
     start = time.monotonic()
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
-    pairs = MaskPairs(existing_folder(images), existing_folder(masks))
-    numbering = number_classes(pairs, classes, colors, ignore, divide_by)
-    run = RunFolder(out or Path('work_dirs', f'{pairs.images.name}_segment'), 'segment.py')
+    root = existing_folder(images)
+    run = RunFolder(out or Path('work_dirs', f'{root.name}_segment'), 'segment.py')
+    coco = _coco(masks, classes, colors, ignore, divide_by)
+    drawn: dict[str, str] = {}
+    if coco is not None:
+        pairs, drawn = pairs_of_coco(root, coco, run.path / 'masks')
+        numbering = classes_of_coco(coco)
+    else:
+        pairs = find_pairs(root, existing_folder(masks))
+        numbering = number_classes(pairs, classes, colors, ignore, divide_by)
     machine = this_machine()
     options = dict(cfg_options or {})
     photos = pairs.photos()
@@ -102,6 +113,9 @@ def segment(
         with run.removed_if_refused():
             own = values_of_weights(str(weights), photos, machine, size)
             values = _values(run, pairs, photos, machine, own, numbering)
+            if coco is not None:
+                run.written.append(pairs.masks)
+                write_coco_masks(coco, drawn, pairs.masks)
             for side, stems in (('train', photos.train), ('val', photos.val)):
                 run.write(f'{side}.txt', '\n'.join(stems) + '\n')
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
@@ -114,6 +128,19 @@ def segment(
     write_bare_weights(best_checkpoint(run.path / 'segment'), run.path / 'segmentor.pth')
     print(_look_back(run, pairs, photos, start))
     return run.path
+
+
+def _coco(masks: str | Path, classes: Sequence[str] | None, *others: Any) -> CocoAnnotations | None:
+    """Annotations, if there is a .json in the place of masks."""
+    path = Path(masks).expanduser()
+    if path.suffix.lower() != '.json' or not path.is_file():
+        return None
+    if any(other is not None for other in others):
+        raise ConfigError('--colors, --ignore and --divide-by are of masks, and not of annotations')
+    coco = read_coco(path, classes)
+    for line in coco.said:
+        print(f'{path}: {line}')
+    return coco
 
 
 def _values(

@@ -1,6 +1,7 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
 from .annotations import CheckAnnotation, LoadLabels, MapLabels
+from .coco_masks import draw_instances, read_coco, write_coco_masks
 from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
@@ -34,7 +35,10 @@ __all__ = [
     'TwoViewRandomResizedCrop',
     'blockwise_mask',
     'decode_image',
+    'draw_instances',
     'photo_folder',
     'plain_blockwise_mask',
     'random_mask',
+    'read_coco',
+    'write_coco_masks',
 ]

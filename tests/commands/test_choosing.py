@@ -194,7 +194,7 @@ def test_tables_that_cannot_be(tmp_path):
 
 def test_masks_are_read_as_numbers(tmp_path):
     from beit_mm.commands.label_numbers import number_classes
-    from beit_mm.commands.mask_pairs import MaskPairs
+    from beit_mm.commands.mask_pairs import find_pairs
 
     def pairs(last: np.ndarray):
         for index in range(5):
@@ -203,7 +203,7 @@ def test_masks_are_read_as_numbers(tmp_path):
             mask[:5] = 255
             Path(tmp_path / 'masks').mkdir(exist_ok=True)
             Image.fromarray(last if index == 4 else mask).save(tmp_path / f'masks/{index}.png')
-        return MaskPairs(tmp_path / 'images', tmp_path / 'masks')
+        return find_pairs(tmp_path / 'images', tmp_path / 'masks')
 
     # 255 is an object where there is nothing but it and 0 in all masks, and else no class.
     plain = np.zeros((30, 40), np.uint8)
@@ -218,7 +218,7 @@ def test_masks_are_read_as_numbers(tmp_path):
     for index in range(4):
         save(tmp_path / f'lossy/{index}.jpg')
     with pytest.raises(ConfigError, match='changes the numbers'):
-        MaskPairs(tmp_path / 'images', tmp_path / 'lossy')
+        find_pairs(tmp_path / 'images', tmp_path / 'lossy')
 
 
 def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():

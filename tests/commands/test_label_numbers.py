@@ -7,7 +7,7 @@ from PIL import Image
 
 from beit_mm.commands.class_names import read_names, read_table_of_colors
 from beit_mm.commands.label_numbers import number_classes
-from beit_mm.commands.mask_pairs import MaskPairs
+from beit_mm.commands.mask_pairs import find_pairs
 from beit_mm.component import ConfigError
 from beit_mm.datasets import LoadLabels, MapLabels
 
@@ -34,7 +34,7 @@ def pairs(tmp_path):
                 image.save(path)
             else:
                 cv2.imwrite(str(path), mask[..., ::-1] if mask.ndim == 3 else mask)
-        return MaskPairs(tmp_path / 'images', tmp_path / 'masks')
+        return find_pairs(tmp_path / 'images', tmp_path / 'masks')
 
     return pairs
 
