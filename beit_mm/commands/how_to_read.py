@@ -6,7 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from mmengine.config import Config
+
 from ..component import ConfigError
+from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.choosing import TO_MEASURE, Reading
 from ..datasets.reading.measuring import (
@@ -19,6 +23,7 @@ from ..datasets.reading.measuring import (
     visible,
 )
 from ..datasets.reading.proposing import propose
+from ..visualization import as_photo
 
 # ImageNet's, in [0, 255]: what this project's recipes normalise photos by.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -71,6 +76,17 @@ class HowToRead(NamedTuple):
 PHOTOS = HowToRead(None, None, list(MEAN), list(STD))
 
 
+def how_of(cfg: Config) -> HowToRead:
+    """How the images of a run are read, by a config that a recipe in ``configs/own`` has become."""
+    found = {name: cfg.get(name) for name in HowToRead._fields}
+    return PHOTOS._replace(**{name: value for name, value in found.items() if value is not None})
+
+
+def picture_of(path: Path, how: HowToRead) -> np.ndarray:
+    """An image to look at, (H, W, 3) uint8."""
+    return as_photo(read_pixels(path, how.reading), bands=how.reading.names)
+
+
 def _ends(pairs: Any) -> str:
     """'0 to 4095' of one range, or of all of several."""
     several = pairs if isinstance(pairs[0], Sequence) else [pairs]
@@ -109,6 +125,22 @@ def how_to_read(
     if not looked:
         raise ConfigError(f'--bands is {bands}, and {root} has no image with these bands')
     return _measured(looked, wanted, asked)
+
+
+def how_to_read_in(bands: int | list[str] | None, root: Path, names: Sequence[str]) -> HowToRead:
+    """Choose the range by the images, for bands that weights take.
+
+    Args:
+        bands: See :class:`HowToRead`.
+        root: Folder of the images.
+        names: Their paths in it.
+    """
+    if bands is None and _are_photos(root, names):
+        return PHOTOS
+    looked = list(_look(root, names, bands, MOST_LOOKED_AT))
+    if not any(len(each.sample) for each in looked):
+        return PHOTOS._replace(bands=bands)
+    return _measured(looked, bands, None)
 
 
 def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: Any) -> HowToRead:

@@ -73,7 +73,10 @@ class RunFolder:
             yield
         except BaseException:
             for path in self.written:
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             if made and not any(self.path.iterdir()):
                 self.path.rmdir()
             raise

@@ -3,6 +3,7 @@
 from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
 from .neighbours import draw_neighbours, nearest_images
+from .precisions import draw_precisions
 from .reconstructions import (
     draw_reconstructions,
     filled_in,
@@ -19,6 +20,7 @@ __all__ = [
     'draw_confusions',
     'draw_curves',
     'draw_neighbours',
+    'draw_precisions',
     'draw_reconstructions',
     'draw_segmentations',
     'filled_in',

@@ -9,6 +9,9 @@ from matplotlib.patches import Patch
 
 from .shown_bands import Shown, as_photo
 
+# Classes in the legend, of more than these only those that are seen, and in a row of it.
+MOST_NAMED, MOST_IN_A_ROW = 60, 12
+
 
 def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels as colours.
@@ -20,9 +23,9 @@ def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.nda
     Returns:
         (H, W, 3) uint8.
     """
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: len(palette)] = palette
-    return colours[labels]
+    colours = np.zeros((len(palette) + 1, 3), dtype=np.uint8)
+    colours[:-1] = palette
+    return colours[np.minimum(labels, len(palette))]
 
 
 def draw_segmentations(
@@ -62,11 +65,13 @@ def draw_segmentations(
         for axis, picture in zip(row, pictures, strict=True):
             axis.imshow(picture, interpolation='nearest')
             axis.set(xticks=[], yticks=[])
+    there = np.unique(np.concatenate([np.unique(labels) for labels in (*truths, *predictions)]))
     handles = [
         Patch(facecolor=tuple(np.divide(colour, 255)), label=name)
-        for name, colour in zip(classes, palette, strict=True)
-    ]
+        for index, (name, colour) in enumerate(zip(classes, palette, strict=True))
+        if len(classes) <= MOST_NAMED or index in there
+    ][:MOST_NAMED]
     handles.append(Patch(facecolor='black', label='unlabelled'))
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=7,
-                  frameon=False)  # fmt: skip
+    figure.legend(handles=handles, loc='outside lower center', fontsize=7, frameon=False,
+                  ncols=min(MOST_IN_A_ROW, len(handles)))  # fmt: skip
     figure.savefig(path, dpi=100)

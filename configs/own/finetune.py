@@ -22,6 +22,8 @@ bands = None
 value_range = None
 background = None
 no_data = None
+# Whether an image may have several, or none: lists are .json, of MMPretrain's MultiLabelDataset.
+several_labels = False
 weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
 arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
 embed_dims = 128
@@ -68,7 +70,11 @@ crop = dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.3, 1
 flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
 short_side = dict(type='torchvision/Resize', size=image_size, **smooth)
 middle = dict(type='torchvision/CenterCrop', size=image_size)
-photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, metainfo=dict(classes=classes))
+photos = dict(
+    type='MultiLabelDataset' if several_labels else 'beit_mm.PhotoFolder',
+    data_root=data_root,
+    metainfo=dict(classes=classes),
+)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
@@ -80,6 +86,17 @@ val_dataloader = dict(
     dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
 )
 test_dataloader = val_dataloader
+
+if several_labels:
+    # Binary cross-entropy of each class, mean average precision over them.
+    model['head'] = dict(
+        _delete_=True,
+        type='MultiLabelLinearClsHead',
+        num_classes=len(classes),
+        in_channels=embed_dims,
+    )
+    val_evaluator = dict(_delete_=True, type='AveragePrecision')
+    test_evaluator = val_evaluator
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 optim_wrapper = dict(
