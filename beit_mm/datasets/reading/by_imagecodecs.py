@@ -12,6 +12,7 @@ from . import by_pillow
 from .depths import keep
 from .image_file import ALPHA, COLORS, GREY, ImageFile, Whole
 from .known_formats import load_plugins
+from .sliced import number_of
 from .turned import turned
 
 ORIENTATION = 0x0112
@@ -36,8 +37,9 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
         with source.open('rb', buffering=0) as file:
             head = file.read(BEGINNING)
     pnm = _deep_pnm(head)
-    if pnm is None and (frame is not None or not _is_deep(head)):
+    if pnm is None and (not _is_deep(head) or frame not in (None, '0')):
         return by_pillow.open_file(source, frame)
+    number_of(frame or '0', 1)
     content = source if isinstance(source, bytes) else source.read_bytes()
     if pnm is not None:
         return _read_pnm(content, pnm)

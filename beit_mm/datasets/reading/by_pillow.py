@@ -12,7 +12,9 @@ from .known_formats import load_plugins
 FIRST_TAKEN = 'the first of several images in a file taken'
 REDUCED = 'more than 8 bits a colour read as 8'
 FROM_INKS = 'CMYK turned into RGB'
-TIFF_BITS = 258
+LEFT_OUT = 'bands left out'
+# Tags of TIFF 6.0.
+TIFF_BITS, TIFF_SAMPLES = 258, 277
 # Pillow's mode -> the mode that its pixels are handed on in, and their bands.
 MODES = {
     '1': ('L', GREY),
@@ -40,6 +42,8 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
         image.load()
         if _is_reduced(image):
             changes = (*changes, REDUCED)
+        if getattr(image, 'tag_v2', {}).get(TIFF_SAMPLES, 1) > len(image.getbands()):
+            changes = (*changes, LEFT_OUT)
         return as_file(turned(image), changes, kind)
 
 

@@ -21,10 +21,12 @@ from .depths import keep, kept_dtype
 from .image_file import ALPHA, Box, ImageFile, Whole, numbered
 from .levels import box_in_level, choose_level
 from .limits import refuse_bomb
+from .sliced import number_of
 
 
 def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     """See :class:`beit_mm.datasets.reading.opening.Reader`."""
+    number_of(frame or '0', 1)
     if importlib.util.find_spec('rasterio'):
         return Raster(source)
     if not importlib.util.find_spec('imagecodecs'):

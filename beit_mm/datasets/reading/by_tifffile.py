@@ -13,6 +13,7 @@ import numpy as np
 from . import by_pillow
 from .depths import changes_of, keep
 from .image_file import Box, ImageFile
+from .known_formats import FORMATS
 from .levels import box_in_level, choose_level
 from .limits import refuse_bomb
 from .sliced import FIRST_OF_STACK, number_of
@@ -39,7 +40,11 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     fits. Without tifffile and imagecodecs what Pillow can read of it.
     """
     if not can_read():
-        return by_pillow.open_file(source, frame)
+        try:
+            return by_pillow.open_file(source, frame)
+        except Exception as error:
+            needed = FORMATS['slide'].package
+            raise ValueError(f'{error}; other kinds of TIFF take {needed}') from error
     file = _open(source)
     try:
         images, is_stack = _images(file)

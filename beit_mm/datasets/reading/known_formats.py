@@ -116,8 +116,12 @@ def format_of_bytes(head: bytes) -> str | None:
     """The format of a file that begins with these bytes, by its magic number.
 
     Sources: the formats' specifications, as https://en.wikipedia.org/wiki/List_of_file_signatures
-    collects them; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1 Image File Format.
+    collects them; of DICOM PS3.10 7.1; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1
+    Image File Format.
     """
+    # Before TIFF's: what comes before it is free for programs that do not know DICOM.
+    if head[128:132] == b'DICM':
+        return 'dcm'
     for name, beginnings in MAGIC.items():
         if head.startswith(beginnings):
             return name
@@ -141,10 +145,8 @@ def format_of_bytes(head: bytes) -> str | None:
 def _format_of_numbers(head: bytes) -> str | None:
     """A format of arrays or volumes.
 
-    Sources: NumPy's NEP 1, PKWARE's APPNOTE 4.3.7, DICOM PS3.10 7.1, NIfTI-1.1 and NIfTI-2.
+    Sources: NumPy's NEP 1, PKWARE's APPNOTE 4.3.7, NIfTI-1.1 and NIfTI-2.
     """
-    if head[128:132] == b'DICM':
-        return 'dcm'
     if head[344:348] in NIFTI_1 or head[4:8] in NIFTI_2:
         return 'nii'
     if head[:4] == b'PK\3\4':

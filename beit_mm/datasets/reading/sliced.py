@@ -162,7 +162,8 @@ def choose_array(
     Args:
         arrays: All of them, in order; those without an image among them are passed over.
         get: Gives the one of a name, or None.
-        frame: A name of :func:`frames_of`, or None for the first image.
+        frame: A name of :func:`frames_of`, or None for the first image. 'a/0' of an array that is
+            one image with its bands first is its first band.
         tell: Gives the axes of an array, or None if there is no image in it.
 
     Returns:
@@ -182,6 +183,9 @@ def choose_array(
     for name, place in ((frame, None), (before, number)):
         array = get(name)
         axes = None if array is None else tell(array)
+        if axes is not None and place is not None and axes.order == 'CHW':
+            # Who asks for one of a few says that they are no bands.
+            axes = Axes('NHW', (array.shape[0],))
         if axes is not None and (place is not None or axes.images == 1):
             return array, axes, number_of(place or '0', axes.images), ()
     raise ValueError(f'it holds no image {frame!r}')

@@ -88,7 +88,7 @@ def _divided(stored: np.ndarray) -> np.ndarray:
     """Colors that are multiplied by alpha as they were before."""
     alpha = stored[..., -1:].astype(np.float64)
     most = np.iinfo(stored.dtype).max if stored.dtype.kind in 'iu' else 1.0
-    colors = stored[..., :-1] * most / np.where(alpha > 0, alpha, 1)
+    colors = stored[..., :-1].astype(np.float64) * most / np.where(alpha > 0, alpha, 1)
     if stored.dtype.kind in 'iu':
         colors = np.rint(np.clip(colors, 0, most))
     return np.concatenate([colors.astype(stored.dtype), stored[..., -1:]], axis=2)
