@@ -157,6 +157,30 @@ def test_a_file_says_what_it_takes(tmp_path):
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
 
 
+@pytest.mark.parametrize('names', [None, ['nir', 'red', 'green', 'blue']])
+def test_four_bands_go_in_in_the_order_of_the_training(names, tmp_path):
+    """Normalised inside, and never turned round, whatever is said for three bands."""
+    cfg = classifier(dict(type='beit_mm.LoadPhoto', bands=names or 4, as_array=True), to_rgb=True)
+    cfg.model.backbone.update(in_channels=4, bands=names)
+    mean, std = [120.0, 110.0, 80.0, 50.0], [40.0, 60.0, 90.0, 20.0]
+    cfg.model.data_preprocessor.update(mean=mean, std=std)
+    checkpoint = save(cfg, tmp_path / 'weights.pth')
+    export(cfg, checkpoint, tmp_path / 'out.onnx')
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)
+    (logits,) = run_onnx(tmp_path / 'out.onnx', as_images(pixels))
+    model = build(cfg)
+    model.load_state_dict(torch.load(checkpoint)['state_dict'])
+    inputs = torch.from_numpy(pixels).permute(2, 0, 1)
+    data = model.eval().data_preprocessor(dict(inputs=[inputs]))
+    expected = model(data['inputs'], mode='tensor').detach()
+    assert np.ptp(logits) > 0.1
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
+    said = {e.key: e.value for e in onnx.load(tmp_path / 'out.onnx').metadata_props}
+    order = ', '.join(names) if names else 'channels in the order of training'
+    assert said['images'] == f'float32, {order}, in [0, 1]'
+    assert json.loads(said.get('bands', 'null')) == names
+
+
 def test_int8_keeps_what_the_classifier_says_in_less_space(tmp_path):
     """Every linear layer, and no product of two activations, which have no weights."""
     cfg = classifier()
