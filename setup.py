@@ -23,6 +23,8 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
+# Draws masks from annotations as COCO has them.
+COCO = ['pycocotools']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
@@ -35,7 +37,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -47,6 +49,7 @@ TEST = [
     *PEERS,
     *QUICKSTART,
     *IMAGES,
+    *COCO,
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -104,6 +107,7 @@ setup(
         quickstart=QUICKSTART,
         fast=FAST,
         images=IMAGES,
+        coco=COCO,
         all=ALL,
         hub=HUB,
         export=EXPORT,

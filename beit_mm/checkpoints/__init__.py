@@ -1,5 +1,7 @@
 """Reading public checkpoints safely. This package knows tensors and their names, no model."""
 
+from .about import about_in, read_about
+from .band_names import BAND_NAMES, pack_names, read_band_names
 from .checkpoint_error import CheckpointError
 from .conversion import convert_state_dict, read_patch_grid, share_table, translate
 from .folders import read_config, read_mean_and_std
@@ -19,9 +21,11 @@ from .tokenizer import load_tokenizer_state_dict
 from .wrappers import take_tensors, take_weights, unwrap_names
 
 __all__ = [
+    'BAND_NAMES',
     'LAYOUTS',
     'PREFIX',
     'CheckpointError',
+    'about_in',
     'check_source',
     'convert_state_dict',
     'detect_layout',
@@ -32,6 +36,9 @@ __all__ = [
     'load_tokenizer_state_dict',
     'locate',
     'of_the_function',
+    'pack_names',
+    'read_about',
+    'read_band_names',
     'read_checkpoint',
     'read_config',
     'read_mean_and_std',

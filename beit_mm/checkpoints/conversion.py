@@ -14,6 +14,7 @@ from ..relative_index import (
     relative_position_index,
     square_grid,
 )
+from .band_names import BAND_NAMES
 from .checkpoint_error import CheckpointError
 from .layouts import (
     INDEX,
@@ -34,6 +35,9 @@ from .layouts import (
     rules_of,
     summarize,
 )
+
+# What this project's weights say of themselves.
+SAID = ('patch_grid', BAND_NAMES)
 
 
 class Converted(NamedTuple):
@@ -123,8 +127,8 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
             grids[name] = grid_of_index(tensor)
             continue
         part = 0
-        if layout == 'beit_mm' and stem == 'patch_grid':
-            own = f'{own_prefix}patch_grid'
+        if layout == 'beit_mm' and stem in SAID:
+            own = f'{own_prefix}{stem}'
         elif prefix == PREFIX and name.startswith(SHARED_PARTS):
             own = name
         elif found := _find(patterns, name, stem):

@@ -1,9 +1,11 @@
 """Files that are whole or not there."""
 
+import json
 import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -11,6 +13,10 @@ from torch import Tensor
 
 # Under which key each library keeps the weights in a .pth file; the others keep them bare.
 WRAPPERS = dict(beit_mm='state_dict', mmpretrain='state_dict', mmseg='state_dict', unilm='model')
+
+# Under which key a file says what its weights are; in .pth beside others of 'meta', which
+# mmengine's tools take for a dict and look for their own keys in.
+ABOUT = 'about'
 
 
 def partial_path(path: Path) -> Path:
@@ -47,21 +53,50 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor], layout: str) -> None:
+def write_weights(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    layout: str,
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Write weights as a library keeps them.
 
     Args:
         path: Ends in .safetensors, or is written by ``torch.save``.
         weights: Name -> tensor, under that library's names.
         layout: One of ``LAYOUTS``.
+        about: What :func:`beit_mm.checkpoints.read_about` shall find: numbers, texts, lists and
+            dicts of them. Under ``images`` this project keeps what the weights were trained on:
+            ``bands``, names or how many; ``value_range``; ``mean`` and ``std``, a number a band,
+            for pixels in [0, 255].
+
+    Raises:
+        ValueError: If something else is in ``about``, or the library keeps no place for it.
     """
     # Copies: parts of a matrix that was cut up would be saved with all of it.
     weights = {name: tensor.clone().contiguous() for name, tensor in weights.items()}
+    text = _as_json(about) if about else ''
     # Beside the target first: whoever stops the program finds the old file or the new one.
     unfinished = path.with_name(f'.{path.name}.unfinished')
     if path.suffix == '.safetensors':
-        safetensors.torch.save_file(weights, unfinished, metadata={'format': 'pt'})
+        metadata = {'format': 'pt', **({ABOUT: text} if text else {})}
+        safetensors.torch.save_file(weights, unfinished, metadata=metadata)
     else:
         wrapper = WRAPPERS.get(layout)
-        torch.save({wrapper: weights} if wrapper else weights, unfinished)
+        if text and wrapper is None:
+            raise ValueError(
+                f'{path}: a .pth file of {layout} is bare weights, with no place for what they are '
+                'of (about); write .safetensors'
+            )
+        said = {'meta': {ABOUT: json.loads(text)}} if text else {}
+        torch.save({wrapper: weights, **said} if wrapper else weights, unfinished)
     unfinished.replace(path)
+
+
+def _as_json(about: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(about, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'about is {about!r}; it must be numbers, texts, lists and dicts: {error}'
+        ) from None

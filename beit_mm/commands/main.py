@@ -53,34 +53,65 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
 
 
+def _of_images(parser: argparse.ArgumentParser) -> None:
+    """How images are read, where the images do not decide it."""
+    parser.add_argument(
+        '--bands', metavar='N|NAMES', help='which to take: 4, or red,green,blue,nir'
+    )
+    parser.add_argument(
+        '--value-range', metavar='LOW,HIGH', help='what is black and white; dtype, measured, '
+        'percentile',
+    )  # fmt: skip
+
+
 def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside; no labels')
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
     parser.add_argument(
         '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
     )
+    _of_images(parser)
     _of_a_run(parser)
 
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
+    _multi_label(parser)
+    _of_images(parser)
     _of_a_run(parser)
+
+
+def _multi_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--multi-label', nargs='?', const=True, metavar='MARK',
+        help='images of a table may have several labels, parted by MARK; without, the table tells',
+    )  # fmt: skip
 
 
 def _segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', help='folder of images')
-    parser.add_argument('masks', help='folder of masks, .png, under the names of the images')
+    parser.add_argument(
+        'masks', help='folder of masks under the names of the images, or COCO .json'
+    )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='names of the classes 0, 1, ...'
     )
+    parser.add_argument('--colors', metavar='FILE', help='table with the colour of each class')
+    parser.add_argument(
+        '--ignore', nargs='*', metavar='N', help='numbers or colours in the masks that are no class'
+    )
+    parser.add_argument(
+        '--divide-by', type=positive, metavar='N', help='1000, where 26001 is of class 26'
+    )
+    _of_images(parser)
     _of_a_run(parser)
 
 
@@ -90,6 +121,10 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', metavar='PATH', help='classes: a .csv to write; masks: the folder of the pictures'
     )
+    parser.add_argument(
+        '--threshold', type=positive_float, metavar='P',
+        help='of several labels those that are this probable, 0.5 by default',
+    )  # fmt: skip
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:
@@ -102,11 +137,12 @@ def _embed(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
+    _multi_label(parser)
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +186,9 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside')
     parser.add_argument('list', nargs='?', help='file to write the broken ones to')
     parser.add_argument('--workers', type=positive, metavar='N', help='processes')
+    parser.add_argument(
+        '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
+    )
 
 
 COMMANDS = {
@@ -168,7 +207,8 @@ COMMANDS = {
         'finetuning:finetune',
         _finetune,
         'beit-mm finetune photos --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5',
+        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5\n'
+        "beit-mm finetune tags.csv --multi-label , --weights work_dirs/first/pretrained.pth",
     ),
     'predict': Command(
         'name the class of images, or paint their masks',
@@ -183,7 +223,8 @@ COMMANDS = {
         'segmenting:segment',
         _segment,
         'beit-mm segment photos masks --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm segment photos masks --weights none --classes background cat dog',
+        'beit-mm segment photos masks --weights none --classes background cat dog\n'
+        'beit-mm segment photos annotations.json --weights work_dirs/first/pretrained.pth',
     ),
     'embed': Command(
         'turn images into vectors',
@@ -218,9 +259,10 @@ COMMANDS = {
         'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface',
     ),
     'check': Command(
-        'find images that cannot be decoded',
+        'what is in images: sizes, depth, bands, values; which are broken',
         'checking_photos:check',
         _check,
+        'beit-mm check photos\n'
         'beit-mm check photos broken.txt',
     ),
     'info': Command('versions, machine, what is fast here', 'telling_machine:info', _nothing,

@@ -1,6 +1,7 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
-from .annotations import CheckAnnotation, MapLabels
+from .annotations import CheckAnnotation, LoadLabels, MapLabels
+from .coco_masks import draw_instances, read_coco, write_coco_masks
 from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
@@ -14,6 +15,7 @@ from .places import PlacedSampler, SeededDataset
 from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
 from .token_cache import CacheError, TokenCache
+from .views.colors import JitterBands
 from .views.load_two_views import LoadTwoViews
 from .views.two_view_crop import TwoViewRandomResizedCrop
 
@@ -22,6 +24,8 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'JitterBands',
+    'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
@@ -33,7 +37,10 @@ __all__ = [
     'TwoViewRandomResizedCrop',
     'blockwise_mask',
     'decode_image',
+    'draw_instances',
     'photo_folder',
     'plain_blockwise_mask',
     'random_mask',
+    'read_coco',
+    'write_coco_masks',
 ]

@@ -78,9 +78,9 @@ class LoadPhoto(BaseTransform):
     were given, a (H, W, 3) uint8 array, BGR; of other bands a (H, W, bands) array at its own depth.
 
     Args:
-        as_array: Whether ``img`` is a (H, W, 3) uint8 array, BGR as mmcv's transforms take it, or
-            a PIL image. With one of the settings below it is a (H, W, bands) array in their order,
-            or a tensor (bands, H, W): uint8 without ``value_range``, else float32 in [0, 255].
+        as_array: Whether ``img`` is a (H, W, bands) array as mmcv's transforms take it, BGR unless
+            ``bands`` says which; or a PIL image, and with any of the settings below a tensor
+            (bands, H, W). All are uint8, with ``value_range`` float32 in [0, 255].
         bands, value_range, background, no_data: See :class:`Reading`.
     """
 
@@ -122,15 +122,14 @@ class LoadPhoto(BaseTransform):
         """
         pixels = self._pixels(results)
         results['img_shape'] = results['ori_shape'] = pixels.shape[:2]
-        if not self.reading.is_plain:
-            # As few transforms of torchvision take strided tensors fast.
-            results['img'] = (
-                pixels
-                if self.as_array
-                else torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-            )
+        if self.as_array and self.reading.bands is None:
+            results['img'] = pixels[..., ::-1].copy()
+        elif self.as_array:
+            results['img'] = pixels
+        elif self.reading.is_plain:
+            results['img'] = Image.fromarray(pixels)
         else:
-            results['img'] = pixels[..., ::-1].copy() if self.as_array else Image.fromarray(pixels)
+            results['img'] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return results
 
     def _pixels(self, results: dict) -> np.ndarray:

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import load_state_dict
+from ..checkpoints import BAND_NAMES, load_state_dict, pack_names
 from ..component import Component, Plan
 from ..layers.block import NORM_EPS, Block
+from ..layers.fit_bands import check_names
 from ..layers.initial_values import init_projection_, trunc_normal_
 from ..layers.kept_in_eval import KeptInEval
 from ..layers.patch_embed import PatchEmbed, patch_grid, to_pair
@@ -19,6 +21,7 @@ from ..layers.resize_positions import resize_absolute_positions, same_grid
 from ..registry import MODELS
 from ..relative_index import relative_position_index
 from .fitting import fit_model, fit_state_dict
+from .freezing import freeze, frozen_modules
 from .sizes import resolve_arch
 
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
@@ -64,6 +67,10 @@ class BEiT(BaseModule):
         compile_blocks: Whether to compile the blocks by ``torch.compile``, once for all of them;
             takes PyTorch 2.5. None does so in training on a GPU that gains by it, see
             :func:`beit_mm.machine.choose_compiling`; on a CPU it is no faster, in float32 slower.
+        bands: Names of the channels, such as ``['red', 'green', 'blue', 'nir']``; they are kept
+            among the weights. None names three channels red, green and blue, and no others.
+        fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
+            :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the paper's own,
             which is the default.
@@ -93,6 +100,8 @@ class BEiT(BaseModule):
         with_cp: bool = False,
         skip_dropped: bool = False,
         compile_blocks: bool | None = None,
+        bands: Sequence[str] | None = None,
+        fit_bands: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -112,6 +121,7 @@ class BEiT(BaseModule):
             )
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'frozen_stages {frozen_stages} is not in -1..{self.num_layers}')
+        self.bands, self.fit_bands = check_names(bands, in_channels), fit_bands
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
@@ -145,13 +155,15 @@ class BEiT(BaseModule):
         )
         # With the weights, so that whoever resamples their positions knows where from.
         self.register_buffer('patch_grid', torch.tensor(self.grid))
+        if self.bands is not None:
+            self.register_buffer(BAND_NAMES, pack_names(self.bands))
         index = None
         if use_rel_pos_bias or use_shared_rel_pos_bias:
             index = relative_position_index(self.grid)
         self.register_buffer('relative_index', index, persistent=False)
         self._resized_positions = KeptInEval()
         self.reset_parameters()
-        self._freeze()
+        freeze(self)
         self._register_load_state_dict_pre_hook(self._fit_state_dict)
 
     @classmethod
@@ -163,11 +175,20 @@ class BEiT(BaseModule):
                 f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
                 f'patch_size, {patch[0]} x {patch[1]}'
             )
+        try:
+            check_names(component['bands'], component['in_channels'])
+        except ValueError as error:
+            yield f'{component.key}: {error}'
 
     @staticmethod
     def grid_of(component: Component) -> tuple[int, int] | None:
         """Patch grid (h, w) that a config describes, or None if the image does not divide."""
         return patch_grid(to_pair(component['img_size']), to_pair(component['patch_size']))
+
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, Sequence[str] | None]:
+        """Where a config says how many bands there are, how many, and their names if it has any."""
+        return f'{component.key}.in_channels', component['in_channels'], component['bands']
 
     @staticmethod
     def width_of(component: Component) -> int:
@@ -251,41 +272,15 @@ class BEiT(BaseModule):
         if names:
             own = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
             fitted = fit_state_dict(self, own)
+            if fitted.bands:
+                print_log(fitted.bands, logger='current')
             state_dict.update({f'{prefix}{n}': t for n, t in fitted.state_dict.items()})
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        frozen = [self.patch_embed, *self.blocks[: self.frozen_stages]]
-        if self.frozen_stages > 0:
-            frozen.append(self.rel_pos_bias)
-        if self.frozen_stages == self.num_layers:
-            frozen += [self.norm, self.fc_norm]
-        return [module for module in frozen if module is not None]
-
-    def _unused_modules(self) -> list[nn.Module]:
-        """What lies behind the last block that is asked for."""
-        last = max(self.out_indices)
-        unused = [*self.blocks[last + 1 :], self.norm if last < self.num_layers - 1 else None]
-        return [module for module in unused if module is not None]
-
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-            module.eval()
-        # DDP waits for the gradient of everything that needs one.
-        for module in self._unused_modules():
-            module.requires_grad_(False)
-        if self.frozen_stages >= 0:
-            for tokens in (self.cls_token, self.mask_token, self.pos_embed):
-                if tokens is not None:
-                    tokens.requires_grad_(False)
 
     def train(self, mode: bool = True):
         """Set the mode; frozen stages stay in eval mode, so that drop path leaves them alone."""
         super().train(mode)
         self._resized_positions.clear()
-        for module in self._frozen_modules():
+        for module in frozen_modules(self):
             module.eval()
         return self
 

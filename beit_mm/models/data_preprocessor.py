@@ -26,7 +26,8 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
     batch one by one takes the host milliseconds. Pinned memory is copied while the host goes on.
 
     Args:
-        mean, std: Of the first view's channels, for pixels in [0, 255].
+        mean, std: Of the first view's bands, for pixels in [0, 255]: a number for each, or one for
+            all of them.
         second_mean, second_std: Of the second view's.
     """
 
@@ -46,18 +47,31 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         """Normalise a batch.
 
         Args:
-            data: ``inputs``, in a list (B, 3, H, W) uint8 and (B, 3, h', w') uint8, or (B, h, w)
-                int64 tokens; and data samples.
+            data: ``inputs``, in a list (B, bands, H, W) and (B, bands, h', w') uint8 or float32 in
+                [0, 255], or in place of the latter (B, h, w) int64 tokens; and data samples.
             training: Not used: nothing here is random.
 
         Returns:
             ``inputs``, a list of float32 views, or a view and tokens; ``mask``, (B, h, w) bool, or
             None if the samples have none; and ``data_samples``.
+
+        Raises:
+            ValueError: If a view has other bands than there are means for.
         """
         samples = data.get('data_samples')
         first, second = self.cast_data(data['inputs'])
         mask = self.cast_data(stack_masks(samples))
-        first = (first.float() - self.mean) / self.std
+        first = self._normalised(first, '')
         if second.dtype != torch.int64:
-            second = (second.float() - self.second_mean) / self.second_std
+            second = self._normalised(second, 'second_')
         return dict(inputs=[first, second], mask=mask, data_samples=samples)
+
+    def _normalised(self, images: Tensor, prefix: str) -> Tensor:
+        for name in (f'{prefix}mean', f'{prefix}std'):
+            # One band and three means would make three bands of it.
+            if len(getattr(self, name)) not in (1, images.shape[1]):
+                raise ValueError(
+                    f'data_preprocessor.{name} has {len(getattr(self, name))} numbers, and images '
+                    f'of {images.shape[1]} bands came; there must be one number for each band'
+                )
+        return (images.float() - getattr(self, f'{prefix}mean')) / getattr(self, f'{prefix}std')

@@ -1,19 +1,24 @@
 """The image tokenizer: a discrete VAE of DALL-E's shape (paper 2.1.2; arXiv 2102.12092, A)."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from ..component import Component
+from ..checkpoints import BAND_NAMES, pack_names
+from ..component import Component, Plan
 from ..layers.compiling import is_compiling
+from ..layers.fit_bands import check_names
 from ..registry import MODELS
 from .codebook import Codebook
 from .dvae_networks import build_decoder, build_encoder, padded_conv
+from .tokenizer_bands import fit_tokenizer
 
 QUANTIZERS = ('gumbel', 'vector')
 # Weight of what holds the encoder to its codes (arXiv 1711.00937, 3.2).
@@ -88,6 +93,10 @@ class DiscreteVAE(BaseModel):
         in_channels: Channels of the images.
         with_decoder: Whether to hold the decoder; tokenizing alone does without.
         data_preprocessor: Config of a preprocessor that yields images in [0, 1].
+        bands: Names of the channels; they are kept among the weights. None names three channels
+            red, green and blue, and no others.
+        fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
+            :func:`beit_mm.models.tokenizer_bands.fit_tokenizer`; else they are refused.
 
     Attributes:
         temperature: Of the Gumbel-softmax relaxation.
@@ -106,6 +115,8 @@ class DiscreteVAE(BaseModel):
         data_preprocessor: dict | None = None,
         quantizer: str = 'gumbel',
         code_dims: int = 32,
+        bands: Sequence[str] | None = None,
+        fit_bands: bool = True,
     ) -> None:
         super().__init__(data_preprocessor)
         if quantizer not in QUANTIZERS:
@@ -113,6 +124,7 @@ class DiscreteVAE(BaseModel):
         self.quantizer = quantizer
         self.vocab_size = vocab_size
         self.in_channels = in_channels
+        self.bands, self.fit_bands = check_names(bands, in_channels), fit_bands
         self.stride = stride_of_groups(num_groups)
         self.temperature = 1.0
         self.kl_weight = 0.0
@@ -123,12 +135,28 @@ class DiscreteVAE(BaseModel):
         else:
             encoded, decoded, made = code_dims, code_dims, in_channels
         self.encoder: Any = build_encoder(in_channels, *size, encoded)
+        layers: Any = self.encoder
+        if self.bands is not None:
+            layers.input.register_buffer(BAND_NAMES, pack_names(self.bands))
         if quantizer == 'vector':
-            output: Any = self.encoder.output
-            output.add_module('codebook', Codebook(vocab_size, code_dims))
+            layers.output.add_module('codebook', Codebook(vocab_size, code_dims))
         self.decoder: Any = (
             build_decoder(*size, decoded, decoder_input, made) if with_decoder else None
         )
+        self._register_load_state_dict_pre_hook(self._fit_state_dict)
+
+    @staticmethod
+    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        try:
+            check_names(component['bands'], component['in_channels'])
+        except ValueError as error:
+            yield f'{component.key}: {error}'
+
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, Sequence[str] | None]:
+        """Where a config says how many bands there are, how many, and their names if it has any."""
+        return f'{component.key}.in_channels', component['in_channels'], component['bands']
 
     @staticmethod
     def stride_of(component: Component) -> int:
@@ -137,6 +165,15 @@ class DiscreteVAE(BaseModel):
 
     def init_weights(self) -> None:
         """Nothing to do: the constructor initialises as DALL-E does."""
+
+    def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Let every way of loading take weights for other bands."""
+        names = [name for name in state_dict if name.startswith(prefix)]
+        own = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
+        fitted, said = fit_tokenizer(self, own)
+        state_dict.update({f'{prefix}{name}': tensor for name, tensor in fitted.items()})
+        if said:
+            print_log(said, logger='current')
 
     def encode(self, images: Tensor) -> Tensor:
         """Logits over the vocabulary.

@@ -1,4 +1,4 @@
-"""Weights from a file into a backbone: any public layout, any resolution."""
+"""Weights from a file into a backbone: any public layout, any resolution, any bands."""
 
 import math
 from collections.abc import Mapping
@@ -9,22 +9,29 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoints import (
+    BAND_NAMES,
     PREFIX,
     CheckpointError,
     find_layout,
     is_whole,
     of_the_function,
+    pack_names,
+    read_band_names,
     read_patch_grid,
     share_table,
     summarize,
     translate,
 )
+from ..layers.fit_bands import BandFit
 from ..layers.relative_position import relative_positions
 from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
 from ..relative_index import num_relative_positions, square_grid
 
 # What a model may lack altogether, group by group: their initial value, zero, is what it has.
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
+
+
+PROJECTION = 'patch_embed.proj.weight'
 
 
 class Backbone(Protocol):
@@ -34,11 +41,17 @@ class Backbone(Protocol):
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
         blocks: Of :class:`beit_mm.layers.block.Block`.
+        patch_embed: Whose ``proj`` takes the bands of an image.
+        bands: Their names, or None.
+        fit_bands: Whether weights of other bands are fitted, or refused.
     """
 
     grid: tuple[int, int]
     embed_dims: int
     blocks: Any
+    patch_embed: Any
+    bands: tuple[str, ...] | None
+    fit_bands: bool
 
 
 class Fitted(NamedTuple):
@@ -47,17 +60,22 @@ class Fitted(NamedTuple):
     Attributes:
         state_dict: Name in the model -> tensor.
         resized: What was resampled: (name, its grid, the backbone's grid).
+        bands: What was done for other bands, '' if nothing.
     """
 
     state_dict: dict[str, Tensor]
     resized: list[tuple[str, tuple[int, int], tuple[int, int]]]
+    bands: str
 
 
 def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitted:
     """Give weights of a backbone, in any layout and of any resolution, a backbone's own form.
 
     A shared relative position table is copied to every block of a backbone with a table a block,
-    as the paper's fine-tuning does; tables and positions are resampled to the backbone's grid.
+    as the paper's fine-tuning does; tables and positions are resampled to the backbone's grid; the
+    projection of patches is fitted to its bands, see :class:`beit_mm.layers.fit_bands.BandFit`,
+    which takes bands for normalised alike. Public weights expect (x / 255 - mean) / std with a
+    mean and a standard deviation for each band: normalise a new band by its own.
 
     Args:
         backbone: Who shall load them; not changed.
@@ -66,7 +84,8 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
 
     Raises:
         CheckpointError: If tables or positions have a shape or dtype that the backbone's cannot be
-            resampled from, or their grid cannot be known.
+            resampled from, or their grid cannot be known; if the weights are of other bands and the
+            backbone does not fit them.
     """
     layout = find_layout(state_dict) or 'beit_mm'
     translated, left_out = translate(state_dict, layout, 'beit_mm')
@@ -90,7 +109,29 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
             fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized)
+    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+
+
+def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the projection of patches to a backbone's bands; returns what was done."""
+    names, kernels = read_band_names(fitted), fitted.get(PROJECTION)
+    fitted.pop(BAND_NAMES, None)
+    if backbone.bands is not None:
+        fitted[BAND_NAMES] = pack_names(backbone.bands)
+    own = backbone.patch_embed.proj.weight
+    # Of another width or patch: whoever loads them refuses them.
+    if kernels is None or kernels.ndim != 4 or kernels[:, 0].shape != own[:, 0].shape:
+        return ''
+    fit = BandFit(kernels.shape[1], own.shape[1], names, backbone.bands)
+    if not fit.is_needed:
+        return ''
+    if not backbone.fit_bands:
+        raise CheckpointError(
+            f'fit_bands is False, and the bands are not those of the weights ({fit}): set '
+            'fit_bands=True of the backbone, or its in_channels and bands to those of the weights'
+        )
+    fitted[PROJECTION] = fit.inputs(kernels)
+    return f'patch projection {fit}'
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -177,7 +218,7 @@ def fit_model(
                 f'no weights of a BEiT in a known layout; they begin with '
                 f'{", ".join(list(weights)[:3])}'
             )
-        candidates, resized, unknown = _candidates(model, prefix, weights, layout)
+        candidates, fitted, unknown = _candidates(model, prefix, weights, layout)
         own = model.state_dict()
         _check_sizes(prefix, candidates, own)
         loaded = {
@@ -196,9 +237,11 @@ def fit_model(
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from None
     missing = [name for name in own if name not in loaded]
+    bands = f'{fitted.bands}; ' if fitted.bands else ''
     print_log(
         f'{source}: layout {layout}, loaded {len(loaded)} of {len(own)} tensors; '
-        f'resized {_describe(resized)}; missing {summarize(missing)}; unused {summarize(unused)}',
+        f'resized {_describe(fitted.resized)}; {bands}missing {summarize(missing)}; '
+        f'unused {summarize(unused)}',
         logger='current',
     )
     return loaded
@@ -206,15 +249,16 @@ def fit_model(
 
 def _candidates(
     model: nn.Module, prefix: str, weights: Mapping[str, Tensor], layout: str
-) -> tuple[dict[str, Tensor], list[tuple], list[str]]:
-    """Weights under the model's names, what was resampled of them, and names that have no place."""
+) -> tuple[dict[str, Tensor], Fitted, list[str]]:
+    """Weights under the model's names, those of the backbone, and names that have no place."""
     backbone: Any = model.get_submodule(prefix.removesuffix('.'))
     converted, unknown = translate(weights, layout, 'beit_mm')
     before = PREFIX if is_whole(converted, 'beit_mm') else ''
     of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
     others = {n: t for n, t in converted.items() if not n.startswith(before)}
-    fitted, resized = fit_state_dict(backbone, of_backbone)
-    return {**{f'{prefix}{n}': t for n, t in fitted.items()}, **others}, resized, unknown
+    fitted = fit_state_dict(backbone, of_backbone)
+    named = {f'{prefix}{name}': tensor for name, tensor in fitted.state_dict.items()}
+    return {**named, **others}, fitted, unknown
 
 
 def _check_sizes(prefix: str, candidates: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -33,6 +33,7 @@ def load(
     img_size: int | Sequence[int] | None = None,
     num_heads: int | None = None,
     which: str = '',
+    bands: int | Sequence[str] | None = None,
 ) -> BEiT:
     """A backbone with its weights, in eval mode, built as they and the config beside them say.
 
@@ -48,6 +49,8 @@ def load(
         num_heads: Needed where nothing tells it; see :func:`settings_of`.
         which: Of several sets of weights the one to take, such as 'ema' or 'teacher'; see
             :func:`beit_mm.checkpoints.load_state_dict`.
+        bands: Number or names of the bands of other images than in the training of the weights,
+            which are fitted to them as :class:`beit_mm.layers.fit_bands.BandFit` says.
 
     Returns:
         For float images (B, C, H, W), normalised as in its training, a tuple with a tensor for
@@ -81,6 +84,9 @@ def load(
     settings['out_type'] = out_type or settings['out_type']
     # Behind the mean it is the other norm that counts, see BEiT.
     settings['final_norm'] &= settings['out_type'] != 'avg_featmap' or 'fc_norm.weight' in ours
+    if bands is not None:
+        count, names = (bands, None) if isinstance(bands, int) else (len(bands), bands)
+        settings.update(in_channels=count, bands=names)
     settings['img_size'] = img_size or of_weights or 224
     model: BEiT = _Unfilled(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)

@@ -122,8 +122,9 @@ class MaskedImageModeling(BaseModel):
         """The Runner's entry.
 
         Args:
-            inputs: The two views, (B, 3, H, W) normalised for the backbone and (B, 3, h', w') in
-                [0, 1] for the tokenizer; 'tensor' and 'predict' do with the first alone.
+            inputs: The two views, (B, bands, H, W) normalised for the backbone and
+                (B, bands, h', w') in [0, 1] for the tokenizer; 'tensor' and 'predict' do with the
+                first alone.
             data_samples: B data samples with ``mask``, (h, w) bool; 'tensor' and 'predict' run
                 without a mask if there are none.
             mode: 'tensor' for the backbone's outputs, 'loss' for the training loss, 'predict' for
@@ -154,7 +155,7 @@ class MaskedImageModeling(BaseModel):
         """Features of whole images, as MMPretrain's tools ask for them.
 
         Args:
-            images: (B, 3, H, W) normalised.
+            images: (B, bands, H, W) normalised.
 
         Returns:
             What the backbone returns without a mask.
@@ -165,8 +166,8 @@ class MaskedImageModeling(BaseModel):
         """The journey of a batch: tokens, hidden states, loss at the masked places.
 
         Args:
-            images: (B, 3, H, W) normalised.
-            tokenizer_images: (B, 3, h', w') in [0, 1].
+            images: (B, bands, H, W) normalised.
+            tokenizer_images: (B, bands, h', w') in [0, 1].
             mask: (B, h, w) bool.
 
         Returns:
@@ -194,7 +195,7 @@ class MaskedImageModeling(BaseModel):
         """Most likely visual token, or predicted values, of every patch, hidden or not.
 
         Args:
-            images: (B, 3, H, W) normalised.
+            images: (B, bands, H, W) normalised.
             mask: (B, h, w) bool, or None to hide nothing.
 
         Returns:

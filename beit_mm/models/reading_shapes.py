@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoints import CheckpointError, read_patch_grid
+from ..checkpoints import CheckpointError, read_band_names, read_patch_grid
 from ..relative_index import square_grid
 from .sizes import ARCHS
 
@@ -22,11 +22,11 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         config: The config beside them, of transformers or timm; may be empty.
 
     Returns:
-        ``arch``, ``img_size``, ``patch_size``, ``in_channels``, what there is of positions,
-        LayerScale, mask token and norms, and ``out_type``: 'avg_featmap' if a norm behind the mean
-        is among the weights, else 'raw'. ``img_size`` is None if nothing tells it, and so is
-        ``num_heads`` of ``arch``, which tables of relative positions, sizes with names and configs
-        do.
+        ``arch``, ``img_size``, ``patch_size``, ``in_channels``, ``bands``, what there is of
+        positions, LayerScale, mask token and norms, and ``out_type``: 'avg_featmap' if a norm
+        behind the mean is among the weights, else 'raw'. ``img_size`` is None if nothing tells it,
+        and so is ``num_heads`` of ``arch``, which tables of relative positions, sizes with names
+        and configs do.
 
     Raises:
         CheckpointError: If they are of no BEiT.
@@ -59,6 +59,7 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         img_size=_image_size(weights, told, patch_size),
         patch_size=patch_size,
         in_channels=projection.shape[1],
+        bands=read_band_names(weights),
         out_type='avg_featmap' if averages else 'raw',
         use_abs_pos_emb='pos_embed' in weights,
         use_rel_pos_bias=own,

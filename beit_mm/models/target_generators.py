@@ -1,11 +1,11 @@
 """What a masked patch must predict: visual tokens, pixels or mean colours.
 
-A target generator turns the second view, (B, 3, h * stride, w * stride), into one target a place
-of the (h, w) grid. Those of classes have ``vocab_size``, those of values ``num_values``; the head
-must have the same one. ``stride`` is what a place covers of the second view, in pixels.
+A target generator turns the second view, (B, bands, h * stride, w * stride), into one target a
+place of the (h, w) grid. Those of classes have ``vocab_size``, those of values ``num_values``; the
+head must have the same one. ``stride`` is what a place covers of the second view, in pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..checkpoints.tokenizer import HOW_TO_GET_ONE
 from ..component import Component, Plan
 from ..layers.compiling import in_its_fast_form
 from ..registry import MODELS
+from .tokenizer_bands import fit_tokenizer
 
 # Of all but the last layer; None for that of the weights.
 PRECISIONS = dict(float32=None, tf32=None, float16=torch.float16, bfloat16=torch.bfloat16)
@@ -148,13 +149,20 @@ class DVAETargetGenerator(BaseModule):
         return component.part('tokenizer').ask('stride_of')
 
     @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, Sequence[str] | None] | None:
+        """Where a config says how many bands the second view has, how many, and their names."""
+        return component.part('tokenizer').ask('bands_of')
+
+    @staticmethod
     def vocab_size_of(component: Component) -> tuple[str, int | None]:
         """Where a config says how many tokens there are, and what it says."""
         tokenizer = component.part('tokenizer')
         return f'{tokenizer.key}.vocab_size', tokenizer.get('vocab_size')
 
     def _load(self, checkpoint: str) -> None:
-        weights = load_tokenizer_state_dict(checkpoint)
+        weights, said = fit_tokenizer(self.tokenizer, load_tokenizer_state_dict(checkpoint))
+        if said:
+            print_log(f'{checkpoint}: {said}', logger='current')
         weights = {name: w for name, w in weights.items() if name.startswith('encoder.')}
         try:
             self.tokenizer.encoder.load_state_dict(
@@ -190,7 +198,7 @@ class DVAETargetGenerator(BaseModule):
         """Visual tokens.
 
         Args:
-            images: (B, 3, H, W) in [0, 1], the tokenizer's view.
+            images: (B, bands, H, W) in [0, 1], the tokenizer's view.
 
         Returns:
             (B, H / stride, W / stride) int64 in [0, vocab_size).
@@ -215,6 +223,14 @@ def _patches(images: Tensor, stride: int) -> Tensor:
     return rows.permute(0, 2, 4, 3, 5, 1)
 
 
+def _check_bands(images: Tensor, in_channels: int) -> None:
+    if images.shape[1] != in_channels:
+        raise ValueError(
+            f'a second view of {images.shape[1]} bands was given; in_channels of the target '
+            f'generator is {in_channels}'
+        )
+
+
 @MODELS.register_module()
 class PixelTargetGenerator(BaseModule):
     """The pixels of each patch, for a :class:`PixelHead`.
@@ -235,12 +251,18 @@ class PixelTargetGenerator(BaseModule):
         super().__init__()
         self.stride = patch_size
         self.normalize = normalize
+        self.in_channels = in_channels
         self.num_values = patch_size**2 * in_channels
 
     @staticmethod
     def stride_of(component: Component) -> int:
         """Pixels of the second view a place covers, by a config."""
         return component['patch_size']
+
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, tuple]:
+        """Where a config says how many bands there are, and how many; they have no names."""
+        return f'{component.key}.in_channels', component['in_channels'], ()
 
     def forward(self, images: Tensor) -> Tensor:
         """Targets.
@@ -251,7 +273,11 @@ class PixelTargetGenerator(BaseModule):
         Returns:
             (B, h, w, patch_size * patch_size * C) float32, row by row, the channels of a pixel
             together.
+
+        Raises:
+            ValueError: If the images have other bands.
         """
+        _check_bands(images, self.in_channels)
         values = _patches(images, self.stride).flatten(3).float()
         if not self.normalize:
             return values
@@ -272,37 +298,58 @@ class MeanColorTargetGenerator(BaseModule):
 
     Args:
         patch_size: Height and width of a patch of the second view.
+        in_channels: Bands of the second view.
+        levels: That the mean of each band has; ``levels ** in_channels`` classes. Images of many
+            bands take fewer than 8: with 13 bands 2 make 8192 classes.
     """
 
-    LEVELS = 8
-    vocab_size = LEVELS**3
-
-    def __init__(self, patch_size: int = 16) -> None:
+    def __init__(self, patch_size: int = 16, in_channels: int = 3, levels: int = 8) -> None:
         super().__init__()
         self.stride = patch_size
+        self.in_channels, self.levels = in_channels, levels
+        self.vocab_size = levels**in_channels
 
     @staticmethod
     def stride_of(component: Component) -> int:
         """Pixels of the second view a place covers, by a config."""
         return component['patch_size']
 
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, tuple]:
+        """Where a config says how many bands there are, and how many; they have no names."""
+        return f'{component.key}.in_channels', component['in_channels'], ()
+
+    @staticmethod
+    def vocab_size_of(component: Component) -> tuple[str, int]:
+        """What a config's number of classes follows from, and the number."""
+        levels, bands = component['levels'], component['in_channels']
+        return f'{component.key}.levels ** in_channels', levels**bands
+
     def forward(self, images: Tensor) -> Tensor:
         """Targets.
 
         Args:
-            images: (B, 3, h * patch_size, w * patch_size) in [0, 1], the second view.
+            images: (B, in_channels, h * patch_size, w * patch_size) in [0, 1], the second view.
 
         Returns:
-            (B, h, w) int64 in [0, 512): 64 * red + 8 * green + blue, each of 0 to 7.
+            (B, h, w) int64 in [0, vocab_size): by default 64 * red + 8 * green + blue, each of 0
+            to 7.
+
+        Raises:
+            ValueError: If the images have other bands.
         """
+        _check_bands(images, self.in_channels)
         means = _patches(images, self.stride).float().mean(dim=(3, 4))
-        red, green, blue = (means * self.LEVELS).long().clamp(0, self.LEVELS - 1).unbind(-1)
-        return (red * self.LEVELS + green) * self.LEVELS + blue
+        classes = torch.zeros(means.shape[:3], dtype=torch.int64, device=means.device)
+        for band in (means * self.levels).long().clamp(0, self.levels - 1).unbind(-1):
+            classes = classes * self.levels + band
+        return classes
 
     def picture(self, classes: Tensor) -> Tensor:
-        """Images of classes: (B, h, w) -> (B, 3, h, w), the middle of each one's colors."""
-        bands = (classes // self.LEVELS**2, classes // self.LEVELS, classes)
-        return (torch.stack([band % self.LEVELS for band in bands], dim=1) + 0.5) / self.LEVELS
+        """Images of classes: (B, h, w) -> (B, in_channels, h, w), the middle of each one's."""
+        values = [self.levels**power for power in reversed(range(self.in_channels))]
+        bands = torch.stack([classes // value % self.levels for value in values], dim=1)
+        return (bands + 0.5) / self.levels
 
 
 @MODELS.register_module()
@@ -317,6 +364,11 @@ class CachedTargetGenerator(BaseModule):
 
     stride = 1
 
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, Sequence[str] | None] | None:
+        """Those of the generator, if there is one."""
+        return component.part('generator').ask('bands_of')
+
     def __init__(self, vocab_size: int, generator: dict | None = None) -> None:
         super().__init__()
         self.vocab_size = vocab_size
@@ -329,7 +381,7 @@ class CachedTargetGenerator(BaseModule):
         """Visual tokens.
 
         Args:
-            second: (B, h, w) int64 tokens; or (B, 3, H, W) images as the generator takes them.
+            second: (B, h, w) int64 tokens; or (B, bands, H, W) images as the generator takes them.
 
         Returns:
             (B, h, w) int64 in [0, vocab_size).

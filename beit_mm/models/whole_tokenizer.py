@@ -23,6 +23,7 @@ def whole_tokenizer(generator: Mapping[str, Any]) -> DiscreteVAE | None:
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         RuntimeError: If it is of a tokenizer of another size.
+        CheckpointError: If it is for other bands, and the tokenizer does not fit them.
     """
     if generator.get('checkpoint') is None:
         return None

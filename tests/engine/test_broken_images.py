@@ -151,7 +151,7 @@ def check(*arguments) -> subprocess.CompletedProcess:
 def test_the_tool_finds_them_beforehand_and_the_dataset_leaves_them_out(folder, tmp_path):
     result = check(folder.parent, tmp_path / 'all.txt', '--workers', 2)
     assert result.returncode == 0, result.stderr
-    assert '25 of 1000 photos cannot be decoded' in result.stderr
+    assert '25 of 1000 images cannot be decoded' in result.stderr
     listed = read_excluded(tmp_path / 'all.txt')
     assert listed == {f'train/{Path(path).name}' for path in broken_of(folder)}
     assert (tmp_path / 'all.txt').read_text() == result.stdout

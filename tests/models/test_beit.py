@@ -192,7 +192,7 @@ def test_layer_scale_of_zero_means_none_as_in_mmpretrain():
 def test_arguments_have_mmpretrains_names_and_defaults():
     ours = inspect.signature(BEiT).parameters
     theirs = inspect.signature(BEiTViT).parameters
-    own = {'with_mask_token', 'with_cp', 'skip_dropped', 'compile_blocks'}
+    own = {'with_mask_token', 'with_cp', 'skip_dropped', 'compile_blocks', 'bands', 'fit_bands'}
     assert own == ours.keys() - theirs.keys()
     for name in ours.keys() - own:
         assert ours[name].default == theirs[name].default, name

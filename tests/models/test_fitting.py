@@ -276,7 +276,7 @@ def test_a_backbone_of_fewer_blocks_is_refused(tmp_path):
     [
         (dict(arch={**ARCH, 'embed_dims': 24}), r'\(1, 1, 24\)', r'\(1, 1, 16\)'),
         (dict(arch={**ARCH, 'feedforward_channels': 8}), r'\(8, 16\)', r'\(32, 16\)'),
-        (dict(in_channels=1), r'\(16, 1, 4, 4\)', r'\(16, 3, 4, 4\)'),
+        (dict(patch_size=2, img_size=8), r'\(16, 3, 2, 2\)', r'\(16, 3, 4, 4\)'),
     ],
 )
 def test_a_backbone_of_other_width_is_refused_by_both_shapes(tmp_path, changes, theirs, ours):

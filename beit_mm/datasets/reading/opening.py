@@ -4,6 +4,8 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import ExifTags, Image
+
 from .broken_image import BrokenImage
 from .image_file import ImageFile
 from .known_formats import (
@@ -39,11 +41,13 @@ class Reader(Protocol):
         ...
 
 
-OF_PHOTOS = 'by_pillow'
+OF_PHOTOS, OF_DEEP_PHOTOS = 'by_pillow', 'by_imagecodecs'
+# Pillow knows an image's size without its pixels.
+WITH_HEADERS = (OF_PHOTOS, OF_DEEP_PHOTOS)
 # Format -> module beside this one.
 READERS = {
     **dict.fromkeys(FORMATS, OF_PHOTOS),
-    **dict.fromkeys(('png', 'avif', 'pnm'), 'by_imagecodecs'),
+    **dict.fromkeys(('png', 'avif', 'pnm'), OF_DEEP_PHOTOS),
     **dict.fromkeys(('tif', 'slide'), 'by_tifffile'),
     'jp2': 'by_rasterio',
     **dict.fromkeys(('npy', 'npz'), 'by_numpy'),
@@ -68,11 +72,11 @@ def split_frame(name: str) -> tuple[str, str | None]:
     return path, frame
 
 
-def reader_of(source: Path | bytes) -> Reader:
-    """What reads a file, by its first bytes or else by its ending.
+def reader_of(source: Path | bytes) -> Any:
+    """The :class:`Reader` of a file, by its first bytes or else by its ending.
 
     Raises:
-        ValueError: If its format takes a package that is not installed.
+        BrokenImage: If its format takes a package that is not installed.
     """
     if isinstance(source, bytes):
         head, ending = source[:HEAD], ''
@@ -83,9 +87,28 @@ def reader_of(source: Path | bytes) -> Reader:
                 head = file.read(HEAD)
     kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
     if kind and FORMATS[kind].modules and kind not in readable_formats():
-        raise ValueError(f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}')
-    module: Any = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
-    return module
+        needed = f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}'
+        raise BrokenImage('the image' if isinstance(source, bytes) else source, needed)
+    return importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
+
+
+def size_of(source: Path) -> tuple[int, int]:
+    """(height, width) of an image, of a photo by its header alone.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is no image that can be read here.
+    """
+    if reader_of(source).__name__.endswith(WITH_HEADERS):
+        try:
+            with Image.open(source) as image:
+                # As its EXIF tag turns it.
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return image.size if turned else image.size[::-1]
+        except Exception as error:
+            raise BrokenImage(source, f'{error}') from error
+    with open_image(source) as image:
+        return image.size
 
 
 def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFile:
@@ -112,6 +135,8 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
         raise BrokenImage(name, 'the file is empty')
     try:
         return reader_of(source).open_file(source, frame)
+    except BrokenImage:
+        raise
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
         raise BrokenImage(name, ' '.join(f'{error}'.split()) or type(error).__name__) from error

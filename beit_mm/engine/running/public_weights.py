@@ -11,6 +11,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from ...checkpoints import (
+    BAND_NAMES,
     PREFIX,
     CheckpointError,
     read_checkpoint,
@@ -18,8 +19,9 @@ from ...checkpoints import (
     take_tensors,
     unwrap_names,
 )
-from ...models import BEiT, DVAETargetGenerator
+from ...models import BEiT, DiscreteVAE, DVAETargetGenerator
 from ...models.fitting import fit_model
+from ...models.tokenizer_bands import fit_tokenizer
 from ...registry import HOOKS
 from ..optimizing.param_groups import share_groups_of_checkpoint
 
@@ -120,6 +122,7 @@ def fit_to_model(
     Raises:
         CheckpointError: If weights of the backbone are missing, or of the model if ``whole``.
     """
+    weights = _fit_tokenizers(model, weights, source)
     prefix = _backbone_prefix(model)
     if prefix is None:
         fitted = _fit_by_name(model, weights, source)
@@ -132,6 +135,20 @@ def fit_to_model(
     if whole and lost:
         raise CheckpointError(f'{source} lacks {summarize(lost)} of the model to be tested')
     return fitted
+
+
+def _fit_tokenizers(model: nn.Module, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Weights with those of the tokenizers in a model fitted to their bands."""
+    for name, module in model.named_modules():
+        if isinstance(module, DiscreteVAE):
+            prefix = f'{name}.' if name else ''
+            own = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+            fitted, said = fit_tokenizer(module, own)
+            others = {n: t for n, t in weights.items() if not n.startswith(prefix)}
+            weights = {**others, **{f'{prefix}{n}': t for n, t in fitted.items()}}
+            if said:
+                print_log(f'{source}: {said}', logger='current')
+    return weights
 
 
 def _needed(model: nn.Module) -> list[str]:
@@ -197,8 +214,8 @@ def _check_same(model: nn.Module, theirs: dict[str, Tensor], source: str) -> Non
     differing = [n for n in own if n in theirs and own[n].shape != theirs[n].shape]
     if not differing:
         # With another grid the optimizer's state would not fit the positions.
-        grids = [n for n in own if n.endswith('patch_grid') and n in theirs]
-        differing = [n for n in grids if own[n].tolist() != theirs[n].tolist()]
+        said = [n for n in own if n.endswith(('patch_grid', BAND_NAMES)) and n in theirs]
+        differing = [n for n in said if own[n].tolist() != theirs[n].tolist()]
     missing = [n for n in own if n not in theirs]
     unused = [n for n in theirs if n not in own]
     if differing or missing or unused:

@@ -25,6 +25,7 @@ from ..optimizing.param_groups import share_groups_of_config
 from ..running.exact_resume import resume_exactly
 from ..running.run_stopped import RunStopped
 from ..running.stop_signals import end_with_launcher, restarted
+from .measured_ranges import measure_ranges
 from .processes import join_cpu_group, leave_group
 from .progress_line import progress_below
 from .run_length import follow_length
@@ -107,6 +108,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
             check_source(start)
     except (CheckpointError, FileNotFoundError) as error:
         raise ConfigError(f'load_from: {error}') from None
+    if measured := measure_ranges(cfg, mode):
+        notes.append(measured)
     if mode == 'train':
         use_token_cache(cfg)
     if cfg.get('randomness', {}).get('deterministic'):

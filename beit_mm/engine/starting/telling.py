@@ -14,6 +14,7 @@ from ...checkpoints import CheckpointError
 from ...component import ConfigError, in_a_line
 from ...datasets import CacheError
 from ..running.run_stopped import RunStopped
+from .measured_ranges import FILE
 from .tracking import STORE
 
 MISTAKES = (CacheError, CheckpointError, ConfigError, FileNotFoundError)
@@ -76,6 +77,9 @@ def leaving_nothing(work_dir: Path, config: str, has_begun: Callable[[], bool]) 
                 # A folder that this run has made in its work directory, and no other.
                 if folder.parent == work_dir.resolve() and folder not in there:
                     shutil.rmtree(folder, ignore_errors=True)
+            ranges = work_dir / FILE
+            if ranges.resolve() not in there:
+                ranges.unlink(missing_ok=True)
             if config_before is None:
                 dumped.unlink(missing_ok=True)
             elif dumped.parent.is_dir():

@@ -1,0 +1,169 @@
+"""Ranges of pixels that a config leaves to its images, measured once and written into it."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS
+
+from ...checkpoints import CheckpointError, locate, read_checkpoint
+from ...checkpoints.writing import write_whole
+from ...component import ConfigError, in_a_line
+from ...datasets.reading.broken_image import BrokenImage
+from ...datasets.reading.choosing import TO_MEASURE
+from ...datasets.reading.measuring import MOST_LOOKED_AT, Looked, look_at, measure, spread
+from ..checking.config_check import enter_scope
+from ..checking.data_check import innermost
+from ..checking.names_check import LOADERS
+from ..running.resumed_changes import saved_settings
+
+# In the work directory: what the range was asked as, and what it was.
+FILE = 'value_range.json'
+# Of images of a config that says nothing, how many are looked at for more than 8 bits.
+MOST_ASKED = 16
+# Which have none.
+OF_8_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.bmp')
+
+
+def measure_ranges(cfg: Config, mode: str) -> str | None:
+    """Put numbers where a config's ``value_range`` is a word, or images turn out to be deep.
+
+    In training they are measured on up to 256 of the training images, evenly spread, and kept in
+    the work directory for when the run resumes. In testing they are those of the checkpoint.
+
+    Args:
+        cfg: A whole config, changed in place.
+        mode: 'train' or 'test'.
+
+    Returns:
+        A line for the log, if anything was measured.
+
+    Raises:
+        ConfigError: If a word is left that nothing can be measured for.
+    """
+    steps = list(_steps(cfg))
+    asked = [step.get('value_range') for step in steps]
+    words = [word for word in asked if word in TO_MEASURE]
+    silent = bool(steps) and all(word is None for word in asked)
+    if not words and not silent:
+        return None
+    if mode == 'test':
+        found = _of_checkpoint(cfg)
+        if words and found is None:
+            raise ConfigError(
+                f'value_range is {words[0]!r}, and load_from holds no range that a training '
+                'has measured; give (low, high), as beit-mm check proposes it'
+            )
+        _put(steps, found)
+        return None
+    file = Path(cfg.work_dir, FILE)
+    if cfg.get('resume') and file.is_file():
+        _put(steps, json.loads(file.read_text())['value_range'])
+        return f'Pixels are scaled as {file} says'
+    paths = _training_images(cfg)
+    settings = next(step for step in steps if step.get('value_range') in (*TO_MEASURE, None))
+    if silent and not _is_deep(paths, settings):
+        return None
+    word = next(iter(words), TO_MEASURE[0])
+    looked = list(_look(spread(paths, MOST_LOOKED_AT), settings))
+    try:
+        found = measure(looked, word).value_range
+    except ValueError as error:
+        raise ConfigError(f'value_range cannot be measured: {in_a_line(error)}') from error
+    _put(steps, found)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(dict(asked=word, value_range=found), indent=1).encode())
+    told = '; '.join(f'{kind}: {_in_words(ranges)}' for kind, ranges in found.items())
+    return f'Ranges of pixels, measured on {len(looked)} images: {told} ({FILE}, value_range)'
+
+
+def _in_words(ranges: list) -> str:
+    """'0 to 4095', or so for each band.
+
+    >>> _in_words([(0.0, 4095.0)])
+    '0 to 4095'
+    """
+    different = list(dict.fromkeys(f'{low:g} to {high:g}' for low, high in ranges))
+    return different[0] if len(different) == 1 else ', '.join(f'{a:g} to {b:g}' for a, b in ranges)
+
+
+def _steps(cfg: Mapping) -> Iterator[dict]:
+    """The steps of all pipelines that read images."""
+    for name in LOADERS:
+        loader = cfg.get(name) or {}
+        for _, dataset in innermost(f'{name}.dataset', loader.get('dataset') or {}):
+            for step in dataset.get('pipeline') or ():
+                kind = str(step.get('type')).rpartition('.')[2] if isinstance(step, dict) else ''
+                if kind in ('LoadPhoto', 'LoadTwoViews'):
+                    yield step
+
+
+def _put(steps: list[dict], found: Any) -> None:
+    for step in steps:
+        if step.get('value_range') in (*TO_MEASURE, None) and found is not None:
+            step['value_range'] = found
+
+
+def _training_images(cfg: Config) -> list[Any]:
+    """Files, or what is in them, of some of the training images, evenly spread."""
+    enter_scope(cfg.get('default_scope') or 'mmengine')
+    key = 'train_dataloader.dataset'
+    _, settings = innermost(key, cfg.train_dataloader['dataset'])[0]
+    # The log is another run's until this one has its own; what a data set says of itself it says
+    # again when it is built to train.
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            dataset = DATASETS.build(dict(settings, pipeline=[]))
+    finally:
+        logger.setLevel(level)
+    if not hasattr(dataset, 'get_data_info'):
+        return []
+    infos = (dataset.get_data_info(i) for i in spread(range(len(dataset)), MOST_LOOKED_AT))
+    return [info.get('img_bytes') or info.get('img_path') for info in infos]
+
+
+def _is_deep(sources: list[Any], settings: Mapping) -> bool:
+    """Whether an image among some has more than 8 bits."""
+    named = [s for s in sources if s and not str(s)[-5:].lower().endswith(OF_8_BITS)]
+    looked = _look(spread(named, MOST_ASKED), settings)
+    return any(each.dtype.name != 'uint8' for each in looked)
+
+
+def _look(sources: list[Any], settings: Mapping) -> Iterator[Looked]:
+    def one(source: Any) -> Looked | None:
+        try:
+            return look_at(source, settings.get('bands'), settings.get('no_data'))
+        except (BrokenImage, OSError):
+            # A run leaves it out and counts it.
+            return None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        yield from (each for each in pool.map(one, sources) if each is not None)
+
+
+def _of_checkpoint(cfg: Config) -> Any:
+    """The range that the training of a checkpoint had, if it says so."""
+    try:
+        checkpoint = read_checkpoint(locate(cfg.load_from))
+    except (CheckpointError, OSError, TypeError, ImportError):
+        # What loads the weights says so.
+        return None
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        steps = list(_steps(saved_settings(text)))
+    except SyntaxError:
+        return None
+    return next((step['value_range'] for step in steps if step.get('value_range')), None)
