@@ -193,7 +193,7 @@ def existing_folder(folder: str | Path) -> Path:
     return path.resolve()
 
 
-def find_and_tell(root: Path) -> list[str]:
+def find_and_tell(root: Path) -> Sequence[str]:
     """Paths of the images inside a folder, in order; a line says what was found."""
     found = find_photos(root)
     _tell(root, found)
