@@ -53,7 +53,7 @@ def _counts(kinds: Mapping[str, int]) -> str:
     return f' ({", ".join(parts)})' if parts else ''
 
 
-def find_photos(folder: str | Path, indices: str | Path | None = None) -> Found:
+def find_photos(folder: str | Path, index_dir: str | Path | None = None) -> Found:
     """Find the images of a folder and of all folders in it.
 
     Hidden files and folders, and what systems leave behind, do not count. Links are followed; a
@@ -62,13 +62,13 @@ def find_photos(folder: str | Path, indices: str | Path | None = None) -> Found:
 
     Args:
         folder: Where to look.
-        indices: Folder of the indices of large folders, see
+        index_dir: Folder of the indices of large folders, see
             :mod:`~beit_mm.datasets.sources.folder_index`; None to use none.
 
     Raises:
         OSError: If the folder cannot be read.
     """
-    [found] = _find({'': Path(folder)}, FolderIndex(indices, folder)).values()
+    [found] = _find({'': Path(folder)}, FolderIndex(index_dir, folder)).values()
     return found
 
 
@@ -104,18 +104,18 @@ def list_classes(folder: str | Path) -> list[str]:
     return sorted(name for name in names if folder_format(name) is None)
 
 
-def find_classes(folder: str | Path, indices: str | Path | None = None) -> dict[str, Found]:
+def find_classes(folder: str | Path, index_dir: str | Path | None = None) -> dict[str, Found]:
     """Find the images of each class folder.
 
     Args:
         folder: Of the class folders.
-        indices: See :func:`find_photos`.
+        index_dir: See :func:`find_photos`.
 
     Returns:
         Name of the class -> what is in its folder; in order.
     """
     folders = {f'{name}/': Path(folder, name) for name in list_classes(folder)}
-    found = _find(folders, FolderIndex(indices, folder, 'classes'))
+    found = _find(folders, FolderIndex(index_dir, folder, 'classes'))
     return {prefix[:-1]: inside for prefix, inside in found.items()}
 
 

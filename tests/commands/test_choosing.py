@@ -82,7 +82,7 @@ def test_photos_without_labels_are_split_always_alike(tmp_path):
         save(tmp_path / f'a/b {index % 3}/{index}.png', (40 + index, 30))
     photos = photos_without_labels(tmp_path)
     assert len(photos.val) == 5
-    assert sorted(photos.train + photos.val) == sorted(
+    assert sorted([*photos.train, *photos.val]) == sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.png')
     )
     assert photos == photos_without_labels(str(tmp_path))

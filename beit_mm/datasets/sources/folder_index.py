@@ -15,7 +15,7 @@ from ..reading.known_formats import FORMAT_OF, readable_formats
 from .folder_listing import KnownFolders, Listing, join_listings, read_listing, save_listing
 
 # Where the commands and the datasets keep them, beside the work directories of their runs.
-INDICES = 'work_dirs/.indices'
+INDEX_DIR = 'work_dirs/.indices'
 # Images from which on a folder has one; to list fewer takes a moment.
 SAVED_FROM = 10_000
 
@@ -26,22 +26,22 @@ class FolderIndex:
     Several processes may read and write it at once: it is there as a whole or not at all.
 
     Args:
-        indices: The folder of all; None for no index.
+        index_dir: The folder of all; None for no index.
         folder: The folder that is searched.
         how: The way that it is searched in.
     """
 
     def __init__(
-        self, indices: str | Path | None, folder: str | Path, how: str = 'folders'
+        self, index_dir: str | Path | None, folder: str | Path, how: str = 'folders'
     ) -> None:
         # What else decides which files are images.
         root = os.path.abspath(folder)
         kinds = dict(endings=FORMAT_OF, readable=sorted(readable_formats()))
         self.made_for = dict(folder=root, how=how, **kinds)
         self.path = None
-        if indices is not None:
+        if index_dir is not None:
             digest = hashlib.sha256(f'{how} {root}'.encode('utf-8', 'replace'))
-            self.path = Path(indices, f'{digest.hexdigest()[:16]}.npz')
+            self.path = Path(index_dir, f'{digest.hexdigest()[:16]}.npz')
 
     def read(self) -> KnownFolders | None:
         """What an earlier search has found, if there was one of the same kind."""
