@@ -76,8 +76,6 @@ class ColumnDataset(BaseDataset):
     def _rows_of(self, indices: int | Sequence[int]) -> np.ndarray:
         rows = np.arange(self.rows) if self.chosen is None else self.chosen
         if isinstance(indices, int):
-            if abs(indices) > len(rows):
-                raise ValueError(f'indices is {indices}, and there are {len(rows)} samples')
             return rows[:indices] if indices >= 0 else rows[indices:]
         return rows[np.asarray(indices, np.int64)]
 
