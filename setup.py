@@ -42,7 +42,7 @@ COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
 ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
-PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
+PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
     'pytest',
     'pytest-xdist',

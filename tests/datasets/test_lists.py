@@ -12,16 +12,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 from pyarrow import parquet
 from torch.utils.data import DataLoader
 
+from beit_mm.component import Component
 from beit_mm.datasets import HubPhotos, PhotoLMDB, PhotoTable
 from beit_mm.datasets.places import PlacedSampler, SeededDataset
 from beit_mm.datasets.replacing import ReplacingDataset
 from beit_mm.datasets.sources import parquet_table
 from beit_mm.datasets.sources.column_labels import MISSING, Codes, number_labels
+from beit_mm.engine.checking.data_check import check_data
+from beit_mm.engine.starting import measured_ranges
 
 CLASSES = ['cat', 'dog', 'Ünï "quoted", name']
 BROKEN = 7
@@ -120,12 +124,13 @@ def test_lines_paths_and_folders(tmp_path):
         ('path,label\na,x\n"b\nc",y\nd,\n', {}, r'list\.csv, line 5: there is no label'),
         ('path,label\na,x\nb,cats\n', dict(classes=['x', 'cat']), r"line 3: .*'cats'.*mean 'cat'"),
         ('path,label\na,0\nb,2\n', dict(classes=['x', 'y']), r"line 3: the label is '2'"),
-        ('name,label\na,0\n', {}, r'has the columns name, label; it must have path'),
-        ('path\na\n', {}, r"no column of labels; with_label=False"),
+        ('name,label\na,0\n', {}, r'has the columns name, label; it must have path and label'),
+        ('path\na\n', {}, r'has the columns path; it must have path and label'),
         ('path,label\na,x\n', dict(split='train'), r"split is 'train', and .* no such column"),
         ('path,label,set\na,x,val\n', dict(split='train'), r"split is 'train', and .* has val"),
         ('path,label\na,x\n', dict(columns=dict(label='lable')), r"no 'lable'; .*mean 'label'"),
         ('path,label\na,x\n', dict(columns=dict(lable='label')), r"names 'lable'.*mean 'label'"),
+        ('path,label,mask\na,x,m\nb,x,\n', {}, r'line 3: there is no mask; columns='),
         ('path,label\n', {}, 'there are no images'),
         (b'path,label\n\xff,x\n', {}, 'not in UTF-8'),
     ],
@@ -226,6 +231,30 @@ def test_stored_images_are_those_that_were_stored(stored):
     assert [some[place]['img_bytes'] for place in (0, 1)] == [encoded(30), encoded(2)]
     assert 'gt_label' not in some[0]
     assert pickle.loads(pickle.dumps(dataset))[3]['img_bytes'] == encoded(3)
+
+
+def test_the_check_of_a_config_looks_for_lists_where_they_are_looked_for(tmp_path):
+    write(table(5), tmp_path / 'list.csv')
+    model = Component('model', {}, lambda name: None)
+
+    def told(**dataset):
+        return list(check_data('val_dataloader', dataset, model))
+
+    at = dict(type='beit_mm.PhotoTable', data_root=str(tmp_path), split='train')
+    assert told(**at, ann_file='list.csv', data_prefix='anything') == []
+    assert told(**at, ann_file='*.csv') == told(**at, ann_file='s3://b/x.csv') == []
+    assert 'there is no such file' in told(**at, ann_file='lists.csv')[0]
+    assert told(type='HubPhotos', name='x', split='train') == []
+    assert 'data_root' in told(type='PhotoLMDB', data_root='nowhere')[0]
+
+
+def test_ranges_are_measured_on_stored_images(stored):
+    dataset = stored()
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type=type(dataset), name='x'))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured_ranges.DATASETS, 'build', lambda settings: dataset)
+        found = measured_ranges._training_images(cfg)
+    assert found == [encoded(number) for number in range(COUNT)]
 
 
 class Number:

@@ -100,7 +100,7 @@ class HubPhotos(TableDataset):
             )
         features = builder.info.features or {}
         names = {n: f.names for n, f in features.items() if isinstance(f, datasets.ClassLabel)}
-        return read_parquet_table(paths, self.columns, names)
+        return read_parquet_table(paths, self.columns, names, ('image',))
 
     def _one_of(self, parts: Mapping[Any, Any]) -> str:
         """The split that is asked for, or the only one."""
@@ -205,6 +205,10 @@ class HubImages:
     def name(self, row: int) -> str:
         """What to call an image."""
         return self.where(row)
+
+    def size(self, row: int) -> int:
+        """Bytes of the data set."""
+        return self.dataset.data.nbytes
 
     def __getitem__(self, row: int) -> bytes:
         value = self.dataset[row][self.column]

@@ -17,7 +17,7 @@ import numpy as np
 
 from .column_labels import Codes, CodesBuilder
 from .names import Strings, StringsBuilder
-from .table_columns import Table, find_columns
+from .table_columns import Table, check_needed, find_columns
 
 # Row groups that a process keeps, in bytes; the one in use is kept whatever its size.
 KEPT = 256 << 20
@@ -64,6 +64,7 @@ def read_parquet_table(
     files: Sequence[str],
     given: Mapping[str, str | None],
     class_names: Mapping[str, Sequence[str]] | None = None,
+    needed: Sequence[str] = ('path',),
 ) -> Table:
     """The list that Parquet files of the same columns hold.
 
@@ -72,9 +73,10 @@ def read_parquet_table(
         given: See :func:`find_columns`.
         class_names: Names of the classes of a column of labels, if somebody knows them; else what
             Hugging Face's ``datasets`` wrote into the file counts.
+        needed: Parts that must have a column.
 
     Raises:
-        ValueError: If there is no column of paths or images, or a row lacks one.
+        ValueError: If one has none, or a row has no path or label.
     """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         opened = list(pool.map(open_parquet, files))
@@ -83,6 +85,7 @@ def read_parquet_table(
         if file.schema_arrow.names != schema.names:
             raise ValueError(f'{path} has other columns than {files[0]}')
     parts = _parts(files[0], schema, given)
+    check_needed(files[0], schema.names, parts, needed)
     counts = np.array([f.metadata.num_rows for f in opened], np.int64)
     where = RowNames(files, np.cumsum(counts))
     columns: dict[str, Any] = {}
@@ -134,11 +137,6 @@ def _parts(path: str, schema: Any, given: Mapping[str, str | None]) -> dict[str,
         parts['image'] = found['image']
     elif len(image) == 1 and 'image' not in given:
         parts['image'] = image[0]
-    if not {'image', 'path'} & parts.keys():
-        raise ValueError(
-            f'{path} has the columns {", ".join(schema.names) or "none"}; it must have path, or '
-            'image with what is in the files'
-        )
     return parts
 
 
@@ -230,8 +228,9 @@ class ParquetImages:
         # (G, 2) int64: file, and number in it; and before which row each ends.
         self.groups = np.array([group[:2] for group in groups], np.int64).reshape(-1, 2)
         self.ends = np.cumsum([group[2].num_rows for group in groups], dtype=np.int64)
-        for number, _, group in groups:
-            if (size := _size_of(group, column)) > LARGEST_GROUP:
+        self.sizes = np.array([_size_of(group[2], column) for group in groups], np.int64)
+        for (number, _, _), size in zip(groups, self.sizes, strict=True):
+            if size > LARGEST_GROUP:
                 raise ValueError(
                     f'{files[number]} has a row group of {size >> 20} MiB of images, which has to '
                     f'be read whole for each of them; write it with row_group_size=100'
@@ -249,6 +248,10 @@ class ParquetImages:
     def name(self, row: int) -> str:
         """What to call an image."""
         return self.where(row)
+
+    def size(self, row: int) -> int:
+        """Bytes of the row group of an image; its own are not known without reading it."""
+        return int(self.sizes[self.ends.searchsorted(row, 'right')])
 
     def blocks(self) -> np.ndarray:
         """(N,) int64, the row group of each row."""

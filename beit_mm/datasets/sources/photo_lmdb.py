@@ -83,7 +83,7 @@ class PhotoLMDB(TableDataset):
                 raise ValueError(f'{self.ann_file} has no column of keys')
             with database.reading() as transaction:
                 for row, key in enumerate(listed.paths):
-                    if transaction.get(encode(key)) is None:
+                    if not transaction.cursor().set_key(encode(key)):
                         raise ValueError(f'{listed.where(row)}: {key} is no key of {self.title}')
             images = LmdbImages(database, listed.paths)
             table = listed._replace(images=images)
@@ -112,9 +112,9 @@ class Database:
             raise FileNotFoundError(f'{path}: there is no LMDB database')
         self.path = path
 
-    def reading(self) -> Any:
-        """A transaction that reads."""
-        return environment(os.path.realpath(self.path)).begin()
+    def reading(self, buffers: bool = False) -> Any:
+        """A transaction that reads; with ``buffers`` it copies nothing."""
+        return environment(os.path.realpath(self.path)).begin(buffers=buffers)
 
     def keys(self) -> Strings:
         """Keys of the images, in order."""
@@ -188,6 +188,11 @@ class LmdbImages:
         """What to call an image."""
         return f'{self.database.path}/{self.keys[row]}'
 
+    def size(self, row: int) -> int:
+        """Bytes of an image."""
+        with self.database.reading(buffers=True) as transaction:
+            return len(transaction.get(encode(self.keys[row]), b''))
+
     def __getitem__(self, row: int) -> bytes:
         with self.database.reading() as transaction:
-            return transaction.get(encode(self.keys[row])) or b''
+            return transaction.get(encode(self.keys[row]), b'')

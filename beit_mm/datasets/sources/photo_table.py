@@ -16,7 +16,11 @@ PARQUET = ('.parquet', '.pq')
 TABLES = (*SEPARATORS, *PARQUET)
 
 
-def read_table(path: str, columns: Mapping[str, str | None] | None = None) -> Table:
+def read_table(
+    path: str,
+    columns: Mapping[str, str | None] | None = None,
+    needed: Sequence[str] = ('path',),
+) -> Table:
     """A list of images.
 
     Args:
@@ -24,6 +28,7 @@ def read_table(path: str, columns: Mapping[str, str | None] | None = None) -> Ta
             .parquet, where * in it may stand for a part of the name.
         columns: Which column is what: 'path', 'label', 'mask', 'split', or 'image' with what is in
             the files. What is not named is looked for under the usual names; None is for none.
+        needed: Those of them that must be there; 'image' does for 'path'.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -31,10 +36,10 @@ def read_table(path: str, columns: Mapping[str, str | None] | None = None) -> Ta
     """
     ending = os.path.splitext(path)[1].lower()
     if ending in PARQUET:
-        return read_parquet_table(parquet_files(path), columns or {})
+        return read_parquet_table(parquet_files(path), columns or {}, needed=needed)
     if ending not in TEXTS:
         raise ValueError(f'{path} must end in one of {", ".join((*TEXTS, *PARQUET))}')
-    return read_text_table(Path(path), columns or {})
+    return read_text_table(Path(path), columns or {}, needed)
 
 
 @DATASETS.register_module()
@@ -92,7 +97,8 @@ class PhotoTable(TableDataset):
 
     def open_table(self) -> Table:
         """Read the list."""
-        return read_table(self.ann_file, self.columns)
+        needed = ('path', 'label') if self.with_label else ('path',)
+        return read_table(self.ann_file, self.columns, needed)
 
     def located(self, path: str) -> str:
         """Where a file of the list is."""

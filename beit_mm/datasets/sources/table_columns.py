@@ -35,6 +35,10 @@ class Images(Protocol):
         """What to call it in messages."""
         ...
 
+    def size(self, row: int) -> int:
+        """Its bytes or, where they are not known without reading it, those of what it lies in."""
+        ...
+
 
 class Table(NamedTuple):
     """A list of images.
@@ -98,21 +102,41 @@ def find_columns(
     return found
 
 
-def read_text_table(path: Path, given: Mapping[str, str | None]) -> Table:
+def check_needed(
+    path: str | Path, columns: Sequence[str], parts: Mapping[str, str], needed: Sequence[str]
+) -> None:
+    """Every part that is needed has a column; what is in an image's file does for its path.
+
+    Raises:
+        ValueError: If one has none.
+    """
+    there = {*parts, 'path'} if 'image' in parts else set(parts)
+    if set(needed) - there:
+        raise ValueError(
+            f'{path} has the columns {", ".join(columns) or "none"}; it must have '
+            f'{" and ".join(needed)}'
+        )
+
+
+def read_text_table(
+    path: Path, given: Mapping[str, str | None], needed: Sequence[str] = ('path',)
+) -> Table:
     """A .txt file with a path on each line, or a .csv or .tsv file with a line of columns.
 
     Args:
         path: Of the file.
         given: See :func:`find_columns`.
+        needed: Parts that must have a column.
 
     Raises:
-        ValueError: If it is not in UTF-8, has no column of paths, or a line without one.
+        ValueError: If it is not in UTF-8, lacks a column, or a line has no path.
     """
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
             if path.suffix.lower() == '.txt':
+                check_needed(path, ['path'], dict(path='path'), needed)
                 return _read_lines(path, file)
-            return _read_cells(path, file, given)
+            return _read_cells(path, file, given, needed)
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not in UTF-8: save it in that encoding') from error
     except csv.Error as error:
@@ -144,7 +168,9 @@ class LineNames:
         return f'{self.path}, line {self.lines[row]}'
 
 
-def _read_cells(path: Path, file: Iterable[str], given: Mapping[str, str | None]) -> Table:
+def _read_cells(
+    path: Path, file: Iterable[str], given: Mapping[str, str | None], needed: Sequence[str]
+) -> Table:
     lines = iter(file)
     head = next(lines, '')
     separator = SEPARATORS[path.suffix.lower()]
@@ -154,10 +180,7 @@ def _read_cells(path: Path, file: Iterable[str], given: Mapping[str, str | None]
     columns = next(csv.reader([head], delimiter=separator), [])
     # What is in an image's file is no text.
     parts = find_columns(path, columns, {'image': None, **given})
-    if 'path' not in parts:
-        raise ValueError(
-            f'{path} has the columns {", ".join(columns) or "none"}; it must have path'
-        )
+    check_needed(path, columns, parts, needed)
     places = {part: columns.index(column) for part, column in parts.items()}
     texts = {part: StringsBuilder() for part in ('path', 'mask') if part in places}
     codes = {part: CodesBuilder() for part in ('label', 'split') if part in places}
@@ -171,6 +194,11 @@ def _read_cells(path: Path, file: Iterable[str], given: Mapping[str, str | None]
         number = reader.line_num + 1
         if not cell['path']:
             raise ValueError(f'{path}, line {number}: there is no {parts["path"]}')
+        if not cell.get('mask', 'none'):
+            raise ValueError(
+                f'{path}, line {number}: there is no {parts["mask"]}; columns=dict(mask=None) does '
+                'without masks'
+            )
         numbers.append(number)
         for part, text in texts.items():
             text.add(encode(cell[part]))
@@ -192,6 +220,9 @@ def rows_of_split(splits: Codes, split: str) -> np.ndarray:
 
 
 def texts_of(codes: Codes) -> Iterator[str]:
-    """The texts of a column, row by row."""
-    names = codes.names or ()
-    return (names[code] if code >= 0 else '' for code in codes.codes.tolist())
+    """The texts of a column, row by row; '' where there is none."""
+    for code in codes.codes.tolist():
+        if codes.names is None:
+            yield str(code)
+        else:
+            yield codes.names[code] if code >= 0 else ''

@@ -17,7 +17,8 @@ class TableDataset(ColumnDataset):
     """A data set of a :class:`Table`.
 
     A sample has ``img_path``, the file or, of an image that is no file of its own, what to call it
-    in messages; ``img_bytes`` then is what is in it. ``gt_label`` is the number of its class, if
+    in messages; ``img_bytes`` then is what is in it, and ``num_bytes`` the size of that or of what
+    it lies in, which tells a list from another. ``gt_label`` is the number of its class, if
     labels are wanted. ``seg_map_path`` is its mask, if the table has masks, with what else
     MMSegmentation asks for: ``seg_fields``, ``label_map`` and ``reduce_zero_label``.
     """
@@ -45,10 +46,7 @@ class TableDataset(ColumnDataset):
         self.labels = None
         if self.with_label:
             if table.labels is None:
-                raise ValueError(
-                    f'{self.title} has no column of labels; with_label=False takes it without, and '
-                    "columns=dict(label='NAME') says which it is"
-                )
+                raise ValueError(f'{self.title} has no labels; with_label=False takes it without')
             self.labels, classes = number_labels(table.labels, self.CLASSES, table.where)
             if classes is not None:
                 self._metainfo['classes'] = classes
@@ -69,7 +67,9 @@ class TableDataset(ColumnDataset):
         """What a row says."""
         table = self.table
         if table.images is not None:
-            info: dict[str, Any] = dict(img_path=table.images.name(row))
+            info: dict[str, Any] = dict(
+                img_path=table.images.name(row), num_bytes=table.images.size(row)
+            )
         elif table.paths is not None:
             info = dict(img_path=self.located(table.paths[row]))
         if self.labels is not None:
