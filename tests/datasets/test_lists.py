@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import datasets
+import fsspec
 import lmdb
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 from beit_mm.component import Component
 from beit_mm.datasets import HubPhotos, PhotoLMDB, PhotoTable
 from beit_mm.datasets.places import PlacedSampler, SeededDataset
+from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.datasets.replacing import ReplacingDataset
 from beit_mm.datasets.sources import parquet_table
 from beit_mm.datasets.sources.column_labels import MISSING, Codes, number_labels
@@ -324,6 +326,31 @@ def test_row_groups_are_read_once_where_they_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_table, 'LARGEST_GROUP', 100)
     with pytest.raises(ValueError, match='write it with row_group_size=100'):
         PhotoTable(str(tmp_path / 'data/*.parquet'))
+
+
+def test_row_groups_of_a_store_are_asked_for_again(tmp_path, monkeypatch):
+    write_parquet(tmp_path / 'data', COUNT, 1)
+    [path] = (tmp_path / 'data').iterdir()
+    fsspec.filesystem('memory').pipe('/lists/images.parquet', path.read_bytes())
+    dataset = PhotoTable('memory://lists/images.parquet', pipeline=[dict])
+    assert [dataset[k]['img_bytes'] for k in range(COUNT)] == [encoded(k) for k in range(COUNT)]
+    assert dataset[3]['img_path'] == 'memory://lists/images.parquet, row 3'
+    failures, pauses = [2], []
+    own = parquet_table.open_parquet
+
+    def fail(path):
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise ConnectionError('gone')
+        return own(path)
+
+    monkeypatch.setattr(parquet_table, 'open_parquet', fail)
+    monkeypatch.setattr(parquet_table.time, 'sleep', pauses.append)
+    assert pickle.loads(pickle.dumps(dataset))[3]['img_bytes'] == encoded(3)
+    assert pauses == [0.5, 1.0]
+    failures[0] = 100
+    with pytest.raises(BrokenImage, match='row 3 cannot be decoded: gone'):
+        pickle.loads(pickle.dumps(dataset))[3]
 
 
 def test_what_parquet_has_none_of_is_told_with_its_row(tmp_path):

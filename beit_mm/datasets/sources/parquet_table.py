@@ -8,6 +8,7 @@ group is read with it and kept for the next one.
 import glob
 import json
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from .table_columns import Table, check_needed, find_columns
 KEPT = 256 << 20
 # Larger row groups make each image cost too much to be of use.
 LARGEST_GROUP = 1 << 30
+# How often a row group is asked for, and the seconds of the first pause between.
+TRIES, PAUSE = 4, 0.5
 # Files of a store that are asked for their row groups at once.
 AT_ONCE = 16
 
@@ -272,14 +275,24 @@ class ParquetImages:
         if group in self.kept:
             self.kept.move_to_end(group)
             return self.kept[group]
-        number, place = self.groups[group].tolist()
-        if number not in self.opened:
-            self.opened[number] = open_parquet(self.files[number])
-        table = self.opened[number].read_row_group(place, columns=[self.column])
-        self.kept[group] = table.column(0)
+        self.kept[group] = self._read(*self.groups[group].tolist())
         while len(self.kept) > 1 and sum(c.nbytes for c in self.kept.values()) > KEPT:
             self.kept.popitem(last=False)
         return self.kept[group]
+
+    def _read(self, number: int, place: int) -> Any:
+        """The column in a row group of a file, which is opened again where a store has failed."""
+        for left in reversed(range(TRIES)):
+            try:
+                if number not in self.opened:
+                    self.opened[number] = open_parquet(self.files[number])
+                return self.opened[number].read_row_group(place, columns=[self.column]).column(0)
+            except OSError:
+                self.opened.pop(number, None)
+                if not left:
+                    raise
+                time.sleep(PAUSE * (TRIES - left))
+        raise AssertionError
 
 
 def read_named(path: str | None) -> bytes:
