@@ -14,9 +14,11 @@ from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
 from ..datasets.reading.opening import size_of
+from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
-from ..datasets.table_labels import TRAIN, VAL, TableLabels, in_order, labels_of_rows, read_rows
+from ..datasets.sources.table_columns import TRAIN, VAL
+from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
 from .how_to_read import HowToRead, how_to_read
 

@@ -135,7 +135,7 @@ def test_tables(tmp_path):
     for other in ('labels.parquet', 'labels.tsv'):
         assert photos_with_labels(tmp_path / other) == photos_with_labels(table)
     frame.assign(label=[10, 9] * 3).to_parquet(tmp_path / 'labels.parquet')
-    assert photos_with_labels(tmp_path / 'labels.parquet').classes == ['10', '9']
+    assert photos_with_labels(tmp_path / 'labels.parquet').classes == ['9', '10']
     write('path,name', '0.png,a')
     with pytest.raises(ConfigError, match='has the columns path, name; it must have path and'):
         photos_with_labels(table)

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import random
+import unicodedata
 from pathlib import Path
 
 import datasets
@@ -159,6 +160,49 @@ def test_labels_are_numbered():
     for wrong in (Codes(np.array([0, -3]), None), Codes(np.array([0, MISSING]), ['a'])):
         with pytest.raises(ValueError, match='row 1: '):
             number_labels(wrong, None, where)
+
+
+def test_an_image_may_have_several_labels(tmp_path):
+    cells = ['dog; cat', 'cat', '', 'u\u0308 | dog', 'ü']
+    expected = [{'cat', 'dog'}, {'cat'}, set(), {'u\u0308 | dog'}, {'ü'}]
+    frame = pd.DataFrame(dict(path=list('abcde'), label=cells))
+    paths = [str(write(frame, tmp_path / name)) for name in ('list.csv', 'list.parquet')]
+    lists = frame.assign(label=[sorted(names) for names in expected])
+    for path in [*paths, str(write(lists, tmp_path / 'lists.parquet'))]:
+        dataset = PhotoTable(path)
+        assert set(dataset.CLASSES) == {'cat', 'dog', 'ü', 'ü | dog'}
+        labels = [info['gt_label'] for info in infos(dataset)]
+        named = [{dataset.CLASSES[number] for number in numbers} for numbers in labels]
+        assert named == [{unicodedata.normalize('NFC', n) for n in names} for names in expected]
+        assert dataset.get_cat_ids(0) == labels[0]
+    assert PhotoTable(paths[0], multi_label='|').CLASSES == ('cat', 'dog', 'dog; cat', 'ü')
+    with pytest.raises(ValueError, match=r"line 5: .*'ü \| dog', and the 3 classes"):
+        PhotoTable(paths[0], classes=['cat', 'dog', 'ü'])
+    with pytest.raises(ValueError, match='line 4: there is no label'):
+        PhotoTable(paths[0], multi_label=False)
+    numbers = write(pd.DataFrame(dict(path=['a', 'b'], label=['0', '2;10'])), tmp_path / 'n.csv')
+    assert [info['gt_label'] for info in infos(PhotoTable(str(numbers)))] == [[0], [2, 10]]
+    alone = write(pd.DataFrame(dict(path=['a', 'b'], label=['x', 'y'])), tmp_path / 'one.csv')
+    labels = [info['gt_label'] for info in infos(PhotoTable(str(alone), multi_label=True))]
+    assert labels == [[0], [1]]
+
+
+def test_texts_as_spreadsheets_write_them(tmp_path):
+    path = tmp_path / 'list.csv'
+    for text, encoding in (
+        ('path;label\na,1.png;ü\n', 'utf-16'),
+        ('sep=|\r\npath|label\r\na,1.png|ü\r\n', 'utf-8-sig'),
+        ('path\tlabel\na,1.png\tü\n', 'utf-8'),
+    ):
+        path.write_bytes(text.encode(encoding))
+        dataset = PhotoTable(str(path))
+        assert (dataset.get_data_info(0)['img_path'], dataset.CLASSES) == (
+            str(tmp_path / 'a,1.png'),
+            ('ü',),
+        )
+    path.write_bytes(b'sep=;\r\npath;label\r\na;x\r\nb;\r\n')
+    with pytest.raises(ValueError, match=r'list\.csv, line 4: there is no label'):
+        PhotoTable(str(path))
 
 
 def hub_dataset(count: int):
@@ -362,7 +406,7 @@ def test_what_parquet_has_none_of_is_told_with_its_row(tmp_path):
     with pytest.raises(ValueError, match=r'list\.parquet, row 1: there is no label'):
         PhotoTable(path)
     parquet.write_table(pa.table(dict(path=['a', 'b'], label=[[1, 2], [1]])), path)
-    with pytest.raises(ValueError, match='a label is a text or a whole number, one in a row'):
+    with pytest.raises(ValueError, match='a label is a text, a list of texts or a whole number'):
         PhotoTable(path)
     Path(path).write_text('no table')
     with pytest.raises(ValueError, match='is no Parquet file'):

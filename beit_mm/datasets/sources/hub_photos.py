@@ -29,6 +29,8 @@ class HubPhotos(TableDataset):
             'refs/convert/parquet'``. Row groups are read in any order, so that it has a length,
             resumes and is shuffled as any other does; ``ShardSampler`` reads each once.
         with_label: Whether labels are wanted.
+        multi_label: Whether images may have several labels, or what parts these in a cell, such as
+            ','; None if the list is to tell: by a ';' or '|' in a cell.
         classes: Their names in the order of their numbers; by default the data set's own.
         loading: Settings of ``datasets.load_dataset`` or ``load_dataset_builder``, such as
             dict(name='default', revision='main', data_files='*.parquet').
@@ -47,6 +49,7 @@ class HubPhotos(TableDataset):
         columns: Mapping[str, str | None] | None = None,
         streaming: bool = False,
         with_label: bool = True,
+        multi_label: bool | str | None = None,
         classes: Sequence[str] | None = None,
         loading: Mapping[str, Any] | None = None,
         metainfo: Mapping | None = None,
@@ -57,6 +60,7 @@ class HubPhotos(TableDataset):
         self.loading = dict(loading or {})
         # The library has chosen the rows.
         self.split = ''
+        self.multi_label = multi_label
         if classes is not None:
             metainfo = {'classes': tuple(classes), **(metainfo or {})}
         super().__init__(data_prefix={}, metainfo=metainfo, **settings)

@@ -20,6 +20,8 @@ from .column_labels import Codes, CodesBuilder
 from .names import Strings, StringsBuilder
 from .table_columns import Table, check_needed, find_columns
 
+# How Parquet files end.
+PARQUET = ('.parquet', '.pq')
 # Row groups that a process keeps, in bytes; the one in use is kept whatever its size.
 KEPT = 256 << 20
 # Larger row groups make each image cost too much to be of use.
@@ -105,6 +107,33 @@ def read_parquet_table(
     return Table(int(counts.sum()), where, **columns)
 
 
+def rows_of_parquet(path: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of a small table and its rows, column -> cell as a text table has it.
+
+    Several values in a cell are parted by ';'; classes have their names.
+
+    Raises:
+        ValueError: If the images themselves are in it.
+    """
+    file = open_parquet(path)
+    columns, names = file.schema_arrow.names, _class_names(file.schema_arrow)
+    if images := [c for c in columns if _is_image(file.schema_arrow.field(c).type)]:
+        raise ValueError(
+            f'{path} has the images themselves in {images[0]}, and here files are taken; in a '
+            'config beit_mm.PhotoTable takes them'
+        )
+
+    def text(column: str, value: Any) -> str:
+        if isinstance(value, list):
+            return '; '.join(text(column, each) for each in value)
+        if column in names and isinstance(value, int):
+            return names[column][value] if value >= 0 else ''
+        return '' if value is None else str(value)
+
+    rows = file.read().to_pylist()
+    return columns, [{c: text(c, row[c]) for c in columns} for row in rows]
+
+
 class RowNames:
     """What to call a row in messages.
 
@@ -124,14 +153,7 @@ class RowNames:
 
 def _parts(path: str, schema: Any, given: Mapping[str, str | None]) -> dict[str, str]:
     """Which column is what: 'image' and 'path' may bear one name, and differ by what is in them."""
-    from pyarrow import types
-
-    def is_image(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(kind.field(k).name == 'bytes' for k in range(kind.num_fields))
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    image = [name for name in schema.names if is_image(schema.field(name).type)]
+    image = [name for name in schema.names if _is_image(schema.field(name).type)]
     others = [name for name in schema.names if name not in image]
     parts = find_columns(path, others, {p: c for p, c in given.items() if c not in image})
     parts.pop('image', None)
@@ -141,6 +163,15 @@ def _parts(path: str, schema: Any, given: Mapping[str, str | None]) -> dict[str,
     elif len(image) == 1 and 'image' not in given:
         parts['image'] = image[0]
     return parts
+
+
+def _is_image(kind: Any) -> bool:
+    """Whether a column of this type has what is in images' files."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(kind.field(k).name == 'bytes' for k in range(kind.num_fields))
+    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _class_names(schema: Any) -> dict[str, Sequence[str]]:
@@ -194,11 +225,16 @@ def _codes(
                 raise ValueError(f'{where(empty)}: there is no {column}')
             parts.append(values.cast(pa.int64()).to_numpy().astype(np.int32))
         return Codes(np.concatenate([np.zeros(0, np.int32), *parts]), names, names is not None)
+    codes = CodesBuilder()
+    if types.is_list(value) and types.is_string(value.value_type):
+        for _, values in _batches(opened, column):
+            for names_of_one in values.to_pylist():
+                codes.add(';'.join(names_of_one or ()))
+        return codes.build()
     if not (types.is_string(value) or types.is_large_string(value)):
         raise ValueError(
-            f'column {column} is of {kind}; a label is a text or a whole number, one in a row'
+            f'column {column} is of {kind}; a label is a text, a list of texts or a whole number'
         )
-    codes = CodesBuilder()
     for _, values in _batches(opened, column):
         encoded = values.dictionary_encode()
         places = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)

@@ -37,6 +37,8 @@ class PhotoLMDB(TableDataset):
             all keys, in order.
         columns, split: Of the list, see :class:`PhotoTable`.
         with_label: Whether labels are wanted.
+        multi_label: Whether images may have several labels, or what parts these in a cell, such as
+            ','; None if the list is to tell: by a ';' or '|' in a cell.
         classes: Their names in the order of their numbers.
         settings: Those of mmengine's ``BaseDataset``.
 
@@ -53,11 +55,13 @@ class PhotoLMDB(TableDataset):
         columns: Mapping[str, str | None] | None = None,
         split: str = '',
         with_label: bool = True,
+        multi_label: bool | str | None = None,
         classes: Sequence[str] | None = None,
         metainfo: Mapping | None = None,
         **settings: Any,
     ) -> None:
         self.columns, self.split, self.with_label = columns, split, with_label
+        self.multi_label = multi_label
         if classes is not None:
             metainfo = {'classes': tuple(classes), **(metainfo or {})}
         super().__init__(

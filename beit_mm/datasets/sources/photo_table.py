@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ...registry import DATASETS
-from .parquet_table import parquet_files, read_parquet_table
-from .table_columns import SEPARATORS, Table, read_text_table
+from .parquet_table import PARQUET, parquet_files, read_parquet_table
+from .table_columns import DELIMITER_OF, Table, read_text_table
 from .table_dataset import TableDataset, below
 
 # How lists end.
-TEXTS = ('.txt', *SEPARATORS)
-PARQUET = ('.parquet', '.pq')
-TABLES = (*SEPARATORS, *PARQUET)
+TEXTS = ('.txt', *DELIMITER_OF)
 
 
 def read_table(
@@ -57,6 +55,8 @@ class PhotoTable(TableDataset):
         split: Which side to take, 'train' or 'val' by any of their names, or what else the column
             says; '' for all. Classes are numbered by all rows, so that both sides agree.
         with_label: Whether labels are wanted.
+        multi_label: Whether images may have several labels, or what parts these in a cell, such as
+            ','; None if the list is to tell: by a ';' or '|' in a cell.
         classes: Their names in the order of their numbers. Without, those of the list, in order of
             the alphabet; whole numbers stand for themselves.
         reduce_zero_label: Of masks, as MMSegmentation has it.
@@ -74,6 +74,7 @@ class PhotoTable(TableDataset):
         columns: Mapping[str, str | None] | None = None,
         split: str = '',
         with_label: bool = True,
+        multi_label: bool | str | None = None,
         classes: Sequence[str] | None = None,
         reduce_zero_label: bool = False,
         metainfo: Mapping | None = None,
@@ -81,6 +82,7 @@ class PhotoTable(TableDataset):
     ) -> None:
         self.columns, self.split, self.with_label = columns, split, with_label
         self.reduce_zero_label = reduce_zero_label
+        self.multi_label = multi_label
         if classes is not None:
             metainfo = {'classes': tuple(classes), **(metainfo or {})}
         root = os.path.expanduser(data_root)

@@ -1,10 +1,14 @@
 """A list of images as columns: which column is which, and how text files give them."""
 
+import codecs
 import csv
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,15 +19,16 @@ from .names import Strings, StringsBuilder, as_array, encode
 # Columns as people call them: of the file, its class, its mask, and the side it is on. What is in
 # an image's file lies in a column of these names too.
 PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path', 'filepath')
-LABELS = ('label', 'class', 'class_name', 'category', 'target')
+LABELS = ('label', 'class', 'class_name', 'category', 'target', 'labels', 'classes', 'tags')
 MASKS = ('mask', 'mask_path', 'seg_map', 'seg_map_path', 'annotation')
 SPLITS = ('split', 'subset', 'set', 'fold')
 IMAGES = ('image', 'img', 'image_bytes', 'img_bytes', 'bytes', 'photo', 'picture')
 USUAL = dict(path=PATHS, label=LABELS, mask=MASKS, split=SPLITS, image=IMAGES)
 # Sides, as people call them.
 TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
-# How the cells of a line are told apart, by the ending of the file.
-SEPARATORS = {'.csv': ',', '.tsv': '\t'}
+# How text tables end, and what parts the cells of a line where the first does not tell.
+DELIMITER_OF = {'.csv': ',', '.tsv': '\t'}
+DELIMITERS = ',;\t|'
 
 
 class Images(Protocol):
@@ -64,7 +69,7 @@ class Table(NamedTuple):
 
 def find_column(columns: Sequence[str], names: Iterable[str]) -> str | None:
     """The column that has one of these names, whatever its case."""
-    lower = {column.strip().lower(): column for column in columns}
+    lower = {(column or '').strip().lower(): column for column in columns}
     return next((lower[name] for name in names if name in lower), None)
 
 
@@ -131,16 +136,53 @@ def read_text_table(
     Raises:
         ValueError: If it is not in UTF-8, lacks a column, or a line has no path.
     """
+    with open_text(path) as lines:
+        if path.suffix.lower() == '.txt':
+            check_needed(path, ['path'], dict(path='path'), needed)
+            return _read_lines(path, lines)
+        return _read_cells(path, lines, given, needed)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a text: UTF-8 with or without a mark of order, or UTF-16 with one.
+
+    So Excel writes it, and a note to itself in the first line, which is left out.
+
+    Raises:
+        ValueError: If it is in another encoding, or what is in it is no table.
+    """
+    with path.open('rb') as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        with path.open(encoding='utf-8-sig', newline='') as file:
-            if path.suffix.lower() == '.txt':
-                check_needed(path, ['path'], dict(path='path'), needed)
-                return _read_lines(path, file)
-            return _read_cells(path, file, given, needed)
+        with path.open(encoding='utf-16' if wide else 'utf-8-sig', newline='') as lines:
+            first = lines.readline()
+            # A line still, so that numbers of lines are those of an editor.
+            yield chain([re.sub(r'\Asep=.(?=\r?\n\Z)', '', first)], lines)
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not in UTF-8: save it in that encoding') from error
     except csv.Error as error:
         raise ValueError(f'{path} is no table: {error}') from error
+
+
+def read_head(
+    path: Path, lines: Iterator[str], names: Sequence[str] = PATHS
+) -> tuple[list[str], Any, int]:
+    """The columns of a text table, a reader of its rows, and how many lines it does not count.
+
+    Args:
+        path: Of the table.
+        lines: All of it.
+        names: Of the column of paths: the cells are parted so that there is one.
+    """
+    left_out, first = 0, next(lines, '')
+    while first and not first.strip():
+        left_out, first = left_out + 1, next(lines, '')
+    heads = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
+    fitting = [m for m, head in heads.items() if len(head) > 1 and find_column(head, names)]
+    delimiter = fitting[0] if fitting else DELIMITER_OF.get(path.suffix.lower(), ',')
+    reader = csv.reader(chain([first], lines), delimiter=delimiter)
+    return next(reader, []), reader, left_out
 
 
 def _read_lines(path: Path, file: Iterable[str]) -> Table:
@@ -169,15 +211,11 @@ class LineNames:
 
 
 def _read_cells(
-    path: Path, file: Iterable[str], given: Mapping[str, str | None], needed: Sequence[str]
+    path: Path, lines: Iterator[str], given: Mapping[str, str | None], needed: Sequence[str]
 ) -> Table:
-    lines = iter(file)
-    head = next(lines, '')
-    separator = SEPARATORS[path.suffix.lower()]
-    if separator not in head and ';' in head:
-        # As spreadsheets write it where the comma is that of numbers.
-        separator = ';'
-    columns = next(csv.reader([head], delimiter=separator), [])
+    named = given.get('path')
+    names = PATHS if named is None else [named.strip().lower()]
+    columns, reader, left_out = read_head(path, lines, names)
     # What is in an image's file is no text.
     parts = find_columns(path, columns, {'image': None, **given})
     check_needed(path, columns, parts, needed)
@@ -185,13 +223,12 @@ def _read_cells(
     texts = {part: StringsBuilder() for part in ('path', 'mask') if part in places}
     codes = {part: CodesBuilder() for part in ('label', 'split') if part in places}
     numbers = array('q')
-    reader = csv.reader(lines, delimiter=separator)
     for cells in reader:
         # A blank line, as at the end.
         if not any(cells):
             continue
         cell = {p: cells[k].strip() if k < len(cells) else '' for p, k in places.items()}
-        number = reader.line_num + 1
+        number = reader.line_num + left_out
         if not cell['path']:
             raise ValueError(f'{path}, line {number}: there is no {parts["path"]}')
         if not cell.get('mask', 'none'):
@@ -217,12 +254,3 @@ def rows_of_split(splits: Codes, split: str) -> np.ndarray:
     wanted = next((names for names in (TRAIN, VAL) if split.lower() in names), (split.lower(),))
     numbers = [n for n, name in enumerate(splits.names or ()) if name.strip().lower() in wanted]
     return np.flatnonzero(np.isin(splits.codes, numbers))
-
-
-def texts_of(codes: Codes) -> Iterator[str]:
-    """The texts of a column, row by row; '' where there is none."""
-    for code in codes.codes.tolist():
-        if codes.names is None:
-            yield str(code)
-        else:
-            yield codes.names[code] if code >= 0 else ''

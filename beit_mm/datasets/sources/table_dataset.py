@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from ..reading.broken_image import BrokenImage
 from .column_dataset import ColumnDataset
-from .column_labels import number_labels
+from .column_labels import Labels, read_labels
 from .table_columns import Table, rows_of_split
 
 
@@ -18,9 +18,9 @@ class TableDataset(ColumnDataset):
 
     A sample has ``img_path``, the file or, of an image that is no file of its own, what to call it
     in messages; ``img_bytes`` then is what is in it, and ``num_bytes`` the size of that or of what
-    it lies in, which tells a list from another. ``gt_label`` is the number of its class, if
-    labels are wanted. ``seg_map_path`` is its mask, if the table has masks, with what else
-    MMSegmentation asks for: ``seg_fields``, ``label_map`` and ``reduce_zero_label``.
+    it lies in, which tells a list from another. ``gt_label`` is the number of its class, or a list
+    of several, if labels are wanted. ``seg_map_path`` is its mask, if the table has masks, with
+    what else MMSegmentation asks for: ``seg_fields``, ``label_map`` and ``reduce_zero_label``.
     """
 
     METAINFO: dict = {}
@@ -43,13 +43,13 @@ class TableDataset(ColumnDataset):
             ValueError: If there are none, or a label is missing or no class.
         """
         table = self.table = self.open_table()
-        self.labels = None
+        self.labels: Labels | None = None
         if self.with_label:
             if table.labels is None:
                 raise ValueError(f'{self.title} has no labels; with_label=False takes it without')
-            self.labels, classes = number_labels(table.labels, self.CLASSES, table.where)
-            if classes is not None:
-                self._metainfo['classes'] = classes
+            self.labels = read_labels(table.labels, self.CLASSES, table.where, self.multi_label)
+            if self.labels.classes is not None:
+                self._metainfo['classes'] = self.labels.classes
         if self.split:
             if table.splits is None:
                 raise ValueError(f'split is {self.split!r}, and {self.title} has no such column')
@@ -73,7 +73,7 @@ class TableDataset(ColumnDataset):
         elif table.paths is not None:
             info = dict(img_path=self.located(table.paths[row]))
         if self.labels is not None:
-            info['gt_label'] = int(self.labels[row])
+            info['gt_label'] = self.labels.of_row(row)
         if table.masks is not None:
             info |= dict(
                 seg_map_path=self.located(table.masks[row]), seg_fields=[], label_map=None,
