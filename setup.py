@@ -28,6 +28,8 @@ FAST = ['simplejpeg']
 COCO = ['faster-coco-eval']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
+# Lists in Parquet, data sets of Hugging Face's library, LMDB.
+SOURCES = ['pyarrow', 'datasets', 'lmdb']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -38,9 +40,9 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
-PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
+PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
     'pytest',
     'pytest-xdist',
@@ -51,6 +53,7 @@ TEST = [
     *QUICKSTART,
     *IMAGES,
     *COCO,
+    *SOURCES,
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -110,6 +113,7 @@ setup(
         images=IMAGES,
         coco=COCO,
         all=ALL,
+        sources=SOURCES,
         hub=HUB,
         export=EXPORT,
         trackers=TRACKERS,

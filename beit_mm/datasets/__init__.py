@@ -14,6 +14,9 @@ from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
 from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
+from .sources.hub_photos import HubPhotos
+from .sources.photo_lmdb import PhotoLMDB
+from .sources.photo_table import PhotoTable
 from .token_cache import CacheError, TokenCache
 from .views.colors import JitterBands
 from .views.load_two_views import LoadTwoViews
@@ -24,11 +27,14 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'HubPhotos',
     'JitterBands',
     'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
+    'PhotoLMDB',
+    'PhotoTable',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',

@@ -128,8 +128,12 @@ def _training_images(cfg: Config) -> list[Any]:
         logger.setLevel(level)
     if not hasattr(dataset, 'get_data_info'):
         return []
-    infos = (dataset.get_data_info(i) for i in spread(range(len(dataset)), MOST_LOOKED_AT))
-    return [info.get('img_bytes') or info.get('img_path') for info in infos]
+    places = spread(range(len(dataset)), MOST_LOOKED_AT)
+    # Of images that are no files of their own.
+    read = getattr(dataset, 'read_photo', None)
+    if read is not None:
+        return [read(place) for place in places]
+    return [dataset.get_data_info(place).get('img_path') for place in places]
 
 
 def _is_deep(sources: list[Any], settings: Mapping) -> bool:

@@ -1,0 +1,1 @@
+"""Where do images lie? Folders, lists, tables, stores."""
