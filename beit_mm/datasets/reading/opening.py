@@ -99,9 +99,10 @@ def size_of(source: Path) -> tuple[int, int]:
         FileNotFoundError: If there is no such file.
         BrokenImage: If it is no image that can be read here.
     """
-    if reader_of(source).__name__.endswith(WITH_HEADERS):
+    path, frame = split_frame(str(source))
+    if frame is None and reader_of(source).__name__.endswith(WITH_HEADERS):
         try:
-            with Image.open(source) as image:
+            with Image.open(path) as image:
                 # As its EXIF tag turns it.
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return image.size if turned else image.size[::-1]
