@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import MMSegInferencer
@@ -13,6 +15,7 @@ from small_models import ARCH, CLASSES, SIZE, build, classifier, photo, pretrain
 from beit_mm.component import ConfigError
 from beit_mm.exporting import export, formats
 from beit_mm.exporting.formats import MIN_TORCH
+from beit_mm.exporting.program import Program, normalization_of
 from beit_mm.models import BEiT
 
 if digit_version(torch.__version__) < digit_version(MIN_TORCH):
@@ -155,6 +158,27 @@ def test_a_file_says_what_it_takes(tmp_path):
     files = {formats.METADATA_FILE: ''}
     torch.jit.load(str(tmp_path / 'out.pt'), _extra_files=files)
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
+
+
+@pytest.mark.parametrize('as_array', [True, False])
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize(
+    'reading', [{}, dict(value_range=(0, 255)), dict(bands=['red', 'green', 'blue'])]
+)
+def test_three_bands_go_in_red_first_however_they_are_read(reading, to_rgb, as_array, tmp_path):
+    cfg = classifier(dict(type='beit_mm.LoadPhoto', as_array=as_array, **reading), to_rgb)
+    model = build(cfg)
+    pixels = photo(tmp_path / 'photo.png')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
+    sample = pipeline(dict(img_path=str(tmp_path / 'photo.png')))
+    data = model.data_preprocessor(pseudo_collate([sample]))
+    with torch.no_grad():
+        expected = model.eval()(data['inputs'], mode='tensor')
+        steps = cfg.test_dataloader.dataset.pipeline
+        program = Program(model, normalization_of(model.data_preprocessor, steps))
+        (logits,) = program(torch.from_numpy(as_images(pixels)))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('names', [None, ['nir', 'red', 'green', 'blue']])
