@@ -155,6 +155,23 @@ def _check(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'source', metavar='folder',
+        help='images, in a folder for each class if there are classes, or a .csv with path and '
+        'label; with --verify alone: shards',
+    )  # fmt: skip
+    parser.add_argument('out', nargs='?', help='folder to write')
+    parser.add_argument(
+        '--megabytes', type=positive_float, default=256, metavar='N', help='of a shard'
+    )
+    parser.add_argument(
+        '--images', type=positive, default=10_000, metavar='N', help='in a shard, at most'
+    )
+    parser.add_argument('--no-labels', action='store_true', help='folders are no classes')
+    parser.add_argument('--verify', action='store_true', help='read shards, compare checksums')
+
+
 COMMANDS = {
     'pretrain': Command(
         'learn from images without labels',
@@ -226,6 +243,14 @@ COMMANDS = {
         _check,
         'beit-mm check photos\n'
         'beit-mm check photos broken.txt',
+    ),
+    'shard': Command(
+        'write images into tar shards, as slow disks and stores want them',
+        'sharding:shard',
+        _shard,
+        'beit-mm shard photos shards\n'
+        'beit-mm shard labels.csv shards --megabytes 1000\n'
+        'beit-mm shard s3://bucket/shards --verify',
     ),
     'info': Command('versions, machine, what is fast here', 'telling_machine:info', _nothing,
                     'beit-mm info'),

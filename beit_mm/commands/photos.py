@@ -82,11 +82,7 @@ def photos_with_labels(source: str | Path) -> Photos:
         ConfigError: If there are not two classes with images on both sides.
     """
     path = Path(source).expanduser()
-    if path.is_file():
-        root, labels, sides = _read_table(path)
-    else:
-        root = existing_folder(source)
-        labels, sides = _read_class_folders(root)
+    root, labels, sides = labels_of(path)
     by_class: dict[str, list[str]] = {}
     for name, label in labels.items():
         by_class.setdefault(label, []).append(name)
@@ -110,6 +106,25 @@ def photos_with_labels(source: str | Path) -> Photos:
         train += parts[0]
         val += parts[1]
     return Photos(root, train, val, labels, short_side(root, train))
+
+
+def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """What a folder or a table says of classes.
+
+    Args:
+        source: See :func:`photos_with_labels`.
+
+    Returns:
+        The folder, path below it -> class, and path -> 'train' or 'val' where that is said.
+
+    Raises:
+        ConfigError: If there is no such folder or table, or the table cannot be read.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _read_table(path)
+    root = existing_folder(source)
+    return root, *_read_class_folders(root)
 
 
 def decodable(root: Path, names: Sequence[str]) -> list[str]:

@@ -13,6 +13,8 @@ from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
 from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
+from .sources.photo_shards import PhotoShards
+from .sources.shard_sampler import ShardSampler
 from .token_cache import CacheError, TokenCache
 from .views.load_two_views import LoadTwoViews
 from .views.two_view_crop import TwoViewRandomResizedCrop
@@ -25,10 +27,12 @@ __all__ = [
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
+    'PhotoShards',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',
     'SeededDataset',
+    'ShardSampler',
     'TokenCache',
     'TwoViewRandomResizedCrop',
     'blockwise_mask',

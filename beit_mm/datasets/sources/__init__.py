@@ -1,0 +1,1 @@
+"""Where do images lie? On a disk, in a store, in shards."""
