@@ -300,8 +300,12 @@ def _cache_of(url: str) -> StoreCache | None:
     return None if url.partition('://')[0] in AT_HAND else cache_from_environment()
 
 
-def _passes(error: Exception) -> bool:
+def _passes(error: BaseException | None) -> bool:
     """Whether a store may do later what it does not do now."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and type(cause).__module__.startswith('aiohttp'):
+        # fsspec says so of a web server whenever a look does not succeed.
+        return _passes(cause)
     if isinstance(error, FOR_GOOD):
         return False
     status = getattr(error, 'status', None)
@@ -316,10 +320,11 @@ def _tried(url: str, read: Callable[[], T]) -> T:
             return read()
         except (StoreError, ImportError):
             raise
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f'{url}: there is no such file') from error
         except Exception as error:
-            if number == tries or not _passes(error):
+            passes = _passes(error)
+            if isinstance(error, FileNotFoundError) and not passes:
+                raise FileNotFoundError(f'{url}: there is no such file') from error
+            if number == tries or not passes:
                 said = ' '.join(f'{error}'.split()) or type(error).__name__
                 times = 'once' if number == 1 else f'{number} times'
                 raise StoreError(f'{url} cannot be read, tried {times}: {said}') from error
