@@ -25,6 +25,8 @@ FOR_GOOD = (
     FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError,
     ImportError, TypeError, ValueError,
 )  # fmt: skip
+# Where the errors of fsspec's web servers come from.
+AIOHTTP = 'aiohttp.client_exceptions'
 # Stores that are not worth a copy on the disk.
 AT_HAND = frozenset(('file', 'local', 'memory'))
 # Jitter draws from the system: the generators that training draws from do not move.
@@ -302,10 +304,9 @@ def _cache_of(url: str) -> StoreCache | None:
 
 def _passes(error: BaseException | None) -> bool:
     """Whether a store may do later what it does not do now."""
-    cause = error.__cause__
-    if isinstance(error, FileNotFoundError) and type(cause).__module__.startswith('aiohttp'):
-        # fsspec says so of a web server whenever a look does not succeed.
-        return _passes(cause)
+    # fsspec says of a web server that there is no file whenever a look does not succeed.
+    if isinstance(error, FileNotFoundError) and type(error.__cause__).__module__ == AIOHTTP:
+        return _passes(error.__cause__)
     if isinstance(error, FOR_GOOD):
         return False
     status = getattr(error, 'status', None)
