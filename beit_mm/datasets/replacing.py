@@ -8,7 +8,7 @@ from mmengine.structures import BaseDataElement
 from ..registry import DATASETS
 from .decoding import decode_image
 from .reading.broken_image import BrokenImage
-from .sources.photo_bytes import photo_source
+from .sources.photo_source import photo_source
 from .sources.stores import StoreError
 
 # So many broken photos in a row are no accident.

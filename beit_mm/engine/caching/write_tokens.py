@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import LoadTwoViews, TokenCache
 from ...datasets.loader_workers import outlive_group_signals
-from ...datasets.sources.photo_bytes import photo_source
+from ...datasets.sources.photo_source import photo_source
 from ...datasets.token_cache import describe_photos
 from .what_is_cached import (
     build_generator,

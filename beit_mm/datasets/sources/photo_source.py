@@ -10,7 +10,8 @@ def photo_source(dataset: Any, index: int) -> str | bytes:
 
     Args:
         dataset: Of mmengine's kind. One whose images are no files of their own has
-            ``read_photo(index)``, as :class:`PhotoShards`; of others it is ``img_path``.
+            ``read_photo(index)``, as :class:`PhotoShards`; of others it is ``img_bytes`` or
+            ``img_path`` of what they know of a sample.
         index: Of the sample.
 
     Raises:
@@ -21,4 +22,5 @@ def photo_source(dataset: Any, index: int) -> str | bytes:
     own = getattr(dataset, 'read_photo', None)
     if own is not None:
         return own(index)
-    return as_source(dataset.get_data_info(index)['img_path'])
+    info = dataset.get_data_info(index)
+    return info['img_bytes'] if 'img_bytes' in info else as_source(info['img_path'])
