@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..component import ConfigError
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
 from .photos import existing_folder, find_and_tell
+from .sharded_photos import find_sharded
 from .starting_weights import weights_of
 
 # Images whose vectors are one file until all are there.
@@ -35,7 +36,7 @@ def embed(
     Stopped and started again, it goes on with the images that are left.
 
     Args:
-        folder: Images, in it and in all folders inside.
+        folder: Images, in it and in all folders inside; or shards, in a folder or a store.
         out: File to write. ``.npz``: ``features``, (N, C) float32, and ``files``, (N,) text;
             ``.parquet``, which takes pyarrow: a row for each image, with ``file`` and ``features``.
             In order of the files; those that cannot be decoded are told and left out.
@@ -46,14 +47,20 @@ def embed(
     Raises:
         ConfigError: If there are no images, or the file ends otherwise.
     """
-    root, out = existing_folder(folder), Path(out).expanduser()
+    sharded, out = find_sharded(folder), Path(out).expanduser()
     if out.suffix not in ENDINGS:
         raise ConfigError(f'{out}: it must end in {" or ".join(ENDINGS)}')
     if out.suffix == '.parquet':
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    names = find_and_tell(root)
+    root: Path | str
+    source: Callable[[str], Path | bytes]
+    if sharded is None:
+        root = existing_folder(folder)
+        names, source = find_and_tell(root), root.joinpath
+    else:
+        root, names, source = sharded.where, sharded.names, sharded.source
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)
@@ -66,7 +73,7 @@ def embed(
         chosen = names[begin : begin + PART]
         if part.is_file():
             continue
-        rows = list(features_in_order(take, root, chosen, batch_size, _tell))
+        rows = list(features_in_order(take, source, chosen, batch_size, _tell))
         _save(part, [name for kept, _ in rows for name in kept],
               np.concatenate([features for _, features in rows]))  # fmt: skip
         done += len(chosen)

@@ -57,7 +57,7 @@ def evaluate(
 def _features(take: Extractor, photos: Photos, names: list[str]) -> tuple[Tensor, Tensor]:
     numbers = {name: index for index, name in enumerate(photos.classes)}
     rows, labels = [], []
-    for kept, features in features_in_order(take, photos.root, names, 64, _tell):
+    for kept, features in features_in_order(take, photos.root.joinpath, names, 64, _tell):
         rows.append(torch.from_numpy(features))
         labels += [numbers[photos.labels[name]] for name in kept]
     return torch.cat(rows), torch.tensor(labels)

@@ -70,7 +70,7 @@ def _of_channels(values: Any) -> Tensor:
 
 def features_in_order(
     take: Extractor,
-    root: Path,
+    source: Callable[[str], Path | bytes],
     names: Sequence[str],
     batch_size: int,
     broken: Callable[[str, str], None],
@@ -79,8 +79,8 @@ def features_in_order(
 
     Args:
         take: The backbone.
-        root: Folder of the images.
-        names: Their paths in it.
+        source: Gives the file of an image, or what is in it.
+        names: Of the images.
         batch_size: Images at once.
         broken: Is told the name of an image that cannot be decoded, which is left out, and why.
 
@@ -91,7 +91,7 @@ def features_in_order(
         kept, images = [], []
         for name in names[begin : begin + batch_size]:
             try:
-                images.append(decode_image(root / name))
+                images.append(decode_image(source(name)))
                 kept.append(name)
             except BrokenImage as error:
                 broken(name, error.reason)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checkpoints import load_state_dict
 from ..datasets.decoding import decode_image
+from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
 from ..models.whole_tokenizer import whole_tokenizer
@@ -75,7 +76,8 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
 
     cfg.val_dataloader.batch_size = 100
     cfg.val_dataloader.sampler.shuffle = False
-    features, files = features_of(mim, Runner.build_dataloader(cfg.val_dataloader, seed=0))
+    batches = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    features, files = features_of(mim, batches)
     np.savez(out / 'features.npz', features=features.numpy(), files=files)
     # As many as there are: a query, and others beside it.
     count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
@@ -83,7 +85,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
         alike = nearest_images(features, queries, beside)
         rows = [
-            [_square(files[index]) for index in (query, *others.tolist())]
+            [_square(photo_source(batches.dataset, i)) for i in (query, *others.tolist())]
             for query, others in zip(queries, alike, strict=True)
         ]
         draw_neighbours(rows, out / 'neighbours.png')
@@ -100,9 +102,9 @@ def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
     return torch.cat(features), files
 
 
-def _square(path: str) -> np.ndarray:
+def _square(source: str | bytes) -> np.ndarray:
     """An image, squeezed into a small square."""
-    return np.asarray(decode_image(path).resize((EDGE, EDGE), Image.Resampling.BICUBIC))
+    return np.asarray(decode_image(source).resize((EDGE, EDGE), Image.Resampling.BICUBIC))
 
 
 def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:

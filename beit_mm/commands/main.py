@@ -54,7 +54,9 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _pretrain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('folder', help='images, in it and in all folders inside; no labels')
+    parser.add_argument(
+        'folder', help='images, in it and in all folders inside; no labels; or shards, s3://... too'
+    )
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
     parser.add_argument(
         '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
@@ -93,7 +95,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('folder', help='images, in it and in all folders inside')
+    parser.add_argument('folder', help='images, in it and in all folders inside; or shards')
     parser.add_argument('out', help='file to write, .npz or .parquet')
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')

@@ -36,6 +36,7 @@ class Photos(NamedTuple):
         train, val: Paths below it.
         labels: Path -> name of its class; empty where nobody knows any.
         short_side: Of the middle image, in pixels.
+        shards: Folder of the disk or a store with the shards that they lie in, or ''.
     """
 
     root: Path
@@ -43,6 +44,12 @@ class Photos(NamedTuple):
     val: list[str]
     labels: dict[str, str]
     short_side: int
+    shards: str = ''
+
+    @property
+    def place(self) -> str:
+        """Where a data set finds them."""
+        return self.shards or str(self.root)
 
     @property
     def classes(self) -> list[str]:
@@ -65,7 +72,7 @@ def photos_without_labels(folder: str | Path) -> Photos:
             'in all folders inside)'
         )
     _tell(root, found)
-    train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
+    train, val = hold_out(names, held_out_without_labels(len(names)))
     return Photos(root, train, decodable(root, val), {}, short_side(root, names))
 
 
@@ -171,6 +178,11 @@ def _tell(folder: Path, found: Found) -> None:
     # Of an empty folder the command says what it misses.
     if found.names or found.left_out:
         print(f'{folder}: {found}', file=sys.stderr)
+
+
+def held_out_without_labels(count: int) -> int:
+    """How many of so many images are held out where nobody knows a class."""
+    return max(5, min(MOST_HELD_OUT, count // 20))
 
 
 def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:

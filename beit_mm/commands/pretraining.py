@@ -30,6 +30,7 @@ from .lengths import (
 )
 from .photos import Photos, photos_without_labels
 from .run_folder import RunFolder, copy_whole, write_bare_weights
+from .sharded_photos import sharded_without_labels
 from .timing import seconds_a_step
 from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
 
@@ -67,7 +68,7 @@ def pretrain(
     What is not said is chosen by the images and the machine, and printed.
 
     Args:
-        folder: Images, in it and in all folders inside.
+        folder: Images, in it and in all folders inside; or shards, in a folder or a store.
         out: Folder of the run; by default ``work_dirs/<name of the folder>_pretrain``.
         steps: Of the Transformer; its tokenizer gets half as many.
         minutes: For all of it, in place of ``steps``.
@@ -90,7 +91,7 @@ def pretrain(
     start = time.monotonic()
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
-    photos = photos_without_labels(folder)
+    photos = sharded_without_labels(folder) or photos_without_labels(folder)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
     options = dict(cfg_options or {})
@@ -106,7 +107,7 @@ def pretrain(
     first = second = Length(0, 1.0)
     if run.begin(resume):
         known = run.known(minutes=minutes, arch=arch, size=size, tokenizer=tokenizer)
-        check_same_folder(known.data_root, photos.root)
+        check_same_folder(known.data_root, photos.place)
         run.change(with_length(options, steps))
     else:
         with run.removed_if_refused():
@@ -183,8 +184,10 @@ def pretraining_text(
 
 
 def _where(run: RunFolder, photos: Photos) -> dict[str, str]:
+    sharded = dict(dataset='beit_mm.PhotoShards', train_sampler='beit_mm.ShardSampler')
     return dict(
-        data_root=str(photos.root),
+        data_root=photos.place,
+        **(sharded if photos.shards else {}),
         train_list=str(run.path / 'train.txt'),
         val_list=str(run.path / 'val.txt'),
     )
@@ -235,7 +238,7 @@ def _what_was_chosen(
     source = 'trained on these images' if own else f'of {tokenizer.file}'
     lines = [
         f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
-        f'{photos.root}; most are {photos.short_side} pixels high or wide',
+        f'{photos.place}; most are {photos.short_side} pixels high or wide',
         f'  machine     {machine.name}',
         f'  size        {sizes.image_size} x {sizes.image_size} pixels, patches of '
         f'{sizes.patch_size} (--size)',

@@ -13,7 +13,18 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from ...checkpoints.writing import write_whole
-from .shard_index import COMPRESSED, ENDING, MANIFEST, ShardIndex, from_json, read_members, to_json
+from ..finding import is_hidden
+from ..reading.known_formats import FORMAT_OF
+from .shard_index import (
+    COMPRESSED,
+    ENDING,
+    MANIFEST,
+    ShardIndex,
+    from_json,
+    read_members,
+    split_key,
+    to_json,
+)
 from .store_cache import cache_folder
 from .stores import (
     Stored,
@@ -72,13 +83,27 @@ class Shards(NamedTuple):
 
 
 def is_shards(folder: str | Path) -> bool:
-    """Whether a folder of the disk or a store is one of shards: it has tar files."""
+    """Whether a folder of the disk or a store is one of shards.
+
+    It has tar files; on the disk no images beside them, of which they may be a copy.
+
+    Raises:
+        StoreError: If a store fails.
+    """
     folder = os.fspath(folder)
     if _pattern(folder) or folder.endswith('.tar'):
         return True
     if not is_url(folder) and not os.path.isdir(folder):
         return False
-    return exists(join(folder, MANIFEST)) or bool(list_files(folder, ('.tar',)))
+    if exists(join(folder, UNFINISHED)):
+        return True
+    if is_url(folder):
+        return exists(join(folder, MANIFEST)) or bool(list_files(folder, ('.tar',)))
+    with os.scandir(folder) as entries:
+        found = [e for e in entries if not is_hidden(e.name)]
+    tars = [e for e in found if e.name.endswith('.tar')]
+    images = [e for e in found if e.is_dir() or split_key(e.name)[1] in FORMAT_OF]
+    return bool(tars) and not images
 
 
 def find_shards(where: str | Path) -> Shards:

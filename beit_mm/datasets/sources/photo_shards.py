@@ -92,7 +92,8 @@ class PhotoShards(BaseDataset):
         found = find_shards(self.data_root)
         self.shards = found.shards
         self._choose_fetch()
-        print_log(f'{self.data_root}: {found}', 'current')
+        if not self.ann_file:
+            self.tell(f'{self.data_root}: {found}')
         samples = [
             dict(shard=number, name=sample.name, place=sample[1:4], gt_label=sample.label)
             for number, index in enumerate(found.indexes)
@@ -106,6 +107,11 @@ class PhotoShards(BaseDataset):
         else:
             self._number_classes(samples, found.classes)
         return samples
+
+    def tell(self, line: str) -> None:
+        """Say what was found."""
+        # Processes other than the main one log errors alone.
+        print_log(line, 'current')
 
     def _choose_fetch(self) -> None:
         stored = [shard.size for shard in self.shards if is_url(shard.url)]
@@ -158,6 +164,10 @@ class PhotoShards(BaseDataset):
         info['num_bytes'] = info['place'][1]
         info['img_path'] = f'{self.shards[info["shard"]].url}/{info.pop("name")}'
         return info
+
+    def short_name(self, idx: int) -> str:
+        """The name of a sample in ``ann_file``."""
+        return self._short_name(super().get_data_info(idx))
 
     def read_photo(self, idx: int) -> bytes:
         """What is in the file of an image.

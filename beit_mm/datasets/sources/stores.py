@@ -57,8 +57,10 @@ def is_url(path: str) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """A path below a folder of a disk or store."""
-    return f'{folder.rstrip("/")}/{name}' if is_url(folder) else os.path.join(folder, name)
+    """A path below a folder of a disk or store; a whole path stays as it is."""
+    if is_url(folder) and not os.path.isabs(name):
+        return f'{folder.rstrip("/")}/{name}'
+    return os.path.join(folder, name)
 
 
 def as_source(path: str) -> str | bytes:
