@@ -25,6 +25,8 @@ QUICKSTART = ['scikit-learn', 'mlxtend']
 FAST = ['simplejpeg']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
+# Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
+STORES = ['s3fs', 'gcsfs', 'aiohttp']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -35,7 +37,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -47,6 +49,11 @@ TEST = [
     *PEERS,
     *QUICKSTART,
     *IMAGES,
+    # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
+    's3fs',
+    'aiohttp',
+    'moto[server]',
+    'webdataset',
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -104,6 +111,7 @@ setup(
         quickstart=QUICKSTART,
         fast=FAST,
         images=IMAGES,
+        stores=STORES,
         all=ALL,
         hub=HUB,
         export=EXPORT,

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import webdataset
 from failing_server import serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,7 +73,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_every_image_is_in_the_shards_once_with_its_class(folder, shards):
     """As webdataset reads them, which knows nothing of the index."""
-    webdataset = pytest.importorskip('webdataset')
     urls = sorted(map(str, shards.glob('*.tar')))
     assert len(urls) == 8
     classes = json.loads((shards / 'index.json').read_text())['classes']
@@ -220,7 +220,6 @@ def jpeg(seed: int) -> bytes:
 
 
 def test_shards_of_webdatasets_own_making(tmp_path):
-    webdataset = pytest.importorskip('webdataset')
     with webdataset.TarWriter(str(tmp_path / 'a-00.tar')) as tar:
         for number in range(4):
             tar.write({'__key__': f'x.y/{number}', 'jpg': jpeg(number), 'cls': number % 2,

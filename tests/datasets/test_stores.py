@@ -12,6 +12,7 @@ import fsspec
 import pytest
 from failing_server import serving
 from mmengine.fileio import BaseStorageBackend, register_backend
+from moto.server import ThreadedMotoServer
 
 from beit_mm.datasets.sources import stores
 from beit_mm.datasets.sources.store_cache import StoreCache, parse_size
@@ -130,8 +131,7 @@ def test_schemes_that_fsspec_has_not_are_mmengines():
 @pytest.fixture(scope='module')
 def bucket():
     """An S3 server of this process with a bucket; its address in the environment."""
-    pytest.importorskip('s3fs')
-    server = pytest.importorskip('moto.server').ThreadedMotoServer(port=0, verbose=False)
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     patch = pytest.MonkeyPatch()

@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from moto.server import ThreadedMotoServer
 from noisy_run import assert_same_end
 from PIL import Image
 from torch import nn
@@ -123,8 +124,7 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope='module')
 def bucket(shards):
     """The shards in a bucket of an S3 server of this process."""
-    pytest.importorskip('s3fs')
-    server = pytest.importorskip('moto.server').ThreadedMotoServer(port=0, verbose=False)
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
