@@ -23,6 +23,8 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
+# Draws masks from annotations as COCO has them.
+COCO = ['pycocotools']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
 # Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
@@ -37,7 +39,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -49,6 +51,7 @@ TEST = [
     *PEERS,
     *QUICKSTART,
     *IMAGES,
+    *COCO,
     # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
     's3fs',
     'aiohttp',
@@ -111,6 +114,7 @@ setup(
         quickstart=QUICKSTART,
         fast=FAST,
         images=IMAGES,
+        coco=COCO,
         stores=STORES,
         all=ALL,
         hub=HUB,

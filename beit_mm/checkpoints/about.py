@@ -55,7 +55,5 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 def _checked(about: Any, source: str) -> dict[str, Any]:
     if not isinstance(about, Mapping) or not all(isinstance(name, str) for name in about):
-        raise CheckpointError(
-            f'{source} says {about!r} of its weights, which is not values by name'
-        )
+        raise CheckpointError(f'{source}: {ABOUT} is {about!r}; it must be values by name')
     return dict(about)

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
+from .how_to_read import Place
 from .photos import existing_folder, find_and_tell
 from .sharded_photos import find_sharded
 from .starting_weights import weights_of
@@ -54,13 +55,8 @@ def embed(
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    root: Path | str
-    source: Callable[[str], Path | bytes]
-    if sharded is None:
-        root = existing_folder(folder)
-        names, source = find_and_tell(root), root.joinpath
-    else:
-        root, names, source = sharded.where, sharded.names, sharded.source
+    root: Place = sharded or existing_folder(folder)
+    names = sharded.names if sharded else find_and_tell(existing_folder(folder))
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)
@@ -73,7 +69,7 @@ def embed(
         chosen = names[begin : begin + PART]
         if part.is_file():
             continue
-        rows = list(features_in_order(take, source, chosen, batch_size, _tell))
+        rows = list(features_in_order(take, root, chosen, batch_size, _tell))
         _save(part, [name for kept, _ in rows for name in kept],
               np.concatenate([features for _, features in rows]))  # fmt: skip
         done += len(chosen)

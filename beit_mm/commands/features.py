@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..datasets.decoding import decode_image
+from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
 from ..models import BEiT, load
-from .starting_weights import check_size, mean_and_std_of, weights_of
+from .how_to_read import HowToRead, Place
+from .starting_weights import check_size, images_of, weights_of
 
 
 class Extractor(NamedTuple):
@@ -21,26 +22,37 @@ class Extractor(NamedTuple):
     Attributes:
         model: In eval mode, with ``out_type='featmap'``.
         size: Height and width of an image.
-        mean, std: (3, 1, 1), for pixels in [0, 255].
+        how: They are read.
     """
 
     model: BEiT
     size: int
-    mean: Tensor
-    std: Tensor
+    how: HowToRead
 
     @torch.no_grad()
-    def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Mean of the patches' last hidden states, (N, C) float32."""
+    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Mean of the patches' last hidden states, (N, C) float32, of images (H, W, bands)."""
         device = self.model.patch_embed.proj.weight.device
-        pixels = np.stack([np.asarray(self._fitted(image)) for image in images])
+        pixels = np.stack([self._fitted(image) for image in images])
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device).float()
-        batch = (batch - self.mean.to(device)) / self.std.to(device)
+        batch = (batch - _of_bands(self.how.mean, device)) / _of_bands(self.how.std, device)
         return self.model(batch)[-1].mean(dim=(2, 3)).float().cpu().numpy()
 
-    def _fitted(self, image: Image.Image) -> Image.Image:
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
         """The middle of an image, in the size of the network."""
-        return ImageOps.fit(image, (self.size, self.size), Image.Resampling.BICUBIC)
+        planes = [image] if self.how.is_plain else np.moveaxis(image.astype(np.float32), -1, 0)
+        small = [
+            np.asarray(
+                ImageOps.fit(
+                    Image.fromarray(np.ascontiguousarray(plane)),
+                    (self.size, self.size),
+                    Image.Resampling.BICUBIC,
+                )
+            )
+            for plane in planes
+        ]
+        # The filter overshoots beside edges.
+        return small[0] if self.how.is_plain else np.stack(small, axis=-1).clip(0, 255)
 
 
 def extractor(weights: str | Path, size: int | None = None) -> Extractor:
@@ -56,21 +68,19 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
     weights = weights_of(str(weights))
     model = load(weights, out_type='featmap')
     check_size(size, model.patch_size[0])
-    mean, std = mean_and_std_of(weights)
+    how, _ = images_of(weights, model)
     if torch.cuda.is_available():
         model.cuda()
-    return Extractor(
-        model, size or model.grid[0] * model.patch_size[0], _of_channels(mean), _of_channels(std)
-    )
+    return Extractor(model, size or model.grid[0] * model.patch_size[0], how)
 
 
-def _of_channels(values: Any) -> Tensor:
-    return torch.tensor([float(value) for value in values]).view(3, 1, 1)
+def _of_bands(values: Sequence[float], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 def features_in_order(
     take: Extractor,
-    source: Callable[[str], Path | bytes],
+    root: Place,
     names: Sequence[str],
     batch_size: int,
     broken: Callable[[str, str], None],
@@ -79,8 +89,8 @@ def features_in_order(
 
     Args:
         take: The backbone.
-        source: Gives the file of an image, or what is in it.
-        names: Of the images.
+        root: Where the images lie.
+        names: Their names there.
         batch_size: Images at once.
         broken: Is told the name of an image that cannot be decoded, which is left out, and why.
 
@@ -91,7 +101,7 @@ def features_in_order(
         kept, images = [], []
         for name in names[begin : begin + batch_size]:
             try:
-                images.append(decode_image(source(name)))
+                images.append(read_pixels(root.joinpath(name), take.how.reading))
                 kept.append(name)
             except BrokenImage as error:
                 broken(name, error.reason)

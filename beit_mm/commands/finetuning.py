@@ -25,7 +25,8 @@ from .lengths import (
 )
 from .photos import Photos, photos_with_labels
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
-from .starting_weights import check_same_weights, values_of_weights
+from .several_labels import list_of, look_back_at_several, read_list
+from .starting_weights import check_same_weights, start_of, values_of_weights
 from .trained import load_trained, predict_files
 
 # As many as the paper's fine-tuning of BEiT-B.
@@ -42,6 +43,9 @@ def finetune(
     steps: int | None = None,
     minutes: float | None = None,
     size: int | None = None,
+    multi_label: bool | str | None = None,
+    bands: str | None = None,
+    value_range: str | None = None,
     resume: bool = False,
     track: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
@@ -51,12 +55,17 @@ def finetune(
 
     Args:
         source: A folder of images for each class; ``train`` and ``val`` with such folders; or a
-            .csv file with the columns path and label, and split if it says who is held out.
+            table, .csv or .tsv, with the columns path and label, and split if it says who is held
+            out; or with a column of 0 and 1 for each class.
         weights: What ``beit_mm.load`` takes, or 'none' to start from scratch.
         out: Folder of the run; by default ``work_dirs/<name of the source>_finetune``.
         steps: Of the optimizer.
         minutes: For all of it, in place of ``steps``.
         size: Height and width of what the network sees; by default that of the weights.
+        multi_label: Of a table, whether an image may have several labels, or what parts these in a
+            cell, such as ','; without, the table tells.
+        bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`; without, those of
+            the weights.
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the config, which win over all others.
@@ -64,7 +73,8 @@ def finetune(
 
     Returns:
         The folder, with ``classifier.pth``, ``confusion.png``, ``predictions.csv`` of the images
-        held out, and ``report.md`` in it.
+        held out, and ``report.md`` in it. Where images have several labels, ``precision.png`` has
+        the average precision of each in the place of ``confusion.png``.
 
     Raises:
         ConfigError: If there are not two classes, or a choice of the user's cannot be.
@@ -73,34 +83,37 @@ def finetune(
     start = time.monotonic()
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
-    photos = photos_with_labels(source)
+    begun_from = start_of(str(weights))
+    photos = photos_with_labels(source, multi_label, begun_from.choose(bands, value_range))
     name = Path(source).stem if Path(source).is_file() else photos.root.name
     run = RunFolder(out or Path('work_dirs', f'{name}_finetune'), 'finetune.py')
     machine = this_machine()
     options = dict(cfg_options or {})
     if dry_run:
-        own = values_of_weights(str(weights), photos, machine, size)
+        own = values_of_weights(begun_from, photos, machine, size)
         print(config_of(_text(run, photos, machine, own, steps or 1000), options).pretty_text)
         return run.path
     if run.begin(resume):
-        known = run.known(minutes=minutes, size=size)
+        known = run.known(minutes=minutes, size=size, bands=bands, value_range=value_range)
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.data_root, photos.root)
         photos = _photos_of(run, known, photos)
         run.change(with_length(options, steps))
     else:
         with run.removed_if_refused():
-            own = values_of_weights(str(weights), photos, machine, size)
+            own = values_of_weights(begun_from, photos, machine, size)
             _write_lists(run, photos)
+            several = ', an image may have several of them' if photos.several is not None else ''
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
-                  f'{len(photos.classes)} classes, from {photos.root}')  # fmt: skip
+                  f'{len(photos.classes)} classes{several}, from {photos.root}')  # fmt: skip
             cfg = config_of(_text(run, photos, machine, own, 1000), options)
             steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
             run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))
     stage = Stage('Fine-tune', run.path / 'finetune.py', 1.0)
     run.train(stage, Progress([stage]), track, machine)
-    write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth')
-    print(_look_back(run, photos, start))
+    write_bare_weights(best_checkpoint(run.path / 'finetune'), run.path / 'classifier.pth',
+                       run.path / 'finetune.py')  # fmt: skip
+    print((_look_back if photos.several is None else look_back_at_several)(run, photos, start))
     return run.path
 
 
@@ -112,9 +125,10 @@ def _text(
     rate = 4e-3 * np.sqrt(batch / 1024) * 768 / own['embed_dims']
     values = dict(
         data_root=str(photos.root),
-        train_list=str(run.path / 'train.txt'),
-        val_list=str(run.path / 'val.txt'),
+        train_list=str(run.path / _list('train', photos)),
+        val_list=str(run.path / _list('val', photos)),
         classes=photos.classes,
+        several_labels=photos.several is not None,
         learning_rate=float(f'{min(2e-3, rate):.1e}'),
         max_iters=steps,
         warmup_iters=max(1, steps // 10),
@@ -128,8 +142,15 @@ def _write_lists(run: RunFolder, photos: Photos) -> None:
     """A path and the number of its class on each line, as MMPretrain's ``CustomDataset`` reads."""
     numbers = {label: index for index, label in enumerate(photos.classes)}
     for side, names in (('train', photos.train), ('val', photos.val)):
+        if photos.several is not None:
+            run.write(_list(side, photos), list_of(photos, names))
+            continue
         lines = [f'{name} {numbers[photos.labels[name]]}' for name in names]
-        run.write(f'{side}.txt', '\n'.join(lines) + '\n')
+        run.write(_list(side, photos), '\n'.join(lines) + '\n')
+
+
+def _list(side: str, photos: Photos) -> str:
+    return f'{side}.txt' if photos.several is None else f'{side}.json'
 
 
 def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
@@ -139,10 +160,20 @@ def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
         ConfigError: If the classes are others now.
     """
     classes = list(known.classes)
-    if given.classes != classes:
+    if set(given.classes) != set(classes):
         raise ConfigError(
             f'{given.root} has the classes {", ".join(given.classes)}, and the run in {run.path} '
             f'{", ".join(classes)}: begin another run in another --out'
+        )
+    if (given.several is not None) != known.get('several_labels', False):
+        raise ConfigError(
+            f'{given.root} and the run in {run.path} are not of one kind: of one, images have '
+            'several labels, of the other one each; begin another run in another --out'
+        )
+    if given.several is not None:
+        sides = [read_list(run.path / f'{side}.json', classes) for side in ('train', 'val')]
+        return given._replace(
+            train=list(sides[0]), val=list(sides[1]), several={**sides[0], **sides[1]}
         )
     train, val = (
         [line.rpartition(' ')[::2] for line in run.lines_of(f'{side}.txt')]

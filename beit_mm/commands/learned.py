@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
-from ..datasets.decoding import decode_image
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
@@ -29,6 +28,7 @@ from ..visualization import (
     read_scalars,
     reconstruct,
 )
+from .how_to_read import HowToRead, how_of, picture_of
 from .run_folder import RunFolder
 
 # Of a panel: pictures side by side, queries below each other, pixels of a neighbour's edge.
@@ -64,6 +64,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         seed: Decides which eight.
     """
     enter_scope(cfg.default_scope)
+    how = how_of(cfg)
     cfg.val_dataloader.update(batch_size=COLUMNS, num_workers=0)
     cfg.val_dataloader.sampler.shuffle = True
     np.random.seed(seed)
@@ -72,7 +73,9 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     tokenizer = whole_tokenizer(cfg.model.target_generator)
     if tokenizer is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
-        draw_reconstructions(reconstruct(mim, tokenizer, batch), out / 'reconstructions.png')
+        draw_reconstructions(
+            reconstruct(mim, tokenizer, batch), out / 'reconstructions.png', bands=how.reading.names
+        )
 
     cfg.val_dataloader.batch_size = 100
     cfg.val_dataloader.sampler.shuffle = False
@@ -85,7 +88,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
         alike = nearest_images(features, queries, beside)
         rows = [
-            [_square(photo_source(batches.dataset, i)) for i in (query, *others.tolist())]
+            [_square(photo_source(batches.dataset, i), how) for i in (query, *others.tolist())]
             for query, others in zip(queries, alike, strict=True)
         ]
         draw_neighbours(rows, out / 'neighbours.png')
@@ -102,9 +105,10 @@ def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
     return torch.cat(features), files
 
 
-def _square(source: str | bytes) -> np.ndarray:
+def _square(source: str | bytes, how: HowToRead) -> np.ndarray:
     """An image, squeezed into a small square."""
-    return np.asarray(decode_image(source).resize((EDGE, EDGE), Image.Resampling.BICUBIC))
+    picture = Image.fromarray(picture_of(source, how))
+    return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BICUBIC))
 
 
 def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:

@@ -53,6 +53,17 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
 
 
+def _of_images(parser: argparse.ArgumentParser) -> None:
+    """How images are read, where the images do not decide it."""
+    parser.add_argument(
+        '--bands', metavar='N|NAMES', help='which to take: 4, or red,green,blue,nir'
+    )
+    parser.add_argument(
+        '--value-range', metavar='LOW,HIGH', help='what is black and white; dtype, measured, '
+        'percentile',
+    )  # fmt: skip
+
+
 def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'folder', help='images, in it and in all folders inside; no labels; or shards, s3://... too'
@@ -61,28 +72,48 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
     )
+    _of_images(parser)
     _of_a_run(parser)
 
 
 def _finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
+    _multi_label(parser)
+    _of_images(parser)
     _of_a_run(parser)
+
+
+def _multi_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--multi-label', nargs='?', const=True, metavar='MARK',
+        help='images of a table may have several labels, parted by MARK; without, the table tells',
+    )  # fmt: skip
 
 
 def _segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', help='folder of images')
-    parser.add_argument('masks', help='folder of masks, .png, under the names of the images')
+    parser.add_argument(
+        'masks', help='folder of masks under the names of the images, or COCO .json'
+    )
     parser.add_argument(
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='names of the classes 0, 1, ...'
     )
+    parser.add_argument('--colors', metavar='FILE', help='table with the colour of each class')
+    parser.add_argument(
+        '--ignore', nargs='*', metavar='N', help='numbers or colours in the masks that are no class'
+    )
+    parser.add_argument(
+        '--divide-by', type=positive, metavar='N', help='1000, where 26001 is of class 26'
+    )
+    _of_images(parser)
     _of_a_run(parser)
 
 
@@ -92,6 +123,10 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', metavar='PATH', help='classes: a .csv to write; masks: the folder of the pictures'
     )
+    parser.add_argument(
+        '--threshold', type=positive_float, metavar='P',
+        help='of several labels those that are this probable, 0.5 by default',
+    )  # fmt: skip
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:
@@ -104,11 +139,12 @@ def _embed(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'source', help='a folder of images for each class, or a .csv with path and label'
+        'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
+    _multi_label(parser)
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +226,8 @@ COMMANDS = {
         'finetuning:finetune',
         _finetune,
         'beit-mm finetune photos --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5',
+        'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5\n'
+        "beit-mm finetune tags.csv --multi-label , --weights work_dirs/first/pretrained.pth",
     ),
     'predict': Command(
         'name the class of images, or paint their masks',
@@ -205,7 +242,8 @@ COMMANDS = {
         'segmenting:segment',
         _segment,
         'beit-mm segment photos masks --weights work_dirs/first/pretrained.pth\n'
-        'beit-mm segment photos masks --weights none --classes background cat dog',
+        'beit-mm segment photos masks --weights none --classes background cat dog\n'
+        'beit-mm segment photos annotations.json --weights work_dirs/first/pretrained.pth',
     ),
     'embed': Command(
         'turn images into vectors',

@@ -1,31 +1,27 @@
 """What images a folder holds, and which of them are held out."""
 
-import csv
 import random
 import statistics
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ..component import ConfigError, did_you_mean
-from ..datasets.decoding import decode_image
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
+from ..datasets.reading.image_file import Box
+from ..datasets.reading.opening import size_of
+from ..datasets.table_labels import TRAIN, VAL, TableLabels, in_order, labels_of_rows, read_rows
+from .class_names import OF_NAMES, read_names
+from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
+# Pixels along an edge of an image that is looked at.
+MOST_DECODED = 4096
 # Without labels: to look at, and for figures.
 MOST_HELD_OUT = 200
-# Columns of a table: of the file, of its class, of the side it is on.
-PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
-LABELS = ('label', 'class', 'class_name', 'category', 'target')
-SPLITS = ('split', 'subset', 'set', 'fold')
-# Sides, as people call them.
-TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
 
 
 class Photos(NamedTuple):
@@ -36,6 +32,9 @@ class Photos(NamedTuple):
         train, val: Paths below it.
         labels: Path -> name of its class; empty where nobody knows any.
         short_side: Of the middle image, in pixels.
+        how: They are read.
+        several: Path -> names of its classes, where an image may have several or none; ``labels``
+            is empty then. None where each has one.
         shards: Folder of the disk or a store with the shards that they lie in, or ''.
     """
 
@@ -44,6 +43,8 @@ class Photos(NamedTuple):
     val: list[str]
     labels: dict[str, str]
     short_side: int
+    how: HowToRead
+    several: dict[str, tuple[str, ...]] | None = None
     shards: str = ''
 
     @property
@@ -54,11 +55,20 @@ class Photos(NamedTuple):
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in order."""
-        return sorted(set(self.labels.values()))
+        several = (self.several or {}).values()
+        return in_order({*self.labels.values(), *(label for names in several for label in names)})
 
 
-def photos_without_labels(folder: str | Path) -> Photos:
+# Chooses by the place of the images and their names there.
+Chooser = Callable[[Place, Sequence[str]], HowToRead]
+
+
+def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> Photos:
     """All images of a folder and of all folders in it; some are held out to look at.
+
+    Args:
+        folder: It.
+        choose: How they are read.
 
     Raises:
         ConfigError: If there is no such folder, or it holds fewer than ten images.
@@ -73,23 +83,40 @@ def photos_without_labels(folder: str | Path) -> Photos:
         )
     _tell(root, found)
     train, val = hold_out(names, held_out_without_labels(len(names)))
-    return Photos(root, train, decodable(root, val), {}, short_side(root, names))
+    how = choose(root, names)
+    return Photos(root, train, decodable(root, val, how), {}, short_side(root, names), how)
 
 
-def photos_with_labels(source: str | Path) -> Photos:
+def photos_with_labels(
+    source: str | Path,
+    multi_label: bool | str | None = None,
+    choose: Chooser = how_to_read,
+) -> Photos:
     """Images of class folders, of ``train`` and ``val`` with class folders, or of a table.
 
     Where nothing says which images are held out, it is every fifth of a class, drawn by chance.
 
     Args:
-        source: A folder, or a .csv file with a column of paths, from the file's folder, and one of
-            classes.
+        source: A folder, or a table, see :func:`beit_mm.datasets.table_labels.labels_of_rows`;
+            its paths are from its folder.
+        multi_label: Of a table, whether images may have several labels, or what parts these; None
+            if the table is to tell.
+        choose: How they are read.
 
     Raises:
         ConfigError: If there are not two classes with images on both sides.
     """
     path = Path(source).expanduser()
-    root, labels, sides = labels_of(path)
+    if path.is_file():
+        root, found = _read_table(path, multi_label)
+        if found.several:
+            return _photos_of_several(path, root, found, choose(root, [*found.labels]))
+        labels, sides = {name: names[0] for name, names in found.labels.items()}, found.sides
+    elif multi_label:
+        raise ConfigError(f'{source} is a folder; images with several labels are in a table')
+    else:
+        root = existing_folder(source)
+        labels, sides = _read_class_folders(root)
     by_class: dict[str, list[str]] = {}
     for name, label in labels.items():
         by_class.setdefault(label, []).append(name)
@@ -98,13 +125,13 @@ def photos_with_labels(source: str | Path) -> Photos:
             f'{path} has images of {len(by_class)} classes; there must be two at least: a folder '
             'of images for each class, or a table with the columns path and label'
         )
-    train, val = [], []
+    train, val, how = [], [], choose(root, [*labels])
     for label, names in sorted(by_class.items()):
         if sides:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
             parts = list(hold_out(names, len(names) // 5 or 1))
-        parts[1] = decodable(root, parts[1])
+        parts[1] = decodable(root, parts[1], how)
         if not parts[0] or not parts[1]:
             raise ConfigError(
                 f'class {label!r} has {len(parts[0])} images to train with and {len(parts[1])} to '
@@ -112,7 +139,30 @@ def photos_with_labels(source: str | Path) -> Photos:
             )
         train += parts[0]
         val += parts[1]
-    return Photos(root, train, val, labels, short_side(root, train))
+    return Photos(root, train, val, labels, short_side(root, train), how)
+
+
+def _photos_of_several(path: Path, root: Path, found: TableLabels, how: HowToRead) -> Photos:
+    """Images that may have several labels; every class is on both sides."""
+    if found.sides:
+        train, val = ([n for n in found.labels if found.sides[n] == s] for s in ('train', 'val'))
+    else:
+        train, val = hold_out_several(found.labels)
+    val = decodable(root, val, how)
+    if not train or not val:
+        raise ConfigError(
+            f'{path} has {len(train)} images to train with and {len(val)} to validate with; there '
+            'must be one of both'
+        )
+    photos = Photos(root, train, val, {}, short_side(root, train), how, found.labels)
+    for label in photos.classes:
+        counts = [sum(label in found.labels[name] for name in names) for names in (train, val)]
+        if not all(counts):
+            raise ConfigError(
+                f'class {label!r} has {counts[0]} images to train with and {counts[1]} to validate '
+                'with; there must be one of both'
+            )
+    return photos
 
 
 def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]:
@@ -125,16 +175,19 @@ def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]
         The folder, path below it -> class, and path -> 'train' or 'val' where that is said.
 
     Raises:
-        ConfigError: If there is no such folder or table, or the table cannot be read.
+        ConfigError: If there is no such folder or table, or images have several labels.
     """
     path = Path(source).expanduser()
-    if path.is_file():
-        return _read_table(path)
-    root = existing_folder(source)
-    return root, *_read_class_folders(root)
+    if not path.is_file():
+        root = existing_folder(source)
+        return root, *_read_class_folders(root)
+    root, found = _read_table(path, None)
+    if found.several:
+        raise ConfigError(f'{path} gives images several labels; shards hold one of each')
+    return root, {name: names[0] for name, names in found.labels.items()}, found.sides
 
 
-def decodable(root: Path, names: Sequence[str]) -> list[str]:
+def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
     """Those of some images that can be decoded; the others are told.
 
     In training a broken image is replaced by another and counted; what is held out is looked at
@@ -143,10 +196,13 @@ def decodable(root: Path, names: Sequence[str]) -> list[str]:
     kept = []
     for name in names:
         try:
-            decode_image(root / name)
+            # Of what is larger than a screen one corner is looked at.
+            with how.reading.open(root.joinpath(name)) as image:
+                image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
             kept.append(name)
         except BrokenImage as error:
-            print(f'{error}; left out (beit-mm check {root} finds all such)')
+            said = f'{root}/{name} cannot be decoded: {error.reason}'
+            print(f'{said}; left out (beit-mm check {root} finds all such)')
     return kept
 
 
@@ -191,7 +247,28 @@ def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
     return [n for n in names if n not in held_out], [n for n in names if n in held_out]
 
 
-def short_side(root: Path, names: Sequence[str]) -> int:
+def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Images to train with and images held out: of each class a fifth, one at least.
+
+    Rare classes come first, so that each has its share (Sechidis et al. 2011, On the
+    Stratification of Multi-Label Data).
+    """
+    by_class: dict[str, list[str]] = {}
+    for name, classes in labels.items():
+        for label in classes or ('',):
+            by_class.setdefault(label, []).append(name)
+    side: dict[str, bool] = {}
+    for _, names in sorted(by_class.items(), key=lambda item: (len(item[1]), item[0])):
+        left = [name for name in names if name not in side]
+        wanted = max(1, len(names) // 5) - sum(side.get(name, False) for name in names)
+        # One at least is trained with.
+        most = len(left) - all(side.get(name, True) for name in names)
+        train, val = hold_out(left, max(0, min(wanted, most)))
+        side |= dict.fromkeys(train, False) | dict.fromkeys(val, True)
+    return [n for n in labels if not side[n]], [n for n in labels if side[n]]
+
+
+def short_side(root: Place, names: Sequence[str]) -> int:
     """Short side of the middle one of some of the images; broken ones do not count.
 
     Raises:
@@ -200,9 +277,8 @@ def short_side(root: Path, names: Sequence[str]) -> int:
     sides = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            with Image.open(root / name) as image:
-                sides.append(min(image.size))
-        except OSError:
+            sides.append(min(size_of(root.joinpath(name))))
+        except (BrokenImage, OSError):
             continue
     if not sides:
         raise ConfigError(f'{root}: of its images none can be read, such as {names[0]}')
@@ -234,61 +310,35 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     return labels, sides
 
 
-def _read_table(path: Path) -> tuple[Path, dict[str, str], dict[str, str]]:
-    """The folder of a .csv file, path -> class, and path -> 'train' or 'val' if it says so."""
+def _read_table(path: Path, multi_label: bool | str | None) -> tuple[Path, TableLabels]:
+    """The folder of a table, and the labels of the images in it."""
     root = path.resolve().parent
-    with _readable(path).open(encoding='utf-8-sig', newline='') as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        file_column, label_column = _column(columns, PATHS), _column(columns, LABELS)
-        split_column = _column(columns, SPLITS)
-        if file_column is None or label_column is None:
-            raise ConfigError(
-                f'{path} has the columns {", ".join(columns) or "none"}; it must have path and '
-                'label'
-            )
-        rows = [row for row in reader if row[file_column]]
-    for row in rows:
-        if not (row[label_column] or '').strip():
-            raise ConfigError(f'{path}: {row[file_column]} has no {label_column}')
-    if twice := [n for n, k in Counter(row[file_column] for row in rows).items() if k > 1]:
-        raise ConfigError(f'{path} lists {twice[0]} more than once')
-    missing = [row[file_column] for row in rows if not (root / row[file_column]).is_file()]
+    found = labels_of_rows(path, *read_rows(path), multi_label)
+    missing = [name for name in found.labels if not (root / name).is_file()]
     if missing:
         raise ConfigError(
-            f'{path} names {missing[0]}, which is not in {root} ({len(missing)} of {len(rows)} '
-            'are not): paths are looked for from the folder of the table'
+            f'{path} names {missing[0]}, which is not in {root} ({len(missing)} of '
+            f'{len(found.labels)} are not): paths are looked for from the folder of the table'
         )
-    labels = {row[file_column]: row[label_column].strip() for row in rows}
-    sides = {}
-    if split_column is not None:
-        for row in rows:
-            side = (row[split_column] or '').strip().lower()
-            if side in TRAIN:
-                sides[row[file_column]] = 'train'
-            elif side in VAL:
-                sides[row[file_column]] = 'val'
-            else:
-                raise ConfigError(f'{path}: {split_column} is {side!r}; it must be train or val')
-    return root, labels, sides
+    for line in found.said:
+        print(f'{path}: {line}')
+    return root, _with_names(root, found)
 
 
-def _readable(path: Path) -> Path:
-    """The table, if it is one.
-
-    Raises:
-        ConfigError: If it does not end in .csv or is not in UTF-8.
-    """
-    if path.suffix.lower() != '.csv':
-        raise ConfigError(f'{path} is a file and no table; it must be a folder, or end in .csv')
-    try:
-        path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ConfigError(f'{path} is not in UTF-8: save it in that encoding') from error
-    return path
-
-
-def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that has one of these names, whatever its case."""
-    lower = {column.strip().lower(): column for column in columns}
-    return next((lower[name] for name in names if name in lower), None)
+def _with_names(root: Path, found: TableLabels) -> TableLabels:
+    """Names in the place of numbers, if a file of names lies beside the table."""
+    every = {label for names in found.labels.values() for label in names}
+    path = next((root / name for name in OF_NAMES if (root / name).is_file()), None)
+    if path is None or not all(label.isdecimal() for label in every):
+        return found
+    # The first line is the lowest number: tables count from 0 or from 1.
+    names = read_names(path, first=min(1, min(map(int, every), default=0)))
+    if missing := [label for label in in_order(every) if int(label) not in names]:
+        raise ConfigError(f'{path} has {len(names)} names, and none for the label {missing[0]}')
+    print(f'{path} names the classes')
+    return found._replace(
+        labels={
+            file: tuple(names[int(label)] for label in labels)
+            for file, labels in found.labels.items()
+        }
+    )

@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError, did_you_mean
+from ..datasets.label_files import narrow
 from ..visualization import paint_labels
 from .photos import find_and_tell
+from .several_labels import BETWEEN
 from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained, predict_files
 
 # Of a classifier's answer on the screen.
@@ -18,8 +20,12 @@ NONE_DECODED = 'of {} images none can be decoded'
 
 
 def predict(
-    model: str | Path, images: Sequence[str | Path], out: str | Path | None = None
-) -> list[tuple[Path, str, float]] | list[Path]:
+    model: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    threshold: float | None = None,
+) -> list[tuple[Path, str, float]] | list[tuple[Path, dict[str, float]]] | list[Path]:
     """Name the class of images, or paint what is where in them.
 
     Args:
@@ -28,16 +34,24 @@ def predict(
         out: Of classes, a .csv file to write; of masks, a folder for the pictures, ``predicted``
             in the model's by default: under an image's name the number of a class in each pixel,
             and with ``_colours`` behind the name the same to look at.
+        threshold: Of a model whose images have several labels, the probability from which on one
+            is named; 0.5 by default.
 
     Returns:
-        (file, class, probability) of each image, or the files of the masks.
+        (file, class, probability) of each image; of a model with several labels (file, label ->
+        probability) with those from the threshold on, the best first; or the files of the masks.
 
     Raises:
         ConfigError: If there is no such model or image.
     """
     finished_run(model, CLASSIFIER, SEGMENTOR)
     files = files_of(images)
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f'--threshold is {threshold:g}; it must be between 0 and 1')
     trained = load_trained(model)
+    several = str(trained.cfg.model.get('head', {}).get('type')).startswith('MultiLabel')
+    if threshold is not None and not several:
+        raise ConfigError(f'--threshold is of labels, of which {model} gives one an image')
     if trained.segments:
         own = Path(model).expanduser() / 'predicted'
         return _masks(trained, files, own if out is None else Path(out), may_be_there=out is None)
@@ -45,7 +59,10 @@ def predict(
         raise ConfigError(f'--out is {out}; it must end in .csv')
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ConfigError(f'--out is {out}, and there is no folder {Path(out).parent}')
-    return _names(trained, files, None if out is None else Path(out))
+    target = None if out is None else Path(out)
+    if several:
+        return _several(trained, files, target, threshold)
+    return _names(trained, files, target)
 
 
 def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
@@ -91,6 +108,32 @@ def _names(
     return found
 
 
+def _several(
+    trained: Trained, files: Mapping[Path, Path], out: Path | None, threshold: float | None
+) -> list[tuple[Path, dict[str, float]]]:
+    """All labels from a threshold on; the table has all probabilities."""
+    least = threshold or trained.model.head.thr or 0.5
+    found, rows = [], []
+    for file, sample in predict_files(trained, list(files)):
+        if sample is None:
+            continue
+        scores = sample.pred_score.float().cpu().numpy()
+        best = [index for index in np.argsort(-scores) if scores[index] >= least]
+        named = {trained.classes[index]: float(scores[index]) for index in best}
+        found.append((file, named))
+        rows.append((file, BETWEEN.join(named), *(f'{score:.4f}' for score in scores)))
+        if out is None:
+            said = ', '.join(f'{name} {score:.1%}' for name, score in named.items())
+            print(f'{file}: {said or f"none from {least:.0%} on"}')
+    if not found:
+        raise ConfigError(NONE_DECODED.format(len(files)))
+    if out is not None:
+        with out.open('w', encoding='utf-8', newline='') as table:
+            csv.writer(table).writerows([('path', 'labels', *trained.classes), *rows])
+        print(f'{out}: {len(found)} images')
+    return found
+
+
 def _masks(
     trained: Trained, files: Mapping[Path, Path], out: Path, may_be_there: bool
 ) -> list[Path]:
@@ -109,7 +152,7 @@ def _masks(
     for file, sample in predict_files(trained, list(files)):
         if sample is None:
             continue
-        labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+        labels = narrow(sample.pred_sem_seg.data[0].cpu().numpy())
         path = targets[file]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(path)

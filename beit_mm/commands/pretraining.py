@@ -1,5 +1,6 @@
 """``beit-mm pretrain``: from a folder of images to a pre-trained BEiT."""
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from .choices import (
     values_for_tokenizer,
 )
 from .filling import config_of, fill_recipe, with_options
+from .how_to_read import how_to_read
 from .learned import draw_what_was_learned, report_of_pretraining
 from .lengths import (
     AFTERWARDS,
@@ -58,6 +60,8 @@ def pretrain(
     arch: str | None = None,
     size: int | None = None,
     tokenizer: str | Path | None = None,
+    bands: str | None = None,
+    value_range: str | None = None,
     resume: bool = False,
     track: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
@@ -76,6 +80,7 @@ def pretrain(
         size: Height and width of what the network sees, in pixels.
         tokenizer: Folder of another pre-training whose tokenizer is taken, or OpenAI's
             ``encoder.pkl``; without, a small one is trained first.
+        bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`.
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the pre-training's config, which win over all others.
@@ -91,12 +96,13 @@ def pretrain(
     start = time.monotonic()
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
-    photos = sharded_without_labels(folder) or photos_without_labels(folder)
+    choose = functools.partial(how_to_read, bands=bands, value_range=value_range)
+    photos = sharded_without_labels(folder, choose) or photos_without_labels(folder, choose)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
     options = dict(cfg_options or {})
     sizes = choose_sizes(len(photos.train), photos.short_side, machine, size, arch)
-    own = own_tokenizer(sizes, run.path / 'tokenizer.pth')
+    own = own_tokenizer(sizes, photos.how, run.path / 'tokenizer.pth')
     tokens = tokenizer_of(tokenizer, sizes) if tokenizer else own
     if dry_run:
         text = pretraining_text(run, photos, sizes, tokens, steps or 2000)
@@ -106,7 +112,10 @@ def pretrain(
     config_of(pretraining_text(run, photos, sizes, tokens, steps or 2000), options)
     first = second = Length(0, 1.0)
     if run.begin(resume):
-        known = run.known(minutes=minutes, arch=arch, size=size, tokenizer=tokenizer)
+        known = run.known(
+            minutes=minutes, arch=arch, size=size, tokenizer=tokenizer, bands=bands,
+            value_range=value_range,
+        )  # fmt: skip
         check_same_folder(known.data_root, photos.place)
         run.change(with_length(options, steps))
     else:
@@ -136,7 +145,7 @@ def pretrain(
             run.write('pretrain.py', with_options(text, options))
             print(f'{fitting} steps of the Transformer fit into the time that is left')
     checkpoint = run.train(stages[-1], progress, track, machine)
-    write_bare_weights(checkpoint, run.path / 'pretrained.pth')
+    write_bare_weights(checkpoint, run.path / 'pretrained.pth', run.path / 'pretrain.py')
     draw_what_was_learned(run.path)
     print(report_of_pretraining(run, len(run.lines_of('train.txt')), start))
     return run.path
@@ -154,7 +163,8 @@ def _stages(run: RunFolder, tokenizer: Length, transformer: Length) -> list[Stag
 
 def tokenizer_text(run: RunFolder, photos: Photos, sizes: Sizes, steps: int) -> str:
     """The config of the tokenizer."""
-    values = {**values_for_tokenizer(sizes), **_where(run, photos), 'max_iters': steps}
+    how = {name: photos.how.values[name] for name in ('bands', 'value_range')}
+    values = {**values_for_tokenizer(sizes), **how, **_where(run, photos), 'max_iters': steps}
     return fill_recipe('own/dvae.py', values, 'The tokenizer of a beit-mm pretrain.')
 
 
@@ -178,7 +188,7 @@ def pretraining_text(
     )
     return fill_recipe(
         'own/pretrain.py',
-        {**values, **_where(run, photos), **values_for_backbone(sizes)},
+        {**values, **photos.how.values, **_where(run, photos), **values_for_backbone(sizes)},
         'The Transformer of a beit-mm pretrain.',
     )
 
@@ -239,6 +249,7 @@ def _what_was_chosen(
     lines = [
         f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
         f'{photos.place}; most are {photos.short_side} pixels high or wide',
+        f'  read as     {photos.how.line}',
         f'  machine     {machine.name}',
         f'  size        {sizes.image_size} x {sizes.image_size} pixels, patches of '
         f'{sizes.patch_size} (--size)',

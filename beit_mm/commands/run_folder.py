@@ -73,7 +73,10 @@ class RunFolder:
             yield
         except BaseException:
             for path in self.written:
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             if made and not any(self.path.iterdir()):
                 self.path.rmdir()
             raise
@@ -134,9 +137,18 @@ class RunFolder:
         )  # fmt: skip
 
 
-def write_bare_weights(checkpoint: Path, target: Path) -> None:
-    """The weights of a checkpoint, without the optimizer's state and what else resuming takes."""
-    write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm')
+def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:
+    """The weights of a checkpoint, without the optimizer's state and what else resuming takes.
+
+    Args:
+        checkpoint: Of a training.
+        target: File to write; it says how images are read, for who goes on with the weights.
+        config: Of the training.
+    """
+    cfg = Config.fromfile(config).to_dict()
+    images = {name: cfg.get(name) for name in ('bands', 'value_range', 'mean', 'std')}
+    about = dict(images={name: value for name, value in images.items() if value is not None})
+    write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm', about)
 
 
 def copy_whole(source: Path, target: Path) -> None:

@@ -1,22 +1,22 @@
 """The weights that a run starts from, and the network that they are of."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoints import locate
+from ..checkpoints import locate, read_about
 from ..checkpoints.folders import read_mean_and_std
 from ..component import ConfigError
-from ..models import load
+from ..models import BEiT, load
 from .choices import Machine, choose_batch, choose_sizes, values_for_backbone
-from .photos import Photos
+from .how_to_read import MEAN, STD, HowToRead, Place, how_to_read, how_to_read_in
+from .photos import Chooser, Photos
 from .trained import CLASSIFIER, PRETRAINED, SEGMENTOR
 
 NONE = 'none'
-# ImageNet's, in [0, 255]: what this project's recipes normalise by.
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def weights_of(given: str) -> str:
@@ -31,23 +31,99 @@ def weights_of(given: str) -> str:
     return str(path.resolve()) if path.exists() else given
 
 
-def mean_and_std_of(weights: str) -> tuple[list[float], list[float]]:
-    """How images are normalised for weights, in [0, 255]; ImageNet's where nothing says so."""
-    found = read_mean_and_std(locate(weights))
-    if found is None:
-        return list(MEAN), list(STD)
-    mean, std = (np.multiply(values, 255).round(4).tolist() for values in found)
-    return mean, std
+class Start(NamedTuple):
+    """What a network starts from.
+
+    Attributes:
+        weights: What ``beit_mm.load`` takes; None from scratch.
+        model: Of the weights.
+        images: How the images are read that the weights are for; None of ones from scratch.
+        says_how: Whether the weights say so themselves.
+    """
+
+    weights: str | None
+    model: BEiT | None
+    images: HowToRead | None
+    says_how: bool
+
+    def choose(self, bands: str | None, value_range: str | None) -> Chooser:
+        """Chooses how images are read: as the user says, else as the weights do, else as fits both.
+
+        Args:
+            bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`.
+        """
+        if self.images is None:
+            return functools.partial(how_to_read, bands=bands, value_range=value_range)
+        known = self.images
+
+        def chooser(root: Place, names: Sequence[str]) -> HowToRead:
+            if bands is None and value_range is None:
+                if self.says_how:
+                    return known
+                found = how_to_read_in(known.bands, root, names)
+            else:
+                found = how_to_read(root, names, bands or _as_option(known.bands), value_range)
+            if found.reading.num_bands == known.reading.num_bands:
+                # The network knows images that are normalised so.
+                return found._replace(mean=known.mean, std=known.std)
+            return found
+
+        return chooser
+
+
+def _as_option(bands: int | list[str] | None) -> str | None:
+    return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)
+
+
+def start_of(weights: str) -> Start:
+    """Read what the user names.
+
+    Args:
+        weights: What ``beit_mm.load`` takes, or 'none'.
+
+    Raises:
+        CheckpointError: If they are none.
+    """
+    if weights == NONE:
+        return Start(None, None, None, says_how=False)
+    weights = weights_of(weights)
+    model = load(weights)
+    images, says_how = images_of(weights, model)
+    return Start(weights, model, images, says_how)
+
+
+def images_of(weights: str, model: BEiT) -> tuple[HowToRead, bool]:
+    """How images are read for weights, and whether the weights say so; photos where they do not.
+
+    Args:
+        weights: As :func:`weights_of` gives them.
+        model: With them.
+    """
+    about = read_about(weights).get('images') or {}
+    bands: Any = about.get('bands')
+    count = model.patch_embed.proj.in_channels
+    if not about and count != len(MEAN):
+        bands = list(model.bands) if model.bands else count
+    mean, std = about.get('mean'), about.get('std')
+    if mean is None or std is None:
+        found = read_mean_and_std(locate(weights))
+        if found is not None:
+            mean, std = (np.multiply(values, 255).round(4).tolist() for values in found)
+        elif count == len(MEAN):
+            mean, std = list(MEAN), list(STD)
+        else:
+            mean, std = [127.5] * count, [64.0] * count
+    return HowToRead(bands, about.get('value_range'), mean, std), bool(about)
 
 
 def values_of_weights(
-    weights: str, photos: Photos, machine: Machine, size: int | None
+    start: Start, photos: Photos, machine: Machine, size: int | None
 ) -> dict[str, Any]:
     """Variables that the recipes behind a pre-training share.
 
     Args:
-        weights: What ``beit_mm.load`` takes, or 'none' for a network from scratch, of a size that
-            is chosen by the images and the machine.
+        start: From weights; or from scratch, with a network of a size that is chosen by the images
+            and the machine.
         photos: To learn from.
         machine: It runs on.
         size: Of an image, if the user says so; without, that of the weights.
@@ -55,18 +131,16 @@ def values_of_weights(
     Raises:
         ConfigError: If the size does not divide into patches.
     """
-    if weights == NONE:
+    model = start.model
+    if model is None:
         sizes = choose_sizes(len(photos.train), photos.short_side, machine, size)
         return dict(
             values_for_backbone(sizes),
             weights=None,
-            mean=list(MEAN),
-            std=list(STD),
+            **photos.how.values,
             batch_size=sizes.batch_size,
             layer_decay_rate=1.0,
         )
-    weights = weights_of(weights)
-    model = load(weights)
     block = model.blocks[0]
     patch = model.patch_size[0]
     check_size(size, patch)
@@ -77,17 +151,15 @@ def values_of_weights(
         feedforward_channels=block.mlp.fc1.out_features,
     )
     image_size = size or model.grid[0] * patch
-    mean, std = mean_and_std_of(weights)
     return dict(
-        weights=dict(type='Pretrained', checkpoint=weights),
+        weights=dict(type='Pretrained', checkpoint=start.weights),
         arch=arch,
         embed_dims=model.embed_dims,
         image_size=image_size,
         patch_size=patch,
         use_abs_pos_emb=model.pos_embed is not None,
         layer_scale=0.0 if isinstance(block.gamma_1, float) else 0.1,
-        mean=mean,
-        std=std,
+        **photos.how.values,
         batch_size=choose_batch(len(photos.train), (image_size // patch) ** 2, arch, machine),
         layer_decay_rate=0.65 if model.num_layers >= 12 else 0.75,
     )

@@ -1,10 +1,11 @@
 """The model of a folder that ``beit-mm finetune`` or ``segment`` has made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
@@ -21,6 +22,8 @@ from ..engine.checking.config_check import enter_scope
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
 CLASSIFIER = ('finetune.py', 'classifier.pth')
 SEGMENTOR = ('segment.py', 'segmentor.pth')
+# Steps of a pipeline that are about the mask of an image.
+LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
 
 
 def finished_run(folder: str | Path, *kinds: tuple[str, str]) -> tuple[Path, Path]:
@@ -91,7 +94,7 @@ def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Pat
     steps = [
         step
         for step in trained.cfg.val_dataloader.dataset.pipeline
-        if step.type not in ('LoadAnnotations', 'beit_mm.MapLabels', 'beit_mm.CheckAnnotation')
+        if step.type not in (*LABELLING, 'beit_mm.CheckAnnotation')
     ]
     enter_scope(trained.cfg.default_scope)
     pipeline = Compose([_built(step, trained) for step in steps])
@@ -109,6 +112,15 @@ def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Pat
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))
         made = dict(zip(prepared, results, strict=True))
         yield from ((file, made.get(file)) for file in batch)
+
+
+def truth_of(trained: Trained) -> Callable[[Path], np.ndarray]:
+    """What reads a mask as a segmentor was taught it, (H, W) labels."""
+    dataset = trained.cfg.val_dataloader.dataset
+    enter_scope(trained.cfg.default_scope)
+    steps = Compose([_built(s, trained) for s in dataset.pipeline if s.type in LABELLING])
+    about = dict(reduce_zero_label=dataset.get('reduce_zero_label', False))
+    return lambda path: steps(dict(about, seg_map_path=str(path), seg_fields=[]))['gt_seg_map']
 
 
 def _built(step: Config, trained: Trained) -> Any:

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from ..component import ConfigError
 from .choices import Sizes, values_for_tokenizer
+from .how_to_read import HowToRead
 
 # Pixels of a patch that OpenAI's tokenizer of stride 8 has a token for, at half the size.
 OPENAI_PATCH = 16
@@ -19,7 +20,7 @@ class Tokenizer(NamedTuple):
     settings: dict[str, Any]
 
 
-def own_tokenizer(sizes: Sizes, file: Path) -> Tokenizer:
+def own_tokenizer(sizes: Sizes, how: HowToRead, file: Path) -> Tokenizer:
     """The one that a pre-training trains first."""
     values = values_for_tokenizer(sizes)
     return Tokenizer(
@@ -32,8 +33,17 @@ def own_tokenizer(sizes: Sizes, file: Path) -> Tokenizer:
             blocks_per_group=1,
             hidden=values['hidden'],
             decoder_input=values['hidden'],
+            **of_bands(how),
         ),
     )
+
+
+def of_bands(how: HowToRead) -> dict[str, Any]:
+    """Settings of a network for images that are read so; none for photos."""
+    if how.bands is None:
+        return {}
+    names = None if isinstance(how.bands, int) else how.bands
+    return dict(in_channels=how.reading.num_bands, bands=names)
 
 
 def tokenizer_of(given: str | Path, sizes: Sizes) -> Tokenizer:

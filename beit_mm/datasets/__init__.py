@@ -1,6 +1,7 @@
 """What input pipelines need beyond MMPretrain's and MMSegmentation's: masks, views, checks."""
 
-from .annotations import CheckAnnotation, MapLabels
+from .annotations import CheckAnnotation, LoadLabels, MapLabels
+from .coco_masks import draw_instances, read_coco, write_coco_masks
 from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
@@ -16,6 +17,7 @@ from .replacing import ReplacingDataset
 from .sources.photo_shards import PhotoShards
 from .sources.shard_sampler import ShardSampler
 from .token_cache import CacheError, TokenCache
+from .views.colors import JitterBands
 from .views.load_two_views import LoadTwoViews
 from .views.two_view_crop import TwoViewRandomResizedCrop
 
@@ -24,6 +26,8 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'JitterBands',
+    'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
@@ -37,7 +41,10 @@ __all__ = [
     'TwoViewRandomResizedCrop',
     'blockwise_mask',
     'decode_image',
+    'draw_instances',
     'photo_folder',
     'plain_blockwise_mask',
     'random_mask',
+    'read_coco',
+    'write_coco_masks',
 ]

@@ -152,6 +152,7 @@ def _metadata(built: Built, shapes: Shapes) -> dict:
         producer='beit_mm',
         task=program.kind,
         images=program.describe_images(),
+        bands=program.bands,
         size=shapes.size,
         patch_size=program.patch_size,
         classes=built.classes,

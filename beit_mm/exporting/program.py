@@ -18,14 +18,16 @@ LOADED_AS = {
     'LoadPhoto': 'RGB',
     'LoadTwoViews': 'RGB',
 }
+# Settings of LoadPhoto with which its arrays keep the order of the bands that are read.
+IN_ORDER = ('bands', 'value_range', 'background', 'no_data')
 
 
 class Normalization(NamedTuple):
-    """From RGB in [0, 1] to what a network takes.
+    """From images in [0, 1], RGB if they have three bands, to what a network takes.
 
     Attributes:
         mean, std: Of its channels, for values in [0, 1], in the network's order.
-        flip: Whether the network takes blue first.
+        flip: Whether the network takes blue first, if it takes three bands.
     """
 
     mean: tuple[float, ...]
@@ -52,6 +54,9 @@ class Program(nn.Module):
         output_names: One for each output.
         patch_size: Height and width of a patch; images are a multiple of it.
         grid: Patch grid of the positions.
+        in_channels: Bands of the images.
+        bands: Their names, in the order in which they are given and the network takes them; or
+            None.
     """
 
     mean: Tensor
@@ -76,6 +81,7 @@ class Program(nn.Module):
         )
         self.patch_size, self.grid = backbone.patch_size, backbone.grid
         self.in_channels = backbone.patch_embed.proj.in_channels
+        self.bands: tuple[str, ...] | None = backbone.bands
         count = len(set(backbone.out_indices)) if self.kind == 'backbone' else 1
         name = 'features' if self.kind == 'backbone' else 'logits'
         self.output_names = [name] if count == 1 else [f'{name}_{i}' for i in range(count)]
@@ -92,14 +98,16 @@ class Program(nn.Module):
         if self.normalization is None:
             return 'float32, as the backbone takes them'
         order = 'RGB' if self.in_channels == 3 else 'channels in the order of training'
+        order = ', '.join(self.bands) if self.bands is not None else order
         return f'float32, {order}, in [0, 1]'
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the model.
 
         Args:
-            images: (B, C, H, W) float32, RGB in [0, 1], H and W multiples of the patch; of other
-                numbers of channels than three, in the order of the training's pipeline. Without
+            images: (B, C, H, W) float32 in [0, 1], what the training's pipeline gives divided by
+                255; H and W multiples of the patch. The bands are ``bands``; without names, RGB
+                if they are three, else those of the training's pipeline in its order. Without
                 ``normalization``, as the backbone takes them.
 
         Returns:
@@ -107,7 +115,7 @@ class Program(nn.Module):
         """
         x = images
         if self.normalization is not None:
-            if self.normalization.flip:
+            if self.normalization.flip and self.in_channels == 3 and self.bands is None:
                 x = x.flip(1)
             x = (x - self.mean) / self.std
         if self.kind == 'backbone':
@@ -152,7 +160,7 @@ def normalization_of(preprocessor: nn.Module, pipeline: Sequence[dict] | None) -
             'whether the model takes red or blue first is said by the pipeline of its test data, '
             'which is not known: export it by its config'
         )
-    return Normalization(mean, std, flip=(order == 'BGR') != converts and len(mean) in (1, 3))
+    return Normalization(mean, std, flip=(order == 'BGR') != converts)
 
 
 def order_of_pipeline(pipeline: Sequence[dict] | None) -> str | None:
@@ -161,7 +169,8 @@ def order_of_pipeline(pipeline: Sequence[dict] | None) -> str | None:
     for step in pipeline or ():
         name = str(step['type']).rpartition('.')[2]
         if name in LOADED_AS:
-            order = 'BGR' if step.get('as_array') else LOADED_AS[name]
+            in_order = any(step.get(setting) is not None for setting in IN_ORDER)
+            order = 'BGR' if step.get('as_array') and not in_order else LOADED_AS[name]
         elif step.get('to_rgb') or step.get('to_bgr'):
             order = 'RGB' if step.get('to_rgb') else 'BGR'
     return order

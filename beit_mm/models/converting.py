@@ -14,6 +14,7 @@ from ..checkpoints import (
     convert_state_dict,
     detect_layout,
     locate,
+    read_about,
     read_checkpoint,
     read_config,
     read_mean_and_std,
@@ -21,7 +22,7 @@ from ..checkpoints import (
     take_weights,
 )
 from ..checkpoints.folders import CONFIG, PREPROCESSOR
-from ..checkpoints.writing import write_weights, write_whole
+from ..checkpoints.writing import WRAPPERS, write_weights, write_whole
 from ..layers.block import NORM_EPS
 from .loading import backbone_of
 from .reading_shapes import settings_of
@@ -52,10 +53,11 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
 
     Args:
         source: What :func:`beit_mm.checkpoints.locate` finds, in any layout.
-        target: A file that ends in .pth or .safetensors. For 'huggingface' and 'timm' also a
-            folder, without an ending: ``config.json`` and ``model.safetensors``, which
-            ``from_pretrained(folder)`` of transformers and
-            ``timm.create_model('local-dir:folder', pretrained=True)`` read; and
+        target: A file that ends in .pth or .safetensors; what the source says of its images
+            (:func:`beit_mm.checkpoints.read_about`) is said there too, if the library keeps a
+            place for it. For 'huggingface' and 'timm' also a folder, without an ending:
+            ``config.json`` and ``model.safetensors``, which ``from_pretrained(folder)`` of
+            transformers and ``timm.create_model('local-dir:folder', pretrained=True)`` read; and
             ``preprocessor_config.json``, if the source says how images are normalised.
         to: One of :data:`beit_mm.checkpoints.LAYOUTS`.
         which: Of several sets of weights the one to take, such as 'ema' or 'teacher'; see
@@ -80,7 +82,8 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
         if to == 'timm':
             converted = _without(NOT_IN_TIMM, converted)
         if target.suffix in ENDINGS:
-            write_weights(target, converted, to)
+            bare = target.suffix == '.pth' and to not in WRAPPERS
+            write_weights(target, converted, to, None if bare else read_about(path))
         else:
             _write_folder(target, weights, converted, to, path)
     except CheckpointError as error:
@@ -134,7 +137,7 @@ def _write_folder(
         )
     # Both kinds of tables may be there, which this project adds up.
     settings['use_shared_rel_pos_bias'] = 'rel_pos_bias.table' in ours
-    images = read_mean_and_std(source)
+    images = _mean_and_std(source)
     contents = {}
     if to == 'huggingface' and len({*settings['img_size']}) + len({*settings['patch_size']}) > 2:
         # It takes the rows of its tables for columns, and divides by one number.
@@ -152,6 +155,15 @@ def _write_folder(
     write_weights(folder / 'model.safetensors', converted, to)
     for name, content in contents.items():
         write_whole(folder / name, f'{json.dumps(content, indent=2)}\n'.encode())
+
+
+def _mean_and_std(source: Path) -> tuple[list[float], list[float]] | None:
+    """How images are normalised, for values in [0, 1], if the source says so."""
+    images = read_about(source).get('images') or {}
+    if images.get('mean') and images.get('std'):
+        mean, std = ([value / 255 for value in images[name]] for name in ('mean', 'std'))
+        return mean, std
+    return read_mean_and_std(source)
 
 
 def huggingface_config(settings: dict[str, Any], names: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -135,11 +135,11 @@ class DiscreteVAE(BaseModel):
         else:
             encoded, decoded, made = code_dims, code_dims, in_channels
         self.encoder: Any = build_encoder(in_channels, *size, encoded)
+        layers: Any = self.encoder
         if self.bands is not None:
-            self.encoder.input.register_buffer(BAND_NAMES, pack_names(self.bands))
+            layers.input.register_buffer(BAND_NAMES, pack_names(self.bands))
         if quantizer == 'vector':
-            output: Any = self.encoder.output
-            output.add_module('codebook', Codebook(vocab_size, code_dims))
+            layers.output.add_module('codebook', Codebook(vocab_size, code_dims))
         self.decoder: Any = (
             build_decoder(*size, decoded, decoder_input, made) if with_decoder else None
         )

@@ -260,9 +260,9 @@ class PixelTargetGenerator(BaseModule):
         return component['patch_size']
 
     @staticmethod
-    def bands_of(component: Component) -> tuple[str, int, None]:
+    def bands_of(component: Component) -> tuple[str, int, tuple]:
         """Where a config says how many bands there are, and how many; they have no names."""
-        return f'{component.key}.in_channels', component['in_channels'], None
+        return f'{component.key}.in_channels', component['in_channels'], ()
 
     def forward(self, images: Tensor) -> Tensor:
         """Targets.
@@ -315,9 +315,9 @@ class MeanColorTargetGenerator(BaseModule):
         return component['patch_size']
 
     @staticmethod
-    def bands_of(component: Component) -> tuple[str, int, None]:
+    def bands_of(component: Component) -> tuple[str, int, tuple]:
         """Where a config says how many bands there are, and how many; they have no names."""
-        return f'{component.key}.in_channels', component['in_channels'], None
+        return f'{component.key}.in_channels', component['in_channels'], ()
 
     @staticmethod
     def vocab_size_of(component: Component) -> tuple[str, int]:

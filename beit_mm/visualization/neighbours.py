@@ -8,6 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .shown_bands import Shown, as_photo
+
 
 def nearest_images(features: Tensor, queries: Sequence[int], count: int) -> Tensor:
     """The images whose features are most like a query's, by cosine, itself left out.
@@ -27,12 +29,19 @@ def nearest_images(features: Tensor, queries: Sequence[int], count: int) -> Tens
     return alike.topk(count, dim=1).indices
 
 
-def draw_neighbours(rows: Sequence[Sequence[np.ndarray]], path: str | Path) -> None:
+def draw_neighbours(
+    rows: Sequence[Sequence[np.ndarray]],
+    path: str | Path,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
+) -> None:
     """Write a panel: an image in the first column, and its neighbours beside it.
 
     Args:
-        rows: (H, W, 3) uint8 pictures, as many in each row.
+        rows: (H, W, C) pictures in [0, 255], uint8 or floating, as many in each row.
         path: Where the PNG goes.
+        shown, bands: Which bands are red, green and blue, and the names of all; see
+            :func:`beit_mm.visualization.shown_places`.
     """
     columns = len(rows[0])
     figure = Figure(figsize=(0.9 * columns + 0.2, 0.9 * len(rows) + 0.4), layout='constrained')
@@ -41,6 +50,6 @@ def draw_neighbours(rows: Sequence[Sequence[np.ndarray]], path: str | Path) -> N
     axes[0][1].set_title('most alike', fontsize=8, loc='left')
     for drawn, pictures in zip(axes, rows, strict=True):
         for axis, picture in zip(drawn, pictures, strict=True):
-            axis.imshow(picture, interpolation='nearest')
+            axis.imshow(as_photo(picture, shown, bands), interpolation='nearest')
             axis.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=120)

@@ -1,6 +1,6 @@
 """What the tokenizer keeps of an image, and what the Transformer fills in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from .shown_bands import Shown, in_three_bands
 
 DPI = 120
 # Labels of the rows of targets and of predictions.
@@ -20,12 +22,12 @@ def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
     """Images with their masked patches painted grey.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1].
         mask: (B, h, w) bool, True where hidden; H and W are multiples of h and w.
         grey: What hidden pixels become.
 
     Returns:
-        (B, 3, H, W) in [0, 1].
+        (B, C, H, W) in [0, 1].
     """
     (height, width), (rows, columns) = images.shape[2:], mask.shape[1:]
     hidden = mask.repeat_interleave(height // rows, 1).repeat_interleave(width // columns, 2)
@@ -39,10 +41,10 @@ def reconstruct(task: Any, tokenizer: Any, batch: dict) -> dict[str, Tensor]:
     Args:
         task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
         tokenizer: A ``DiscreteVAE`` with its decoder, in eval mode.
-        batch: As the task's data loader yields it: two views, (B, 3, H, W) uint8, and masks.
+        batch: As the task's data loader yields it: two views, (B, C, H, W) in [0, 255], and masks.
 
     Returns:
-        Label -> (B, 3, H, W) in [0, 1].
+        Label -> (B, C, H, W) in [0, 1].
     """
     inputs = task.data_preprocessor(batch)
     mask = torch.stack([sample.mask for sample in inputs['data_samples']])
@@ -63,7 +65,7 @@ def filled_in(
     """What a task was given and what it filled in: the rows of a panel.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1].
         mask: (B, h, w) bool, True where hidden.
         targets: (B, h, w) or (B, h, w, ...), what was to be predicted.
         predicted: Of the same shape; counts where hidden.
@@ -71,7 +73,7 @@ def filled_in(
         labels: Of the rows of the targets and of what was predicted.
 
     Returns:
-        Label -> (B, 3, H, W) in [0, 1].
+        Label -> (B, C, H, W) in [0, 1].
     """
     rows = {'original': images, 'masked input': hide_patches(images, mask)}
     if paint is not None:
@@ -81,44 +83,48 @@ def filled_in(
     return rows
 
 
-def draw_reconstructions(rows: Mapping[str, Tensor], path: str | Path) -> None:
+def draw_reconstructions(
+    rows: Mapping[str, Tensor],
+    path: str | Path,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
+) -> None:
     """Write a labelled panel, a row for each kind of picture and a column for each image.
 
     Args:
-        rows: Label -> (B, C, H, W) in [0, 1]; rows may differ in size.
+        rows: Label -> (B, C, H, W), clipped to [0, 1]; rows may differ in size.
         path: Where the PNG goes.
+        shown, bands: Which bands are red, green and blue, and the names of all; see
+            :func:`beit_mm.visualization.shown_places`.
     """
-    _panel(rows).savefig(path, dpi=DPI)
+    _panel(rows, shown, bands).savefig(path, dpi=DPI)
 
 
-def panel_of(rows: Mapping[str, Tensor]) -> np.ndarray:
+def panel_of(
+    rows: Mapping[str, Tensor], shown: Shown = None, bands: Sequence[str] | None = None
+) -> np.ndarray:
     """The panel of :func:`draw_reconstructions` as pixels.
 
     Args:
-        rows: Label -> (B, C, H, W) in [0, 1]; rows may differ in size.
+        rows, shown, bands: As there.
 
     Returns:
         (H', W', 3) uint8, RGB.
     """
-    figure = _panel(rows)
+    figure = _panel(rows, shown, bands)
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _panel(rows: Mapping[str, Tensor]) -> Figure:
+def _panel(rows: Mapping[str, Tensor], shown: Shown, bands: Sequence[str] | None) -> Figure:
     columns = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.1 * columns + 1.6, 1.1 * len(rows)), layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (label, images) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(label, rotation=0, ha='right', va='center')
-        for axis, image in zip(row, _in_three_channels(images), strict=True):
-            axis.imshow(np.asarray(image.clamp(0, 1).permute(1, 2, 0)), interpolation='nearest')
+        for axis, image in zip(row, in_three_bands(images, shown, bands), strict=True):
+            axis.imshow(np.asarray(image.permute(1, 2, 0)), interpolation='nearest')
             axis.set(xticks=[], yticks=[])
     return figure
-
-
-def _in_three_channels(images: Tensor) -> Tensor:
-    """(B, C, H, W) as (B, 3, H, W): the first three bands, or the first one as grey."""
-    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)

@@ -7,6 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from .shown_bands import Shown, as_photo
+
+# Classes in the legend, of more than these only those that are seen, and in a row of it.
+MOST_NAMED, MOST_IN_A_ROW = 60, 12
+
 
 def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels as colours.
@@ -18,9 +23,9 @@ def paint_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.nda
     Returns:
         (H, W, 3) uint8.
     """
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: len(palette)] = palette
-    return colours[labels]
+    colours = np.zeros((len(palette) + 1, 3), dtype=np.uint8)
+    colours[:-1] = palette
+    return colours[np.minimum(labels, len(palette))]
 
 
 def draw_segmentations(
@@ -30,19 +35,23 @@ def draw_segmentations(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     path: str | Path,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
 ) -> None:
     """Write a panel, a column for each photo, with photo, truth and prediction below each other.
 
     Args:
-        photos: (H, W, 3) uint8, RGB.
+        photos: (H, W, C) in [0, 255], uint8 or floating; RGB if C is three.
         truths: (H, W) labels.
         predictions: (H, W) labels.
         classes: Names, for the legend.
         palette: (R, G, B) of each class, 0 to 255.
         path: Where the PNG goes.
+        shown, bands: Which bands are red, green and blue, and the names of all; see
+            :func:`beit_mm.visualization.shown_places`.
     """
     rows = {
-        'photo': photos,
+        'photo': [as_photo(photo, shown, bands) for photo in photos],
         'truth': [paint_labels(labels, palette) for labels in truths],
         'prediction': [paint_labels(labels, palette) for labels in predictions],
     }
@@ -56,11 +65,13 @@ def draw_segmentations(
         for axis, picture in zip(row, pictures, strict=True):
             axis.imshow(picture, interpolation='nearest')
             axis.set(xticks=[], yticks=[])
+    there = np.unique(np.concatenate([np.unique(labels) for labels in (*truths, *predictions)]))
     handles = [
         Patch(facecolor=tuple(np.divide(colour, 255)), label=name)
-        for name, colour in zip(classes, palette, strict=True)
-    ]
+        for index, (name, colour) in enumerate(zip(classes, palette, strict=True))
+        if len(classes) <= MOST_NAMED or index in there
+    ][:MOST_NAMED]
     handles.append(Patch(facecolor='black', label='unlabelled'))
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=7,
-                  frameon=False)  # fmt: skip
+    figure.legend(handles=handles, loc='outside lower center', fontsize=7, frameon=False,
+                  ncols=min(MOST_IN_A_ROW, len(handles)))  # fmt: skip
     figure.savefig(path, dpi=100)

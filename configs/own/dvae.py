@@ -18,6 +18,11 @@ data_root = 'data/mine'
 # A path below data_root on each line.
 train_list = 'train.txt'
 val_list = 'val.txt'
+# How images are read, see beit_mm.LoadPhoto: None for photos of 8 bits in colours.
+bands = None
+value_range = None
+background = None
+no_data = None
 # Half of what the Transformer sees, as in the paper.
 second_size = 32
 vocab_size = 256
@@ -29,6 +34,8 @@ learning_rate = 5e-3
 max_iters = 1000
 num_workers = 2
 
+in_channels = 3 if bands is None else bands if isinstance(bands, int) else len(bands)
+band_names = None if bands is None or isinstance(bands, int) else bands
 model = dict(
     type='beit_mm.DiscreteVAE',
     quantizer='vector',
@@ -37,13 +44,19 @@ model = dict(
     blocks_per_group=1,
     hidden=hidden,
     decoder_input=hidden,
+    in_channels=in_channels,
+    bands=band_names,
+    data_preprocessor=dict(mean=[0.0], std=[255.0]),
 )
 
-load = dict(type='beit_mm.LoadPhoto')
+reading = dict(bands=bands, value_range=value_range, background=background, no_data=no_data)
+load = dict(type='beit_mm.LoadPhoto', **reading)
 pack = dict(type='PackInputs')
-crop = dict(type='torchvision/RandomResizedCrop', size=second_size, scale=(0.2, 1.0))
+# Of other than photos of 8 bits too.
+smooth = dict(antialias=True)
+crop = dict(type='torchvision/RandomResizedCrop', size=second_size, scale=(0.2, 1.0), **smooth)
 flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
-short_side = dict(type='torchvision/Resize', size=second_size)
+short_side = dict(type='torchvision/Resize', size=second_size, **smooth)
 middle = dict(type='torchvision/CenterCrop', size=second_size)
 photos = dict(type=dataset, data_root=data_root, with_label=False)
 train_dataloader = dict(

@@ -17,6 +17,13 @@ data_root = 'data/mine'
 train_list = 'train.txt'
 val_list = 'val.txt'
 classes = ['cat', 'dog']
+# How images are read, see beit_mm.LoadPhoto: None for photos of 8 bits in colours.
+bands = None
+value_range = None
+background = None
+no_data = None
+# Whether an image may have several, or none: lists are .json, of MMPretrain's MultiLabelDataset.
+several_labels = False
 weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
 arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
 embed_dims = 128
@@ -35,6 +42,8 @@ warmup_iters = 100
 val_interval = 250
 num_workers = 2
 
+in_channels = 3 if bands is None else bands if isinstance(bands, int) else len(bands)
+band_names = None if bands is None or isinstance(bands, int) else bands
 model = dict(
     backbone=dict(
         type='beit_mm.BEiT',
@@ -44,19 +53,28 @@ model = dict(
         use_abs_pos_emb=use_abs_pos_emb,
         layer_scale_init_value=layer_scale,
         drop_path_rate=drop_path_rate,
+        in_channels=in_channels,
+        bands=band_names,
         init_cfg=weights,
     ),
     head=dict(num_classes=len(classes), in_channels=embed_dims, topk=(1,)),
     data_preprocessor=dict(num_classes=len(classes), mean=mean, std=std),
 )
 
-load = dict(type='beit_mm.LoadPhoto')
+reading = dict(bands=bands, value_range=value_range, background=background, no_data=no_data)
+load = dict(type='beit_mm.LoadPhoto', **reading)
 pack = dict(type='PackInputs')
-crop = dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.3, 1.0))
+# Of other than photos of 8 bits too.
+smooth = dict(antialias=True)
+crop = dict(type='torchvision/RandomResizedCrop', size=image_size, scale=(0.3, 1.0), **smooth)
 flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
-short_side = dict(type='torchvision/Resize', size=image_size)
+short_side = dict(type='torchvision/Resize', size=image_size, **smooth)
 middle = dict(type='torchvision/CenterCrop', size=image_size)
-photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, metainfo=dict(classes=classes))
+photos = dict(
+    type='MultiLabelDataset' if several_labels else 'beit_mm.PhotoFolder',
+    data_root=data_root,
+    metainfo=dict(classes=classes),
+)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
@@ -68,6 +86,17 @@ val_dataloader = dict(
     dataset=dict(ann_file=val_list, pipeline=[load, short_side, middle, pack], **photos),
 )
 test_dataloader = val_dataloader
+
+if several_labels:
+    # Binary cross-entropy of each class, mean average precision over them.
+    model['head'] = dict(
+        _delete_=True,
+        type='MultiLabelLinearClsHead',
+        num_classes=len(classes),
+        in_channels=embed_dims,
+    )
+    val_evaluator = dict(_delete_=True, type='AveragePrecision')
+    test_evaluator = val_evaluator
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 optim_wrapper = dict(

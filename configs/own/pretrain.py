@@ -19,6 +19,14 @@ data_root = 'data/mine'
 # A path below data_root on each line.
 train_list = 'train.txt'
 val_list = 'val.txt'
+# How images are read, see beit_mm.LoadPhoto: None for photos of 8 bits in colours.
+bands = None
+value_range = None
+background = None
+no_data = None
+# Of the bands, in [0, 255].
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
 tokenizer_file = 'work_dirs/own/tokenizer.pth'
 tokenizer = dict(
     type='beit_mm.DiscreteVAE',
@@ -47,6 +55,8 @@ max_iters = 2000
 warmup_iters = 100
 num_workers = 2
 
+in_channels = 3 if bands is None else bands if isinstance(bands, int) else len(bands)
+band_names = None if bands is None or isinstance(bands, int) else bands
 model = dict(
     backbone=dict(
         arch=arch,
@@ -54,6 +64,8 @@ model = dict(
         patch_size=patch_size,
         use_abs_pos_emb=use_abs_pos_emb,
         layer_scale_init_value=layer_scale,
+        in_channels=in_channels,
+        bands=band_names,
         type='beit_mm.BEiT',
     ),
     target_generator=dict(tokenizer=tokenizer, checkpoint=tokenizer_file),
@@ -61,16 +73,17 @@ model = dict(
     data_preprocessor=dict(
         _delete_=True,
         type='beit_mm.TwoViewDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        second_mean=[0.0, 0.0, 0.0],
-        second_std=[255.0, 255.0, 255.0],
+        mean=mean,
+        std=std,
+        second_mean=[0.0],
+        second_std=[255.0],
     ),
 )
 
 sizes = dict(size=image_size, second_size=second_size)
-views = dict(type='beit_mm.LoadTwoViews', scale=(0.2, 1.0), **sizes)
-load = dict(type='beit_mm.LoadPhoto')
+reading = dict(bands=bands, value_range=value_range, background=background, no_data=no_data)
+views = dict(type='beit_mm.LoadTwoViews', scale=(0.2, 1.0), **sizes, **reading)
+load = dict(type='beit_mm.LoadPhoto', **reading)
 whole = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(1.0, 1.0), ratio=(1.0, 1.0), **sizes)
 mask = dict(
     type='beit_mm.BlockwiseMaskGenerator',

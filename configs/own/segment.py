@@ -22,8 +22,20 @@ mask_ending = '.png'
 train_list = 'train.txt'
 val_list = 'val.txt'
 classes = ['background', 'object']
+# How images are read, see beit_mm.LoadPhoto: None for photos of 8 bits in colours.
+bands = None
+value_range = None
+background = None
+no_data = None
 palette = [[0, 0, 0], [255, 0, 0]]
-# Values in the masks that stand for another, such as 255 for class 1.
+# Colours in the masks that stand for labels, such as {'#ff0000': 1}; None where numbers do.
+colors = None
+# Numbers in the masks that are no class, and what they become: no class either.
+ignored = [-1]
+ignore_index = 255
+# In Cityscapes 26001 is car 1: numbers from 1000 on, divided by 1000, are the class.
+divide_by = None
+# Labels that stand for another, such as 255 for class 1.
 label_map = None
 # Whether 0 in the masks is no class, and 1 the first.
 reduce_zero_label = False
@@ -49,6 +61,8 @@ warmup_iters = 100
 val_interval = 500
 num_workers = 2
 
+in_channels = 3 if bands is None else bands if isinstance(bands, int) else len(bands)
+band_names = None if bands is None or isinstance(bands, int) else bands
 model = dict(
     _scope_='mmseg',
     type='EncoderDecoder',
@@ -56,9 +70,10 @@ model = dict(
         type='SegDataPreProcessor',
         mean=mean,
         std=std,
-        bgr_to_rgb=True,
+        # Bands that are named or counted come in their order.
+        bgr_to_rgb=bands is None,
         pad_val=0,
-        seg_pad_val=255,
+        seg_pad_val=ignore_index,
         size=(image_size, image_size),
         test_cfg=dict(size_divisor=patch_size),
     ),
@@ -70,6 +85,8 @@ model = dict(
         use_abs_pos_emb=use_abs_pos_emb,
         layer_scale_init_value=layer_scale,
         drop_path_rate=drop_path_rate,
+        in_channels=in_channels,
+        bands=band_names,
         out_type='featmap',
         init_cfg=weights,
     ),
@@ -79,6 +96,7 @@ model = dict(
         channels=64,
         patch_size=patch_size,
         num_classes=len(classes),
+        ignore_index=ignore_index,
         dropout_ratio=0,
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
@@ -87,18 +105,33 @@ model = dict(
     test_cfg=dict(mode='slide', crop_size=(image_size, image_size), stride=(stride, stride)),
 )
 
-load = dict(type='beit_mm.LoadPhoto', as_array=True)
+reading = dict(bands=bands, value_range=value_range, background=background, no_data=no_data)
+load = dict(type='beit_mm.LoadPhoto', as_array=True, **reading)
 load_annotation = [
-    dict(type='LoadAnnotations'),
+    dict(
+        type='beit_mm.LoadLabels',
+        colors=colors,
+        ignored=ignored,
+        divide_by=divide_by,
+        ignore_index=ignore_index,
+    ),
     dict(type='beit_mm.MapLabels', label_map=label_map or {}),
-    dict(type='beit_mm.CheckAnnotation', num_classes=len(classes)),
+    dict(type='beit_mm.CheckAnnotation', num_classes=len(classes), ignore_index=ignore_index),
 ]
 resize = dict(type='Resize', scale=scale, keep_ratio=True)
+# MMSegmentation's takes photos of 8 bits in colours.
+photos_alone = bands is None and value_range is None
+jitter = dict(type='PhotoMetricDistortion') if photos_alone else dict(type='beit_mm.JitterBands')
 augment = [
     dict(type='RandomResize', scale=scale, ratio_range=(0.75, 1.75), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(image_size, image_size), cat_max_ratio=0.75),
+    dict(
+        type='RandomCrop',
+        crop_size=(image_size, image_size),
+        cat_max_ratio=0.75,
+        ignore_index=ignore_index,
+    ),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    jitter,
 ]
 pack = dict(type='PackSegInputs')
 photos = dict(
@@ -108,6 +141,7 @@ photos = dict(
     seg_map_suffix=mask_ending,
     metainfo=dict(classes=classes, palette=palette),
     reduce_zero_label=reduce_zero_label,
+    ignore_index=ignore_index,
 )
 train_dataloader = dict(
     batch_size=batch_size,
@@ -132,7 +166,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=ignore_index)
 test_evaluator = val_evaluator
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')
 

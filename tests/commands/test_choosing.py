@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
@@ -12,11 +13,13 @@ from PIL import Image
 
 from beit_mm.commands.choices import Machine, choose_sizes, choose_steps
 from beit_mm.commands.filling import fill_recipe, with_options
+from beit_mm.commands.how_to_read import HowToRead
 from beit_mm.commands.lengths import check_length, seconds_left
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.timing import seconds_a_step
 from beit_mm.component import ConfigError
+from beit_mm.datasets.decoding import read_pixels
 from beit_mm.models.sizes import ARCHS
 from beit_mm.recipes import find_recipe, folder_of_recipes, list_recipes
 
@@ -177,7 +180,7 @@ def test_tables_that_cannot_be(tmp_path):
     save(tmp_path / '0.png')
     table = tmp_path / 'labels.csv'
     cases = {
-        'path,label\n0.png,a\n0.png,b\n': 'lists 0.png more than once',
+        'path,label\n0.png,a\n0.png,a\n': 'lists 0.png more than once',
         'path,label\n0.png\n': '0.png has no label',
         'path,label\n0.png,\n': '0.png has no label',
     }
@@ -193,7 +196,8 @@ def test_tables_that_cannot_be(tmp_path):
 
 
 def test_masks_are_read_as_numbers(tmp_path):
-    from beit_mm.commands.segmenting import _classes, _Pairs
+    from beit_mm.commands.label_numbers import number_classes
+    from beit_mm.commands.mask_pairs import find_pairs
 
     def pairs(last: np.ndarray):
         for index in range(5):
@@ -202,26 +206,22 @@ def test_masks_are_read_as_numbers(tmp_path):
             mask[:5] = 255
             Path(tmp_path / 'masks').mkdir(exist_ok=True)
             Image.fromarray(last if index == 4 else mask).save(tmp_path / f'masks/{index}.png')
-        return _Pairs(tmp_path / 'images', tmp_path / 'masks')
+        return find_pairs(tmp_path / 'images', tmp_path / 'masks')
 
     # 255 is an object where there is nothing but it and 0 in all masks, and else no class.
     plain = np.zeros((30, 40), np.uint8)
-    assert _classes(pairs(plain), None) == ({255: 1}, ['background', 'object'])
+    found = number_classes(pairs(plain))
+    assert (found.names, found.values['label_map']) == (['background', 'object'], {255: 1})
     plain[0] = 1
-    assert _classes(pairs(plain), None) == ({}, ['class 0', 'class 1'])
+    found = number_classes(pairs(plain))
+    assert (found.names, found.values['label_map']) == (['class 0', 'class 1'], None)
     with pytest.raises(ConfigError, match='--classes has 1 names, and the masks have the number 1'):
-        _classes(pairs(plain), ['sky'])
-    with pytest.raises(ConfigError, match='numbers from 0 to 300; classes are 0 to 254'):
-        _classes(pairs(np.full((30, 40), 300, np.uint16) * (np.arange(40) > 3)), None)
-    # Of one bit.
-    one_bit = np.zeros((30, 40), bool)
-    one_bit[3] = True
-    assert pairs(one_bit).mask('4').max() == 1
+        number_classes(pairs(plain), ['sky'])
     save(tmp_path / 'lossy/4.jpg')
     for index in range(4):
         save(tmp_path / f'lossy/{index}.jpg')
     with pytest.raises(ConfigError, match='changes the numbers'):
-        _Pairs(tmp_path / 'images', tmp_path / 'lossy')
+        find_pairs(tmp_path / 'images', tmp_path / 'lossy')
 
 
 def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
@@ -262,60 +262,77 @@ def test_class_folders_of_both_sides_may_be_links(tmp_path):
     assert photos.val == [f'val/{label}/{i}.png' for label in ('cat', 'dog') for i in (1, 3, 5)]
 
 
-def test_every_command_sees_an_image_alike(tmp_path):
+DEEP = {'uint16': [(0, 4095), (100, 4000), (0, 60000)]}
+
+
+@pytest.mark.parametrize(
+    ('bands', 'value_range', 'middles'),
+    [
+        (None, None, [200, 100, 20]),
+        (None, DEEP, [3000, 1000, 20000]),
+        (['3', '2', '4', '1'], {'uint16': [(0, 4095)] * 4}, [300, 1000, 2000, 3000]),
+    ],
+)
+def test_every_command_sees_an_image_alike(tmp_path, bands, value_range, middles):
     """What a network is given of one image: in pre-training, fine-tuning, segmentation, embedding.
 
-    Three colours apart, so that channels in another order would show.
+    Bands far apart, so that another order would show.
     """
     from mmengine.registry import DATASETS, MODELS, DefaultScope
 
     from beit_mm.commands.features import Extractor
     from beit_mm.models import BEiT
 
-    size, mean, std = 64, (10.0, 60.0, 90.0), (20.0, 30.0, 40.0)
-    pixels = np.random.default_rng(0).integers(0, 40, (size, size, 3)) + np.array([200, 100, 20])
-    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / '1.png')
+    size, count = 64, len(middles)
+    mean, std = [10.0, 60.0, 90.0, 30.0][:count], [20.0, 30.0, 40.0, 50.0][:count]
+    pixels = np.random.default_rng(0).integers(0, 40, (size, size, count)) + np.array(middles)
+    if value_range is None:
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / '1.png')
+    else:
+        tifffile.imwrite(tmp_path / '1.png', pixels.astype(np.uint16), planarconfig='contig')
     (tmp_path / 'list.txt').write_text('1.png\n')
     (tmp_path / 'labels.txt').write_text('1.png 0\n')
     (tmp_path / 'stems.txt').write_text('1\n')
     (tmp_path / 'masks').mkdir()
     Image.fromarray(np.zeros((size, size), np.uint8)).save(tmp_path / 'masks/1.png')
-    expected = (torch.tensor(pixels).permute(2, 0, 1).float() - column(mean)) / column(std)
+    scaled = pixels.astype(float)
+    if bands is not None:
+        scaled = scaled[..., [int(band) - 1 for band in bands]]
+    if value_range is not None:
+        low, high = np.array(value_range['uint16']).T
+        scaled = (scaled - low) / (high - low) * 255
+    expected = ((torch.tensor(scaled).permute(2, 0, 1) - column(mean)) / column(std)).float()
 
     def seen(recipe: str, collate, **values) -> torch.Tensor:
+        values = dict(bands=bands, value_range=value_range, mean=mean, std=std, **values)
         cfg = Config.fromstring(fill_recipe(f'own/{recipe}.py', values, 'A test.'), '.py')
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             sample = DATASETS.build(cfg.val_dataloader.dataset)[0]
             settings = dict(cfg.model.data_preprocessor)
             settings.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
-            if recipe == 'pretrain':
-                settings.update(mean=mean, std=std)
             inputs = MODELS.build(settings)(collate([sample]))['inputs']
         return inputs[0] if recipe == 'pretrain' else inputs
 
     where = dict(data_root=str(tmp_path), image_size=size)
-    lists = dict(val_list=str(tmp_path / 'list.txt'))
-    colours = dict(mean=list(mean), std=list(std))
     found = [
-        seen('pretrain', default_collate, **where, **lists),
-        seen('finetune', default_collate, **where, **colours,
-             val_list=str(tmp_path / 'labels.txt')),
-        seen('segment', pseudo_collate, **colours, image_root=str(tmp_path), image_size=size,
+        seen('pretrain', default_collate, **where, val_list=str(tmp_path / 'list.txt')),
+        seen('finetune', default_collate, **where, val_list=str(tmp_path / 'labels.txt')),
+        seen('segment', pseudo_collate, image_root=str(tmp_path), image_size=size,
              mask_root=str(tmp_path / 'masks'), image_ending='.png', scale=(size, size),
              val_list=str(tmp_path / 'stems.txt')),
     ]  # fmt: skip
     for tensor in found:
-        torch.testing.assert_close(tensor[0], expected)
+        torch.testing.assert_close(tensor[0], expected, atol=1e-4, rtol=1e-5)
 
     class Seen(BEiT):
         def forward(self, x, mask=None):
             found.append(x)
             return super().forward(x, mask)
 
-    model = Seen('tiny', img_size=size, out_type='featmap').eval()
-    with Image.open(tmp_path / '1.png') as image:
-        Extractor(model, size, column(mean), column(std))([image])
-    torch.testing.assert_close(found[-1][0], expected)
+    model = Seen('tiny', img_size=size, out_type='featmap', in_channels=count).eval()
+    how = HowToRead(bands, value_range, mean, std)
+    Extractor(model, size, how)([read_pixels(tmp_path / '1.png', how.reading)])
+    torch.testing.assert_close(found[-1][0], expected, atol=1e-4, rtol=1e-5)
 
 
 def column(values) -> torch.Tensor:

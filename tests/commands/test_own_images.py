@@ -251,6 +251,77 @@ def test_a_segmentor_paints_masks(pretrained, tmp_path, capsys):
     assert overlap > 0.6
 
 
+@pytest.mark.slow
+def test_a_segmentor_of_annotated_instances(pretrained, tmp_path, capsys):
+    pytest.importorskip('pycocotools')
+    rng = np.random.default_rng(2)
+    images = tmp_path / 'images'
+    images.mkdir()
+    known = dict(images=[], annotations=[], categories=[dict(id=9, name='bright thing')])
+    for index in range(10):
+        pixels = rng.integers(0, 80, (48, 64, 3), dtype=np.uint8)
+        left = int(rng.integers(0, 32))
+        pixels[8:40, left : left + 32] += 150
+        # Of several endings, which masks of a folder cannot have.
+        name = f'{index}.{"png" if index % 2 else "bmp"}'
+        Image.fromarray(pixels).save(images / name)
+        known['images'].append(dict(id=index, file_name=name, height=48, width=64))
+        corners = [left, 8, left + 32, 8, left + 32, 40, left, 40]
+        known['annotations'].append(
+            dict(id=index, image_id=index, category_id=9, segmentation=[corners])
+        )
+    (tmp_path / 'a.json').write_text(json.dumps(known))
+    out = tmp_path / 'run'
+    run = ['segment', str(images), str(tmp_path / 'a.json'), '--weights',
+           str(pretrained / 'pretrained.pth'), '--out', str(out)]  # fmt: skip
+    main([*run, '--steps', '60'])
+    assert 'classes: background, bright thing' in capsys.readouterr().out
+    mask = np.asarray(Image.open(out / 'masks/3.png.png'))
+    bright = np.asarray(Image.open(images / '3.png')).max(axis=2) > 115
+    # A few dark ones of the thing's own noise, and borders.
+    assert (mask == bright).mean() > 0.98
+    assert json.loads((out / 'report.json').read_text())['mIoU'] > 60
+    main([*run, '--resume', '--steps', '64'])
+    main(['test', str(out), '--out', str(tmp_path / 'metrics.json')])
+    assert json.loads((tmp_path / 'metrics.json').read_text())['mIoU'] > 60
+
+
+@pytest.mark.slow
+def test_a_segmentor_of_painted_masks_and_more_than_255_classes(pretrained, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    for kind in ('images', 'painted', 'deep'):
+        (tmp_path / kind).mkdir()
+    for index in range(8):
+        bright = np.zeros((48, 64), bool)
+        left = int(rng.integers(0, 32))
+        bright[8:40, left : left + 32] = True
+        pixels = rng.integers(0, 80, (48, 64, 3)) + 150 * bright[..., None]
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f'images/{index}.png')
+        painted = np.where(bright[..., None], (250, 170, 30), (0, 0, 142)).astype(np.uint8)
+        painted[:3] = 0
+        Image.fromarray(painted).save(tmp_path / f'painted/{index}.png')
+        deep = np.where(bright, 299, 255).astype(np.uint16)
+        deep[:3] = 65535
+        Image.fromarray(deep).save(tmp_path / f'deep/{index}.png')
+    (tmp_path / 'painted/labelmap.txt').write_text('sign:250,170,30::\ncar:0,0,142::\nvoid:0,0,0::')
+    weights = str(pretrained / 'pretrained.pth')
+    for kind, more, number in (
+        ('painted', [], 0),
+        ('deep', ['--classes', *(f'c{n}' for n in range(300))], 299),
+    ):
+        out = tmp_path / f'run of {kind}'
+        main(['segment', str(tmp_path / 'images'), str(tmp_path / kind), '--weights', weights,
+              '--out', str(out), '--steps', '80', *more])  # fmt: skip
+        painted = tmp_path / f'predicted {kind}'
+        main(['predict', str(out), str(tmp_path / 'images'), '--out', str(painted)])
+        found = np.asarray(Image.open(painted / '0.png'))
+        bright = np.asarray(Image.open(tmp_path / 'images/0.png')).max(axis=2) > 115
+        assert ((found == number) == bright).mean() > 0.85
+        colours = np.asarray(Image.open(painted / '0_colours.png'))
+        if kind == 'painted':
+            assert (colours[found == 0] == (250, 170, 30)).all()
+
+
 def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(photos, tmp_path, capsys):
     out = tmp_path / 'run'
     main(['pretrain', str(photos), '--out', str(out), '--dry-run', '--steps', '7', '--cfg-options',

@@ -182,7 +182,7 @@ def rows_of(monkeypatch, runner):
     """The rows of the last panel of a run."""
     drawn = []
     monkeypatch.setattr(
-        visualization, 'panel_of', lambda rows: drawn.append(rows) or panel_of(rows)
+        visualization, 'panel_of', lambda rows, *how: drawn.append(rows) or panel_of(rows, *how)
     )
     runner.train()
     return drawn[-1]

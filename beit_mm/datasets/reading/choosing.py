@@ -66,6 +66,11 @@ class Reading:
         return self.bands if isinstance(self.bands, int) else len(self.bands)
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of what is read, if they are known."""
+        return None if isinstance(self.bands, int) else self.bands or COLORS
+
+    @property
     def is_plain(self) -> bool:
         """Whether the defaults hold: photos of 8 bits stay as they are, red, green and blue."""
         return not self.settings

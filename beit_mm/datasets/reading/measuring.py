@@ -159,7 +159,7 @@ def _ends(pixels: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
     return tuple(ordered[place].astype(np.float64) for place in places)
 
 
-def measure(looked: Iterable[Looked], method: str = 'measured') -> Measured:
+def measure(looked: Sequence[Looked], method: str = 'measured') -> Measured:
     """Find ranges, means and spreads of images.
 
     'measured' is what all pixels but one in 10,000 of all images but one in 100 lie between;
@@ -181,11 +181,11 @@ def measure(looked: Iterable[Looked], method: str = 'measured') -> Measured:
     counts = sorted({each.sample.shape[1] for some in by_type.values() for each in some})
     if len(counts) > 1:
         raise ValueError(f'images have {", ".join(map(str, counts))} bands; choose some by bands')
-    ranges, scaled = {}, []
+    ranges = {}
     for kind, some in sorted(by_type.items()):
-        sample = np.concatenate([each.sample for each in some])
         if method == 'percentile':
-            low, high = np.quantile(sample.astype(np.float64), (STRETCHED, 1 - STRETCHED), axis=0)
+            sample = np.concatenate([each.sample for each in some]).astype(np.float64)
+            low, high = np.quantile(sample, (STRETCHED, 1 - STRETCHED), axis=0)
         elif kind == 'uint8':
             # Photos of 8 bits are what they are.
             low, high = np.zeros(counts[0]), np.full(counts[0], 255.0)
@@ -195,12 +195,24 @@ def measure(looked: Iterable[Looked], method: str = 'measured') -> Measured:
         # A band of one value becomes 0.
         high = np.where(high > low, high, low + 1)
         ranges[kind] = [(_plain(a), _plain(b)) for a, b in zip(low, high, strict=True)]
-        reading = Reading(counts[0], {kind: ranges[kind]})
-        scaled.append(reading.scale(sample[None])[0])
+    return Measured(ranges, *means_and_spreads(looked, ranges))
+
+
+def means_and_spreads(
+    looked: Iterable[Looked], value_range: Any
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each band in [0, 255], behind a range.
+
+    Args:
+        looked: Images of as many bands.
+        value_range: See :class:`Reading`.
+    """
+    reading = Reading(value_range=value_range)
+    scaled = [reading.scale(each.sample[None])[0] for each in looked if len(each.sample)]
     pixels = np.concatenate(scaled).astype(np.float64)
     # A band of one value would be divided by nothing.
     std = np.maximum(pixels.std(axis=0), 1.0)
-    return Measured(ranges, pixels.mean(axis=0).round(3).tolist(), std.round(3).tolist())
+    return pixels.mean(axis=0).round(3).tolist(), std.round(3).tolist()
 
 
 def _plain(value: Any) -> float:

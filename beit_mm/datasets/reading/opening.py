@@ -1,8 +1,11 @@
 """From a file of any format to an open image."""
 
 import importlib
+import io
 from pathlib import Path
 from typing import Any, Protocol
+
+from PIL import ExifTags, Image
 
 from .broken_image import BrokenImage
 from .image_file import ImageFile
@@ -51,8 +54,8 @@ def split_frame(name: str) -> tuple[str, str | None]:
     return path, frame
 
 
-def reader_of(source: Path | bytes) -> Reader:
-    """What reads a file, by its first bytes or else by its ending."""
+def reader_of(source: Path | bytes) -> Any:
+    """The :class:`Reader` of a file, by its first bytes or else by its ending."""
     if isinstance(source, bytes):
         head, ending = source[:HEAD], ''
     else:
@@ -62,8 +65,28 @@ def reader_of(source: Path | bytes) -> Reader:
             with source.open('rb', buffering=0) as file:
                 head = file.read(HEAD)
     kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
-    module: Any = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
+    module = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
     return module
+
+
+def size_of(source: Path | bytes) -> tuple[int, int]:
+    """(height, width) of an image, of a photo by its header alone.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it is no image that can be read here.
+    """
+    if reader_of(source).__name__.endswith(OF_PHOTOS):
+        try:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                # As its EXIF tag turns it.
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return image.size if turned else image.size[::-1]
+        except Exception as error:
+            name = 'the image' if isinstance(source, bytes) else source
+            raise BrokenImage(name, f'{error}') from error
+    with open_image(source) as image:
+        return image.size
 
 
 def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFile:

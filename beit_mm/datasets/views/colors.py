@@ -1,7 +1,12 @@
 """Brightness, contrast and saturation of a photo."""
 
+import random
+
 import cv2
 import numpy as np
+from mmcv.transforms import BaseTransform
+
+from ...registry import TRANSFORMS
 
 # Weights of R, G, B in a pixel's luminance (ITU-R BT.601), which Pillow's grey images are made by.
 LUMA = (0.299, 0.587, 0.114)
@@ -62,3 +67,37 @@ def _mix_colors(image: np.ndarray, own: float, grey: float, offset: float) -> np
         return mixed if image.dtype == np.uint8 else np.clip(mixed, 0, 255, out=mixed)
     mixed = np.clip(image * np.float32(own) + np.float32(offset), 0, 255)
     return np.rint(mixed).astype(np.uint8) if image.dtype == np.uint8 else mixed
+
+
+@TRANSFORMS.register_module()
+class JitterBands(BaseTransform):
+    """Change brightness and contrast at random, of images of any bands and depth.
+
+    Changes ``img``, (H, W) or (H, W, bands), uint8 or float32 in [0, 255].
+
+    Args:
+        brightness, contrast: Each factor is uniform in [1 - x, 1 + x], 0 <= x <= 1.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+
+    def __init__(self, brightness: float = 0.4, contrast: float = 0.4) -> None:
+        self.shares = dict(brightness=brightness, contrast=contrast)
+        for name, share in self.shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name} is {share}; it must be 0 to 1')
+
+    def transform(self, results: dict) -> dict:
+        """Change the image."""
+        image = results['img']
+        # NumPy's global state is what mmengine seeds in each loader worker.
+        rng = random.Random(int.from_bytes(np.random.bytes(16), 'little'))
+        jitter = [(name, 1 + x * (2 * rng.random() - 1)) for name, x in self.shares.items()]
+        rng.shuffle(jitter)
+        bands = image.reshape(*image.shape[:2], -1)
+        results['img'] = change_colors(bands, tuple(jitter)).reshape(image.shape)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({", ".join(f"{n}={x}" for n, x in self.shares.items())})'

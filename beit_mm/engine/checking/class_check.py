@@ -1,10 +1,11 @@
 """Classes: those of the folders, of the lists of labels, and of the heads."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...component import Component, Note
+from ...component import Component, Note, in_a_line
 from ...datasets.finding import has_photo, is_hidden
 from .data_check import innermost
 
@@ -71,6 +72,8 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
                     endings = tuple(dataset.get('extensions') or ENDINGS)
                     yield from _check_empty(key, *folders, None if _finds(dataset) else endings)
                 yield from _check_number(key, len(folders[1]), head)
+            elif _kind(dataset) == 'MultiLabelDataset':
+                yield from _check_several(key, dataset, head)
             elif _kind(dataset) in OF_FOLDERS and dataset.get('with_label') is not False:
                 yield from _check_labels(key, dataset, head)
     yield from _check_same(found)
@@ -143,6 +146,39 @@ def _check_labels(key: str, dataset: Mapping, head: Component) -> Iterator[str]:
                 )
                 return
             largest = max(largest, int(label or -1))
+    if largest >= wanted:
+        yield (
+            f'{head.key}.num_classes is {wanted}, and {path} has the label {largest}; labels are 0 '
+            f'to {wanted - 1}'
+        )
+
+
+def _check_several(key: str, dataset: Mapping, head: Component) -> Iterator[str]:
+    """Lists of images with several labels are of the head's classes, and the head is of several."""
+    kind, wanted = str(head.given.get('type')), head.get('num_classes')
+    if head.given.get('type') and 'MultiLabel' not in kind and 'CSRA' not in kind:
+        yield (
+            f'{head.key}.type is {kind}, which learns one label an image, and {key} has several; '
+            "set it to 'MultiLabelLinearClsHead', and val_evaluator to "
+            "dict(type='AveragePrecision')"
+        )
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    if not isinstance(wanted, int) or path.suffix != '.json' or not path.is_file():
+        return
+    try:
+        known = json.loads(path.read_text(encoding='utf-8'))
+        rows = [row['gt_label'] for row in known['data_list']]
+        largest = max((max(labels, default=-1) for labels in rows), default=-1)
+    except (ValueError, KeyError, TypeError) as error:
+        yield (
+            f'{key}.ann_file: {path} is no list of images with labels: it must be '
+            f'{{"metainfo": {{"classes": [...]}}, "data_list": [{{"img_path": ..., "gt_label": '
+            f'[0, 2]}}]}} ({in_a_line(error)})'
+        )
+        return
+    names = (dataset.get('metainfo') or known.get('metainfo') or {}).get('classes')
+    if names is not None:
+        yield from _check_number(key, len(names), head)
     if largest >= wanted:
         yield (
             f'{head.key}.num_classes is {wanted}, and {path} has the label {largest}; labels are 0 '

@@ -19,6 +19,7 @@ from mmengine.registry import Registry, init_default_scope, root
 
 from ...component import Component, ConfigError, Note, Plan, did_you_mean
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from .bands_check import check_bands
 from .class_check import check_classes_of
 from .data_check import check_classes, check_data, check_pretrained, innermost
 from .names_check import RUNNER_TAKES, check_component, check_structure, check_untyped
@@ -217,6 +218,7 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
         starts_from_checkpoint=bool(cfg.get('load_from') or cfg.get('resume')),
         pipelines={name: list(_steps(name, cfg[name], types)) for name in used},
     )
+    yield from check_bands(cfg, model, plan.pipelines)
     # A config's own variables are not built; another config may have changed them by halves.
     built = {name: value for name, value in cfg.to_dict().items() if name in RUNNER_TAKES}
     for key, given in walk(built):

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from ...component import Component, Note
+from ...datasets.annotations import LoadLabels
+from ...datasets.reading.broken_image import BrokenImage
 
 # How many annotations are looked at, and about how many pixels of each.
 LOOKED_AT, PIXELS = 20, 250_000
@@ -27,9 +29,21 @@ def check_masks(dataset: Component, paths: Sequence[Path], num_classes: int) -> 
     places = np.linspace(0, len(paths) - 1, min(len(paths), LOOKED_AT)).astype(int)
     chosen = [paths[place] for place in places]
     where, ignored_label = dataset.key, dataset.get('ignore_index') or IGNORED
+    loader = loader_of(dataset)
+    if 0 <= ignored_label < num_classes:
+        yield (
+            f'{where}: {ignored_label} is ignored, and with {num_classes} classes it is one of '
+            "them; set ignore_index to 65535 here, in the heads, the metrics and beit_mm's steps, "
+            'and seg_pad_val of the data preprocessor too'
+        )
+        return
     raw, counts = np.zeros(2**16, np.int64), np.zeros(2**16, np.int64)
     for path in chosen:
-        found = _values(path)
+        try:
+            found = _values(path, loader)
+        except (BrokenImage, ValueError) as error:
+            yield f'{where}: {error}'
+            return
         if found is None:
             return
         values, numbers = found
@@ -54,7 +68,7 @@ def check_masks(dataset: Component, paths: Sequence[Path], num_classes: int) -> 
             f'{where}: the annotations hold {other} and {ignored_label} alone, and '
             f'{ignored_label} is ignored: one class is left. If {ignored_label} is the object, put '
             f"dict(type='beit_mm.MapLabels', label_map={{{ignored_label}: {never[0]}}}) after "
-            'LoadAnnotations into every pipeline'
+            'the step that loads annotations into every pipeline'
         )
         return
     if ignored == 1:
@@ -75,13 +89,24 @@ def check_masks(dataset: Component, paths: Sequence[Path], num_classes: int) -> 
         )
 
 
-def _values(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def loader_of(dataset: Component) -> LoadLabels | None:
+    """This project's step that loads annotations, if the pipeline has it."""
+    for step in dataset.get('pipeline') or []:
+        if str(step.get('type')).endswith('LoadLabels'):
+            return LoadLabels(**{key: value for key, value in step.items() if key != 'type'})
+    return None
+
+
+def _values(path: Path, loader: LoadLabels | None) -> tuple[np.ndarray, np.ndarray] | None:
     """(labels, how many pixels have each) of an annotation; None if it is no picture of labels."""
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except OSError:
-        return None
+    if loader is not None:
+        labels = loader.read(str(path))
+    else:
+        try:
+            with Image.open(path) as image:
+                labels = np.asarray(image)
+        except OSError:
+            return None
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16, np.int32, bool):
         return None
     step = max(1, int((labels.size / PIXELS) ** 0.5))
@@ -98,9 +123,11 @@ def _moves_down(dataset: Component) -> bool:
 
 def _seen_by_loss(labels: np.ndarray, dataset: Component) -> np.ndarray:
     """Labels behind the pipeline's steps: ``reduce_zero_label`` and ``MapLabels``."""
+    loader = loader_of(dataset)
+    ignored = IGNORED if loader is None else loader.ignore_index
     if _moves_down(dataset):
         # MMSegmentation's: 0 is ignored, the others move down, ignored stays.
-        labels = np.where((labels == 0) | (labels == IGNORED), IGNORED, labels - 1)
+        labels = np.where((labels == 0) | (labels == ignored), ignored, labels - 1)
     for step in dataset.get('pipeline') or []:
         if str(step.get('type')).endswith('MapLabels'):
             mapped = {int(old): new for old, new in step['label_map'].items()}

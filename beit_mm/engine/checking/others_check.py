@@ -172,6 +172,8 @@ def _reported_by_others(evaluator: Component) -> list[str] | None:
     if kind == 'Accuracy' and not evaluator.given.get('thrs'):
         topk = evaluator.get('topk')
         return [f'top{k}' for k in (topk if isinstance(topk, (list, tuple)) else [topk])]
+    if kind == 'AveragePrecision':
+        return ['mAP' if evaluator.get('average') == 'macro' else 'AP_classwise']
     if kind == 'IoUMetric':
         wanted = evaluator.get('iou_metrics') or []
         if all(name in OF_IOU for name in wanted):

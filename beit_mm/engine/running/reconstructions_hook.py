@@ -29,32 +29,44 @@ class ReconstructionsHook(Hook):
 
     Args:
         num_images: Most images of a panel.
+        shown: Which bands are shown as red, green and blue: three names or numbers, counted from
+            1, or one to be shown in grey. None for red, green and blue where the model's ``bands``
+            have such names, else the first three, else the first in grey.
 
     Raises:
-        ValueError: If that is none.
-        ConfigError: Before training, if the model is neither.
+        ValueError: If ``num_images`` is none.
+        ConfigError: Before training, if the model is neither, or has no such bands.
     """
 
     NAME = 'reconstructions'
 
-    def __init__(self, num_images: int = 8) -> None:
+    def __init__(self, num_images: int = 8, shown: Sequence[str | int] | None = None) -> None:
         if num_images < 1:
             raise ValueError(f'num_images is {num_images}; it must be at least 1')
-        self.num_images = num_images
+        self.num_images, self.shown = num_images, shown
         self.paint: Callable[[Tensor], Tensor] | None = None
         self.labels = ('', '')
 
     def before_train(self, runner: Runner) -> None:
         """See what can be drawn, and read the tokenizer's decoder where there is one."""
         model = _bare(runner)
-        if isinstance(model, DiscreteVAE):
-            return
-        if not isinstance(model, MaskedImageModeling):
+        if not isinstance(model, (DiscreteVAE, MaskedImageModeling)):
             raise ConfigError(
                 f'ReconstructionsHook draws what a DiscreteVAE or MaskedImageModeling makes, and '
                 f'model.type is {type(model).__name__}; remove the hook'
             )
-        self._choose_paint(runner)
+        self._check_shown(model)
+        if isinstance(model, MaskedImageModeling):
+            self._choose_paint(runner)
+
+    @master_only
+    def _check_shown(self, model: DiscreteVAE | MaskedImageModeling) -> None:
+        from ...visualization import shown_places
+
+        try:
+            shown_places(_first_layer(model).in_channels, self.shown, _taking(model).bands)
+        except ValueError as error:
+            raise ConfigError(f'ReconstructionsHook: {error}') from None
 
     @master_only
     def _choose_paint(self, runner: Runner) -> None:
@@ -95,7 +107,7 @@ class ReconstructionsHook(Hook):
         shown = outputs[: self.num_images]
         data = model.data_preprocessor(data_batch, False)
         of_model = self._of_tokenizer if isinstance(model, DiscreteVAE) else self._of_task
-        panel = panel_of(of_model(model, data, shown))
+        panel = panel_of(of_model(model, data, shown), self.shown, _taking(model).bands)
         runner.visualizer.add_image(self.NAME, panel, runner.iter)
 
     def _of_tokenizer(
@@ -125,6 +137,16 @@ class ReconstructionsHook(Hook):
 
 def _bare(runner: Runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _taking(model: Any) -> Any:
+    """The network that takes the images, whose bands may have names."""
+    return model if isinstance(model, DiscreteVAE) else model.backbone
+
+
+def _first_layer(model: Any) -> Any:
+    network = _taking(model)
+    return network.encoder.input if network is model else network.patch_embed.proj
 
 
 def _in_colors(preprocessor: Any, images: Tensor) -> Tensor:

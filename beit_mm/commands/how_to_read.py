@@ -1,0 +1,232 @@
+"""How the images of a run are read: bands, depth, means and spreads, chosen by the images."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from mmengine.config import Config
+
+from ..component import ConfigError
+from ..datasets.decoding import read_pixels
+from ..datasets.reading.broken_image import BrokenImage
+from ..datasets.reading.choosing import TO_MEASURE, Reading
+from ..datasets.reading.measuring import (
+    MOST_LOOKED_AT,
+    Looked,
+    look_at,
+    means_and_spreads,
+    measure,
+    spread,
+    visible,
+)
+from ..datasets.reading.proposing import propose
+from ..visualization import as_photo
+
+# ImageNet's, in [0, 255]: what this project's recipes normalise photos by.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+# Images that are looked at to see whether all are plain photos.
+MOST_ASKED = 16
+# Of 8 bits and three bands or one, whatever is in the file.
+OF_PHOTOS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp')
+
+
+class Place(Protocol):
+    """Where images lie: a folder's path, or shards. Prints as its user names it."""
+
+    def joinpath(self, name: str, /) -> Path | bytes:
+        """The file of an image, or what is in it.
+
+        Raises:
+            BrokenImage: If it cannot be read.
+        """
+        ...
+
+
+class HowToRead(NamedTuple):
+    """Settings of a run's images.
+
+    Attributes:
+        bands, value_range: See :class:`beit_mm.datasets.reading.choosing.Reading`.
+        mean, std: Of each band, in [0, 255].
+    """
+
+    bands: int | list[str] | None
+    value_range: Any
+    mean: list[float]
+    std: list[float]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the images are photos of 8 bits in colours."""
+        return self.bands is None and self.value_range is None
+
+    @property
+    def reading(self) -> Reading:
+        """What reads them."""
+        return Reading(self.bands, self.value_range)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Variables of the recipes in ``configs/own``."""
+        return dict(self._asdict())
+
+    @property
+    def line(self) -> str:
+        """For the user."""
+        of_range = self.value_range
+        if isinstance(of_range, Mapping):
+            of_range = '; '.join(f'{kind} {_ends(pairs)}' for kind, pairs in of_range.items())
+        bands = 'red, green and blue' if self.bands is None else self.bands
+        if isinstance(bands, list):
+            bands = ', '.join(bands)
+        return f'{bands}; {"8 bits" if of_range is None else of_range} (--bands, --value-range)'
+
+
+PHOTOS = HowToRead(None, None, list(MEAN), list(STD))
+
+
+def how_of(cfg: Config) -> HowToRead:
+    """How the images of a run are read, by a config that a recipe in ``configs/own`` has become."""
+    found = {name: cfg.get(name) for name in HowToRead._fields}
+    return PHOTOS._replace(**{name: value for name, value in found.items() if value is not None})
+
+
+def picture_of(source: str | Path | bytes, how: HowToRead) -> np.ndarray:
+    """An image to look at, (H, W, 3) uint8."""
+    return as_photo(read_pixels(source, how.reading), bands=how.reading.names)
+
+
+def _ends(pairs: Any) -> str:
+    """'0 to 4095' of one range, or of all of several."""
+    several = pairs if isinstance(pairs[0], Sequence) else [pairs]
+    return f'{min(low for low, _ in several):g} to {max(high for _, high in several):g}'
+
+
+def how_to_read(
+    root: Place, names: Sequence[str], bands: str | None = None, value_range: str | None = None
+) -> HowToRead:
+    """Choose bands and range by the images, where the user does not.
+
+    Args:
+        root: Where the images lie.
+        names: Their names there.
+        bands: How many, or names with commas.
+        value_range: 'dtype', 'measured', 'percentile', or two numbers with a comma.
+
+    Raises:
+        ConfigError: If a choice of the user's cannot be.
+    """
+    given = parse_bands(bands), parse_range(value_range)
+    if given == (None, None):
+        if _are_photos(root, names):
+            return PHOTOS
+        looked = list(_look(root, names, 0, MOST_LOOKED_AT))
+        if not any(len(each.sample) for each in looked):
+            # What reads them says why.
+            return PHOTOS
+        found = propose(looked)
+        return HowToRead(found.bands, found.value_range, found.mean, found.std)
+    wanted, asked = given
+    if wanted is None:
+        looked = list(_look(root, names, 0, MOST_LOOKED_AT))
+        wanted = propose(looked).bands if looked else None
+    looked = list(_look(root, names, wanted, MOST_LOOKED_AT))
+    if not looked:
+        raise ConfigError(f'--bands is {bands}, and {root} has no image with these bands')
+    return _measured(looked, wanted, asked)
+
+
+def how_to_read_in(bands: int | list[str] | None, root: Place, names: Sequence[str]) -> HowToRead:
+    """Choose the range by the images, for bands that weights take.
+
+    Args:
+        bands: See :class:`HowToRead`.
+        root: Where the images lie.
+        names: Their names there.
+    """
+    if bands is None and _are_photos(root, names):
+        return PHOTOS
+    looked = list(_look(root, names, bands, MOST_LOOKED_AT))
+    if not any(len(each.sample) for each in looked):
+        return PHOTOS._replace(bands=bands)
+    return _measured(looked, bands, None)
+
+
+def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: Any) -> HowToRead:
+    """With ranges in numbers, means and spreads."""
+    try:
+        if asked in (*TO_MEASURE, None):
+            found = measure(looked, asked or TO_MEASURE[0])
+            of_8_bits = asked is None and set(found.value_range) == {'uint8'}
+            return HowToRead(bands, None if of_8_bits else found.value_range, found.mean, found.std)
+        return HowToRead(bands, asked, *means_and_spreads(looked, asked))
+    except ValueError as error:
+        raise ConfigError(f'the images cannot be read as asked: {error}') from error
+
+
+def _are_photos(root: Place, names: Sequence[str]) -> bool:
+    """Whether images are of 8 bits, in colours or grey, as far as some of them tell."""
+    others = [name for name in names if not name.lower().endswith(OF_PHOTOS)]
+    return all(
+        each.dtype.name == 'uint8' and visible(each.bands) in (1, 3)
+        for each in _look(root, others, 0, MOST_ASKED)
+    )
+
+
+def _look(root: Place, names: Sequence[str], bands: Any, most: int) -> Iterator[Looked]:
+    """What is in some of the images that can be read."""
+
+    def one(name: str) -> Looked | None:
+        try:
+            return look_at(root.joinpath(name), bands)
+        except (BrokenImage, OSError):
+            # A run leaves it out and says so.
+            return None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        yield from (each for each in pool.map(one, spread(names, most)) if each is not None)
+
+
+def parse_bands(text: str | None) -> int | list[str] | None:
+    """What ``--bands`` says: a number, or names with commas.
+
+    Raises:
+        ConfigError: If it is neither.
+
+    >>> parse_bands('4'), parse_bands('red,green,nir')
+    (4, ['red', 'green', 'nir'])
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in str(text).split(',')]
+    wanted = int(names[0]) if len(names) == 1 and names[0].isdigit() else names
+    return _checked('--bands', text, bands=wanted)
+
+
+def parse_range(text: str | None) -> Any:
+    """What ``--value-range`` says: a word, or two numbers with a comma.
+
+    Raises:
+        ConfigError: If it is neither.
+
+    >>> parse_range('0,4095'), parse_range('dtype')
+    ([0.0, 4095.0], 'dtype')
+    """
+    if text is None:
+        return None
+    try:
+        wanted: Any = [float(number) for number in str(text).split(',')]
+    except ValueError:
+        wanted = text
+    return _checked('--value-range', text, value_range=wanted)
+
+
+def _checked(option: str, text: str, **setting: Any) -> Any:
+    try:
+        Reading(**setting)
+    except ValueError as error:
+        raise ConfigError(f'{option} {text}: {error}') from None
+    return next(iter(setting.values()))

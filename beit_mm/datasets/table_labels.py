@@ -1,0 +1,244 @@
+"""From the rows of a table to the labels of its images: one each, or several."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..component import ConfigError
+
+# Columns of a table: of the file, of its class, of the side it is on.
+PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
+LABELS = ('label', 'class', 'class_name', 'category', 'target', 'labels', 'classes', 'tags')
+SPLITS = ('split', 'subset', 'set', 'fold')
+# Sides, as people call them.
+TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
+ENDINGS = ('.csv', '.tsv')
+DELIMITERS = ',;\t|'
+# What stands between the labels of a cell. Commas and spaces are in names, and are not taken by
+# themselves.
+SEPARATORS = ';|'
+YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
+SHOWN = 5
+
+
+class TableLabels(NamedTuple):
+    """What a table says of its images.
+
+    Attributes:
+        labels: Path -> names of its classes.
+        sides: Path -> 'train' or 'val'; empty where the table does not say.
+        several: Whether an image may have several, or none.
+        said: What was taken for what, a line each.
+    """
+
+    labels: dict[str, tuple[str, ...]]
+    sides: dict[str, str]
+    several: bool
+    said: list[str]
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of a text table.
+
+    UTF-8 with or without a mark of order, or UTF-16 with one, as Excel writes it; columns parted by
+    comma, semicolon, tab or '|', by which the first line has a column of paths.
+
+    Raises:
+        ConfigError: If it does not end in .csv or .tsv, or is in another encoding.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(
+            f'{path} is a file and no table; it must be a folder, or end in {" or ".join(ENDINGS)}'
+        )
+    data = path.read_bytes()
+    wide = data[:2] in (b'\xff\xfe', b'\xfe\xff')
+    try:
+        text = data.decode('utf-16' if wide else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{path} is not in UTF-8: save it in that encoding') from error
+    # Excel's note to itself.
+    text = re.sub(r'\Asep=.\r?\n', '', text)
+    first = text.partition('\n')[0]
+    heads = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
+    fitting = [m for m, head in heads.items() if len(head) > 1 and column_of(head, PATHS)]
+    delimiter = fitting[0] if fitting else ','
+    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=delimiter)
+    rows = [{key: value or '' for key, value in row.items() if key is not None} for row in reader]
+    return list(reader.fieldnames or []), rows
+
+
+def labels_of_rows(
+    path: Path,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    multi_label: bool | str | None = None,
+) -> TableLabels:
+    """The labels of the images in a table.
+
+    A column of labels, whose cells may hold several parted by ';' or '|'; a row for each label of
+    an image; or a column of 0 and 1 for each class.
+
+    Args:
+        path: The table's, for messages.
+        columns: Their names.
+        rows: Column -> cell.
+        multi_label: Whether images may have several labels, or what parts them in a cell, such as
+            ','; None if the table is to tell.
+
+    Raises:
+        ConfigError: If a row has no label where each image has one, or is there twice.
+    """
+    file_column, label_column = column_of(columns, PATHS), column_of(columns, LABELS)
+    rows = [row for row in rows if file_column is not None and row[file_column].strip()]
+    yes_or_no = [] if label_column else _columns_of_yes_or_no(columns, rows, file_column)
+    if file_column is None or (label_column is None and len(yes_or_no) < 2):
+        raise ConfigError(
+            f'{path} has the columns {", ".join(columns) or "none"}; it must have path and label, '
+            'or path and a column of 0 and 1 for each class'
+        )
+    split_column = column_of(columns, SPLITS)
+    sides = _sides(path, rows, file_column, split_column) if split_column else {}
+    if label_column is None:
+        labels, said = _by_columns(columns, rows, file_column, yes_or_no)
+        alone = all(len(names) == 1 for names in labels.values())
+        several = bool(multi_label) or (not alone and multi_label is None)
+    else:
+        labels, said = _by_cells(path, rows, file_column, label_column, multi_label)
+        several = bool(multi_label) or any(len(names) > 1 for names in labels.values())
+    if not several and (none := [name for name, names in labels.items() if not names]):
+        raise ConfigError(f'{path}: {none[0]} has no {label_column or "label"}')
+    if several:
+        counts = [len(names) for names in labels.values()]
+        said.append(
+            f'{sum(n > 1 for n in counts)} of {len(counts)} images have several labels, '
+            f'{sum(n == 0 for n in counts)} none: each label is learned by itself'
+        )
+    return TableLabels(labels, sides, several, said)
+
+
+def _columns_of_yes_or_no(
+    columns: Sequence[str], rows: Sequence[Mapping[str, str]], file_column: str | None
+) -> list[str]:
+    others = [c for c in columns if c not in (file_column, column_of(columns, SPLITS)) and c]
+    known = {*YES, *NO}
+    return [
+        c
+        for c in others
+        if all(row[c].strip().lower() in known for row in rows) and any(row[c] for row in rows)
+    ]
+
+
+def _by_columns(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    file_column: str,
+    chosen: Sequence[str],
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    labels: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        names = [_clean(c) for c in chosen if row[c].strip().lower() in YES]
+        labels[row[file_column]] = tuple(dict.fromkeys([*labels.get(row[file_column], ()), *names]))
+    said = [f'{len(chosen)} columns of 0 and 1 are the classes: {_few(chosen)}']
+    if never := [c for c in chosen if not any(_clean(c) in names for names in labels.values())]:
+        said.append(f'columns without a 1 are left out: {_few(never)}')
+    taken = (file_column, column_of(columns, SPLITS), *chosen)
+    if left := [c for c in columns if c not in taken]:
+        said.append(f'columns that are not of 0 and 1 are left out: {_few(left)}')
+    return labels, said
+
+
+def _by_cells(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    file_column: str,
+    label_column: str,
+    multi_label: bool | str | None,
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    said: list[str] = []
+    cells = [row[label_column].strip() for row in rows]
+    separator = _separator(cells, multi_label)
+    if separator:
+        said.append(f'{label_column}: {separator!r} parts the labels of an image')
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for row, cell in zip(rows, cells, strict=True):
+        # Spaces, of which there may be many, part as one.
+        parts = cell.split(separator if separator.strip() else None) if separator else [cell]
+        names = tuple(dict.fromkeys(name for part in parts if (name := _clean(part))))
+        found.setdefault(row[file_column], []).append(names)
+    repeated = {name: every for name, every in found.items() if len(every) > 1}
+    for name, every in repeated.items():
+        if len(set(every)) < len(every) or multi_label is False:
+            raise ConfigError(f'{path} lists {name} more than once')
+    if repeated:
+        name, every = next(iter(repeated.items()))
+        said.append(
+            f'{len(repeated)} images are in several rows, whose labels are put together, such as '
+            f'{name}: {_few([label for names in every for label in names])}'
+        )
+    return {
+        name: tuple(dict.fromkeys(label for names in every for label in names))
+        for name, every in _whole_numbers(found).items()
+    }, said
+
+
+def _separator(cells: Sequence[str], multi_label: bool | str | None) -> str:
+    """What parts the labels in cells; '' if nothing does."""
+    if isinstance(multi_label, str):
+        return multi_label
+    if multi_label is False:
+        return ''
+    return next((mark for mark in SEPARATORS if any(mark in cell for cell in cells)), '')
+
+
+def _whole_numbers(found: dict[str, list[tuple[str, ...]]]) -> dict[str, list[tuple[str, ...]]]:
+    """1.0, 2.0, as a table with a gap makes of 1, 2, where all labels are so."""
+    every = {label for rows in found.values() for names in rows for label in names}
+    if not every or not all(re.fullmatch(r'\d+\.0', label) for label in every):
+        return found
+    return {
+        name: [tuple(label.removesuffix('.0') for label in names) for names in rows]
+        for name, rows in found.items()
+    }
+
+
+def _sides(
+    path: Path, rows: Sequence[Mapping[str, str]], file_column: str, split_column: str
+) -> dict[str, str]:
+    sides: dict[str, str] = {}
+    for row in rows:
+        name, given = row[file_column], row[split_column].strip().lower()
+        if given not in (*TRAIN, *VAL):
+            raise ConfigError(f'{path}: {split_column} is {given!r}; it must be train or val')
+        side = 'train' if given in TRAIN else 'val'
+        if sides.setdefault(name, side) != side:
+            raise ConfigError(f'{path} has {name} both to train with and to validate with')
+    return sides
+
+
+def column_of(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that has one of these names, whatever its case."""
+    lower = {(column or '').strip().lower(): column for column in columns}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def in_order(names: set[str]) -> list[str]:
+    """Names of classes, in order: 2 before 10 where all are numbers.
+
+    >>> in_order({'10', '2'}), in_order({'10', '2', 'a'})
+    (['2', '10'], ['10', '2', 'a'])
+    """
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names)
+
+
+def _clean(name: str) -> str:
+    """Letters with marks as one sign each, however they were typed."""
+    return unicodedata.normalize('NFC', name.strip())
+
+
+def _few(names: Sequence[str]) -> str:
+    return ', '.join(names[:SHOWN]) + (' ...' if len(names) > SHOWN else '')
