@@ -23,8 +23,9 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
-# Draws masks from annotations as COCO has them.
-COCO = ['pycocotools']
+# Draws masks from annotations as COCO has them. Not pycocotools: beside transformers 5 MMPretrain
+# cannot be imported with it.
+COCO = ['faster-coco-eval']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
 # Images in s3://, gs:// and behind http://; fsspec itself comes with torch.

@@ -1,6 +1,7 @@
 """Images in a folder: told by their endings, and those without a known one by their first bytes.
 
-What is taken is what :func:`~beit_mm.datasets.decode_image` can read in this installation.
+What is taken is what :func:`~beit_mm.datasets.reading.opening.open_image` can read in this
+installation. An image may be a folder: that of Zarr.
 """
 
 import os
@@ -13,7 +14,9 @@ from .reading.known_formats import (
     FORMAT_OF,
     FORMATS,
     HEAD,
-    NOT_FOR_PILLOW,
+    NO_IMAGES,
+    OF_FOLDERS,
+    ending_of,
     format_of_bytes,
     readable_formats,
 )
@@ -80,9 +83,10 @@ def has_photo(folder: str | Path) -> bool:
 
 
 def list_classes(folder: str | Path) -> list[str]:
-    """Names of the folders in a folder, in order, without hidden ones."""
+    """Names of the folders in a folder, in order, without hidden ones and those that are images."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
+        names = [e.name for e in entries if e.is_dir() and not is_hidden(e.name)]
+    return sorted(name for name in names if _folder_format(name) is None)
 
 
 def find_classes(folder: str | Path) -> dict[str, Found]:
@@ -164,14 +168,17 @@ class _Search:
                     continue
                 try:
                     if entry.is_dir():
-                        below.append(entry)
+                        if (kind := _folder_format(name)) is None:
+                            below.append(entry)
+                        elif self._count(kind):
+                            yield inside + name
                         continue
                     is_file = entry.is_file()
                 except OSError:
                     is_file = False
                 if not is_file:
                     self.left_out['broken link' if entry.is_symlink() else 'device'] += 1
-                elif (kind := FORMAT_OF.get(_ending(name))) is None:
+                elif (kind := FORMAT_OF.get(ending_of(name))) is None or kind in OF_FOLDERS:
                     unknown.append(name)
                 elif self._count(kind):
                     yield inside + name
@@ -189,7 +196,7 @@ class _Search:
         """Count a file by its first bytes; whether it is an image."""
         in_vain = self.opened.setdefault(ending, 0)
         kind = None
-        if ending not in NOT_FOR_PILLOW and (in_vain is None or in_vain < MOST_OPENED):
+        if ending not in NO_IMAGES and (in_vain is None or in_vain < MOST_OPENED):
             kind = format_of_bytes(_head(path))
         if kind is not None:
             self.opened[ending] = None
@@ -200,14 +207,15 @@ class _Search:
         return False
 
 
-def _ending(name: str) -> str:
-    _, dot, ending = name.rpartition('.')
-    return ending.lower() if dot else ''
+def _folder_format(name: str) -> str | None:
+    """The format of an image that is a folder; None of all other folders."""
+    kind = FORMAT_OF.get(ending_of(name))
+    return kind if kind in OF_FOLDERS else None
 
 
 def _known_ending(name: str) -> str:
     """The ending, or '' where what follows the last dot is a number or a text."""
-    ending = _ending(name)
+    ending = ending_of(name)
     plain = ending.isascii() and ending.isalnum() and not ending.isdigit() and len(ending) <= 8
     return ending if plain else ''
 

@@ -38,11 +38,11 @@ class Normalization(NamedTuple):
 class Program(nn.Module):
     """A model as others use it: images in, logits or features out.
 
-    A classifier gives ``logits`` (B, classes), of which softmax makes its probabilities. A
-    segmentor gives ``logits`` (B, classes, H, W), a number for each pixel, of the image as a whole
-    and not by windows. A pre-training model and a backbone give ``features`` of the image without a
-    mask, one for each of ``out_indices``, in the shape of :class:`beit_mm.models.BEiT`'s
-    ``out_type``.
+    A classifier gives ``logits`` (B, classes), of which softmax makes its probabilities, or sigmoid
+    where an image may have several labels. A segmentor gives ``logits`` (B, classes, H, W), a
+    number for each pixel, of the image as a whole and not by windows. A pre-training model and a
+    backbone give ``features`` of the image without a mask, one for each of ``out_indices``, in the
+    shape of :class:`beit_mm.models.BEiT`'s ``out_type``.
 
     Args:
         model: A classifier of MMPretrain, a segmentor of MMSegmentation, a

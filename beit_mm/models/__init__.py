@@ -1,5 +1,7 @@
 """Backbone, tokenizer and pre-training task, and the segmentation task layer."""
 
+import importlib
+
 from ..registry import MODELS
 from .beit import BEiT
 from .converting import convert
@@ -17,6 +19,7 @@ from .target_generators import (
 
 __all__ = [
     'BEiT',
+    'BandSegDataPreProcessor',
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
@@ -32,18 +35,24 @@ __all__ = [
 ]
 
 
+# What takes MMSegmentation, and where it is.
+OF_MMSEG = {
+    'SETRPUPHead': 'setr_pup_head',
+    'BandSegDataPreProcessor': 'band_preprocessor',
+}
+
+
 def __getattr__(name: str):
-    """Import MMSegmentation, which may be missing, no sooner than its head is asked for."""
-    if name != 'SETRPUPHead':
+    """Import MMSegmentation, which may be missing, no sooner than a part of it is asked for."""
+    if name not in OF_MMSEG:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     try:
-        from .setr_pup_head import SETRPUPHead
+        return getattr(importlib.import_module(f'.{OF_MMSEG[name]}', __name__), name)
     except ImportError as error:
         raise ImportError(
-            f'SETRPUPHead needs the package mmseg ({error}): '
+            f'{name} needs the package mmseg ({error}): '
             'pip install onedl-mmsegmentation (or mmsegmentation==1.2.2)'
         ) from error
-    return SETRPUPHead
 
 
 @MODELS.register_module(name='SETRPUPHead')
@@ -52,5 +61,12 @@ def build_setr_pup_head(**settings):
     return __getattr__('SETRPUPHead')(**settings)
 
 
-# Where its settings are looked up, see beit_mm.component.Component.
+@MODELS.register_module(name='BandSegDataPreProcessor')
+def build_band_preprocessor(**settings):
+    """Build :class:`BandSegDataPreProcessor` from its arguments."""
+    return __getattr__('BandSegDataPreProcessor')(**settings)
+
+
+# Where their settings are looked up, see beit_mm.component.Component.
 build_setr_pup_head.__dict__['hands_on_to'] = lambda: __getattr__('SETRPUPHead')
+build_band_preprocessor.__dict__['hands_on_to'] = lambda: __getattr__('BandSegDataPreProcessor')

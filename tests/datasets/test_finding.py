@@ -205,9 +205,13 @@ def test_heic_is_read_with_its_package(tmp_path):
 
 def test_the_list_is_what_pillow_can_read_here():
     known = Image.registered_extensions()
-    assert {
-        known[ending] for ending in known_formats.image_endings() if ending != '.psd'
-    } <= PILLOWS
+    of_pillow = {
+        ending
+        for name in known_formats.readable_formats() - {'psd'}
+        if not known_formats.FORMATS[name].modules
+        for ending in known_formats.FORMATS[name].endings
+    }
+    assert {known[f'.{ending}'] for ending in of_pillow} <= PILLOWS
     assert set(KINDS) <= {ending[1:] for ending in known_formats.image_endings()}
 
 

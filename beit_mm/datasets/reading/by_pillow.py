@@ -10,6 +10,11 @@ from .image_file import ALPHA, COLORS, GREY, ImageFile, Whole
 from .known_formats import load_plugins
 
 FIRST_TAKEN = 'the first of several images in a file taken'
+REDUCED = 'more than 8 bits a colour read as 8'
+FROM_INKS = 'CMYK turned into RGB'
+LEFT_OUT = 'bands left out'
+# Tags of TIFF 6.0.
+TIFF_BITS, TIFF_SAMPLES = 258, 277
 # Pillow's mode -> the mode that its pixels are handed on in, and their bands.
 MODES = {
     '1': ('L', GREY),
@@ -35,6 +40,10 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
         elif getattr(image, 'n_frames', 1) > 1:
             changes = (FIRST_TAKEN,)
         image.load()
+        if _is_reduced(image):
+            changes = (*changes, REDUCED)
+        if getattr(image, 'tag_v2', {}).get(TIFF_SAMPLES, 1) > len(image.getbands()):
+            changes = (*changes, LEFT_OUT)
         return as_file(turned(image), changes, kind)
 
 
@@ -46,13 +55,27 @@ def as_file(image: Image.Image, changes: tuple[str, ...] = (), kind: str | None 
         changes: See :class:`ImageFile`.
         kind: Pillow's name of the format that it comes from.
     """
+    if image.mode == 'CMYK':
+        changes = (*changes, FROM_INKS)
+    see_through = image.info.get('transparency')
     if image.mode == 'P':
-        image = image.convert('RGBA' if 'transparency' in image.info else 'RGB')
+        image = image.convert('RGB' if see_through is None else 'RGBA')
+    elif image.mode in ('1', 'L', 'RGB') and see_through is not None:
+        # One colour of all, by PNG's chunk tRNS.
+        image = image.convert('RGBA' if image.mode == 'RGB' else 'LA')
     # Pillow holds 16 bits in 32 for some formats and releases.
     if image.mode.startswith('I;16') or (image.mode == 'I' and kind in ('PNG', 'PPM')):
         return Whole(np.asarray(image).astype(np.uint16), GREY, changes=changes)
     mode, bands = MODES.get(image.mode, ('RGB', COLORS))
     return Whole(np.array(image.convert(mode)), bands, changes=changes)
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    """Whether Pillow has read 8 bits of more."""
+    if image.mode.startswith(('I', 'F')):
+        return False
+    bits = getattr(image, 'tag_v2', {}).get(TIFF_BITS, image.info.get('bit_depth', 8))
+    return max(bits) > 8 if isinstance(bits, tuple) else bits > 8
 
 
 def list_frames(source: Path | bytes) -> list[str]:

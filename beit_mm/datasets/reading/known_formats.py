@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import importlib.util
+import zlib
 from typing import NamedTuple
 
 from PIL import Image, features
@@ -14,11 +16,19 @@ class Format(NamedTuple):
         endings: Of its files, in small letters. Pillow knows the first one if it can read them.
         package: What reads them.
         feature: Name of the library in Pillow that Pillow's endings do not tell of.
+        modules: Names of what reads them instead of Pillow, as they are imported.
     """
 
     endings: tuple[str, ...]
     package: str = 'pillow'
     feature: str | None = None
+    modules: tuple[str, ...] = ()
+
+
+def _of_extra(endings: tuple[str, ...], modules: tuple[str, ...], extra: str) -> Format:
+    """A format that an extra of this project reads."""
+    package = f"{' and '.join(modules)} (pip install 'beit-mm[{extra}]')"
+    return Format(endings, package, modules=modules)
 
 
 # Name in what is told -> format. The one list of endings of this project.
@@ -34,14 +44,24 @@ FORMATS = {
     'avif': Format(('avif',), 'pillow>=11.3 or pillow-avif-plugin'),
     'heic': Format(('heic', 'heif'), 'pillow-heif'),
     'psd': Format(('psd',)),
+    # TIFF inside, with more images in it than Pillow sees.
+    'slide': _of_extra(
+        ('svs', 'ndpi', 'scn', 'bif', 'qptiff', 'lsm'), ('tifffile', 'imagecodecs'), 'images'
+    ),
+    'npy': Format(('npy',), 'numpy', modules=('numpy',)),
+    'npz': Format(('npz',), 'numpy', modules=('numpy',)),
+    'dcm': _of_extra(('dcm', 'dicom'), ('pydicom',), 'medical'),
+    'nii': _of_extra(('nii', 'nii.gz'), ('nibabel',), 'medical'),
+    'h5': _of_extra(('h5', 'hdf5', 'he5'), ('h5py',), 'science'),
+    'zarr': _of_extra(('zarr',), ('zarr',), 'science'),
 }
+# Formats whose images are folders.
+OF_FOLDERS = frozenset(('zarr',))
 FORMAT_OF = {ending: name for name, kind in FORMATS.items() for ending in kind.endings}
-# TIFF inside, and images to programs of their trade alone: Pillow reads a thumbnail or nothing.
-NOT_FOR_PILLOW = frozenset(
-    ('cr2', 'nef', 'nrw', 'arw', 'dng', 'orf', 'pef', 'srw', 'svs', 'ndpi', 'scn', 'lsm')
-)
-# Bytes of a file that tell what it is.
-HEAD = 32
+# TIFF inside: what a camera saw before it was a photo, and what GDAL lays beside an image.
+NO_IMAGES = frozenset(('cr2', 'nef', 'nrw', 'arw', 'dng', 'orf', 'pef', 'srw', 'ovr', 'msk'))
+# Bytes of a file that tell what it is: NIfTI's magic number is at 344.
+HEAD = 352
 
 
 @functools.cache
@@ -67,8 +87,24 @@ def readable_formats() -> frozenset[str]:
     return frozenset(
         name
         for name, kind in FORMATS.items()
-        if f'.{kind.endings[0]}' in known and (not kind.feature or features.check(kind.feature))
+        if (
+            all(importlib.util.find_spec(module) for module in kind.modules)
+            if kind.modules
+            else f'.{kind.endings[0]}' in known
+            and (not kind.feature or features.check(kind.feature))
+        )
     )
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file's name in small letters, of two parts where a format's has two.
+
+    >>> ending_of('a.b.PNG'), ending_of('head.nii.gz'), ending_of('README')
+    ('png', 'nii.gz', '')
+    """
+    _, *parts = name.lower().split('.')
+    two = '.'.join(parts[-2:])
+    return two if two in FORMAT_OF else parts[-1] if parts else ''
 
 
 def image_endings() -> tuple[str, ...]:
@@ -80,8 +116,12 @@ def format_of_bytes(head: bytes) -> str | None:
     """The format of a file that begins with these bytes, by its magic number.
 
     Sources: the formats' specifications, as https://en.wikipedia.org/wiki/List_of_file_signatures
-    collects them; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1 Image File Format.
+    collects them; of DICOM PS3.10 7.1; of HEIF and AVIF the brands of ISO/IEC 23008-12 and of AV1
+    Image File Format.
     """
+    # Before TIFF's: what comes before it is free for programs that do not know DICOM.
+    if head[128:132] == b'DICM':
+        return 'dcm'
     for name, beginnings in MAGIC.items():
         if head.startswith(beginnings):
             return name
@@ -93,11 +133,30 @@ def format_of_bytes(head: bytes) -> str | None:
     if head[:1] == b'P' and head[1:2] in b'123456' and head[2:3].isspace():
         return 'pnm'
     if head[4:8] == b'ftyp':
-        brands = {head[begin : begin + 4] for begin in (8, *range(16, len(head), 4))}
+        end = min(int.from_bytes(head[:4], 'big'), len(head))
+        brands = {head[begin : begin + 4] for begin in (8, *range(16, end, 4))}
         if brands & {b'avif', b'avis'}:
             return 'avif'
         if brands & {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}:
             return 'heic'
+    return _format_of_numbers(head)
+
+
+def _format_of_numbers(head: bytes) -> str | None:
+    """A format of arrays or volumes.
+
+    Sources: NumPy's NEP 1, PKWARE's APPNOTE 4.3.7, NIfTI-1.1 and NIfTI-2.
+    """
+    if head[344:348] in NIFTI_1 or head[4:8] in NIFTI_2:
+        return 'nii'
+    if head[:4] == b'PK\3\4':
+        name = head[30 : 30 + int.from_bytes(head[26:28], 'little')]
+        return 'npz' if name.endswith(b'.npy') else None
+    if head[:2] == b'\x1f\x8b':
+        with contextlib.suppress(zlib.error):
+            # 16 more than the largest window: with the header of gzip.
+            inside = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, HEAD)
+            return 'nii' if inside[344:348] in NIFTI_1 or inside[4:8] in NIFTI_2 else None
     return None
 
 
@@ -108,6 +167,9 @@ MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
     'tif': (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'),
     'jp2': (b'\0\0\0\x0cjP  \r\n\x87\n', b'\xff\x4f\xff\x51'),
     'psd': b'8BPS\0\x01',
+    'npy': b'\x93NUMPY',
+    'h5': b'\x89HDF\r\n\x1a\n',
 }
+NIFTI_1, NIFTI_2 = (b'n+1\0', b'ni1\0'), (b'n+2\0', b'ni2\0')
 # Lengths of the headers of all versions.
 BMP_HEADERS = {size.to_bytes(4, 'little') for size in (12, 16, 40, 52, 56, 64, 108, 124)}

@@ -9,7 +9,14 @@ from PIL import ExifTags, Image
 
 from .broken_image import BrokenImage
 from .image_file import ImageFile
-from .known_formats import FORMAT_OF, FORMATS, HEAD, format_of_bytes
+from .known_formats import (
+    FORMAT_OF,
+    FORMATS,
+    HEAD,
+    ending_of,
+    format_of_bytes,
+    readable_formats,
+)
 
 # What parts the name of a file from that of an image inside of it: 'scan.nii.gz#40'.
 FRAME = '#'
@@ -37,7 +44,17 @@ class Reader(Protocol):
 
 OF_PHOTOS = 'by_pillow'
 # Format -> module beside this one.
-READERS = dict.fromkeys(FORMATS, OF_PHOTOS)
+READERS = {
+    **dict.fromkeys(FORMATS, OF_PHOTOS),
+    **dict.fromkeys(('png', 'avif', 'pnm'), 'by_imagecodecs'),
+    **dict.fromkeys(('tif', 'slide'), 'by_tifffile'),
+    'jp2': 'by_rasterio',
+    **dict.fromkeys(('npy', 'npz'), 'by_numpy'),
+    'dcm': 'by_pydicom',
+    'nii': 'by_nibabel',
+    'h5': 'by_h5py',
+    'zarr': 'by_zarr',
+}
 
 
 def split_frame(name: str) -> tuple[str, str | None]:
@@ -55,16 +72,21 @@ def split_frame(name: str) -> tuple[str, str | None]:
 
 
 def reader_of(source: Path | bytes) -> Any:
-    """The :class:`Reader` of a file, by its first bytes or else by its ending."""
+    """The :class:`Reader` of a file, by its first bytes or else by its ending.
+
+    Raises:
+        ValueError: If its format takes a package that is not installed.
+    """
     if isinstance(source, bytes):
         head, ending = source[:HEAD], ''
     else:
-        ending = source.suffix.lower().removeprefix('.')
-        head = b''
+        head, ending = b'', ending_of(source.name)
         if source.is_file():
             with source.open('rb', buffering=0) as file:
                 head = file.read(HEAD)
     kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
+    if kind and FORMATS[kind].modules and kind not in readable_formats():
+        raise ValueError(f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}')
     module = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
     return module
 
@@ -104,7 +126,8 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
     if not isinstance(source, bytes):
         path, inside = split_frame(str(source))
         source, frame = Path(path), frame or inside
-        size = source.stat().st_size
+        # A folder has no size that says anything.
+        size = source.stat().st_size or source.is_dir()
     else:
         size = len(source)
     name = 'the image' if isinstance(source, bytes) else source
@@ -114,4 +137,4 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
         return reader_of(source).open_file(source, frame)
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
-        raise BrokenImage(name, f'{error}') from error
+        raise BrokenImage(name, ' '.join(f'{error}'.split()) or type(error).__name__) from error
