@@ -10,9 +10,8 @@ from rich.progress import Progress, track
 
 from ..component import ConfigError
 from ..datasets.finding import list_classes
-from ..datasets.reading.known_formats import FORMAT_OF
+from ..datasets.reading.known_formats import FORMAT_OF, OF_FOLDERS, ending_of
 from ..datasets.sources.finding_shards import find_shards
-from ..datasets.sources.shard_index import split_key
 from ..datasets.sources.stores import is_url
 from ..datasets.sources.verifying_shards import verify_shards
 from ..datasets.sources.writing_shards import Plan, plan_shards, write_shards
@@ -70,6 +69,7 @@ def shard(
         raise ConfigError(f'{out}: shards are written to the disk; copy them to the store then')
     out = Path(out).expanduser().resolve()
     root, labels, sides = _images_of(source, no_labels)
+    sides = [side._replace(names=_files_of(side.names)) for side in sides]
     classes = sorted(set(labels.values()))
     plans = {
         side.name: plan_shards(
@@ -109,10 +109,19 @@ def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str
     return root, {}, [Side('', names)]
 
 
+def _files_of(names: list[str]) -> list[str]:
+    """Those of some images that are files, which a shard can hold."""
+    kept = [name for name in names if FORMAT_OF.get(ending_of(name)) not in OF_FOLDERS]
+    if left := len(names) - len(kept):
+        kinds = ', '.join(sorted(OF_FOLDERS))
+        print(f'{left} images that are folders ({kinds}) left out', file=sys.stderr)
+    return kept
+
+
 def _loose_images(root: Path) -> list[str]:
     """Names of the images that lie in a folder itself, by their endings."""
     names = [entry.name for entry in os.scandir(root) if entry.is_file()]
-    return sorted(name for name in names if split_key(name)[1] in FORMAT_OF)
+    return sorted(name for name in names if ending_of(name) in FORMAT_OF)
 
 
 def _write(plans: dict[str, Plan], out: Path) -> None:

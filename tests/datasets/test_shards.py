@@ -33,6 +33,7 @@ from beit_mm.datasets import (
     ReplacingDataset,
     ShardSampler,
 )
+from beit_mm.datasets.reading.known_formats import readable_formats
 from beit_mm.datasets.sources import stores, writing_shards
 from beit_mm.datasets.sources.finding_shards import find_shards, is_shards
 
@@ -129,6 +130,23 @@ def test_shards_have_about_as_many_bytes_as_asked_for(folder, tmp_path):
     assert PhotoShards(str(out), with_label=False)[0].keys() >= {'img_bytes'}
     with pytest.raises(ValueError, match='has no label'):
         PhotoShards(str(out))
+
+
+def test_what_has_no_ending_of_its_own_gets_one(tmp_path):
+    """Whatever reads the shards goes by the endings of members; folders are no members."""
+    (tmp_path / 'odd/deep.zarr').mkdir(parents=True)
+    (tmp_path / 'odd/deep.zarr/.zarray').write_text('{}')
+    contents = dict(png=encoded(Image.fromarray(pixels(1)), 'PNG'), jpg=jpeg(2))
+    for ending, content in contents.items():
+        (tmp_path / f'odd/scan-{ending}').write_bytes(content)
+    (tmp_path / 'odd/head.nii.gz').write_bytes(b'whatever')
+    out = shard(tmp_path / 'odd', tmp_path / 'out', no_labels=True)
+    with tarfile.open(out / 'shard-000000.tar') as tar:
+        found = {member.name.partition('.')[2]: tar.extractfile(member).read() for member in tar}
+    assert {name: data for name, data in found.items() if name != 'json'} == {
+        **contents,
+        **({'nii.gz': b'whatever'} if 'nii' in readable_formats() else {}),
+    }
 
 
 def write(folder, out):
@@ -228,6 +246,10 @@ def test_shards_of_webdatasets_own_making(tmp_path):
     assert [dataset.read_photo(i) for i in range(4)] == [jpeg(i) for i in range(4)]
     assert dataset.get_gt_labels().tolist() == [0, 1, 0, 1]
     assert str(find_shards(tmp_path)) == '4 images in 1 shards, left out: 4 mask.png'
+    # Features beside an image are no image, wherever they stand.
+    write_tar(tmp_path / 'b-00.tar', {'1.npy': b'', '1.jpg': jpeg(1), '1.npz': b''})
+    assert PhotoShards(str(tmp_path / 'b-00.tar'), with_label=False).read_photo(0) == jpeg(1)
+    (tmp_path / 'b-00.tar').unlink()
     # The index that was made lies in the cache, and is of this version of the shard.
     write_tar(tmp_path / 'a-00.tar', {'1.JPG': jpeg(7), '1.json': b'{"label": "owl"}',
                                       '2.png': b'', '2.jpg': b'', '2.cls': b'jay'})  # fmt: skip

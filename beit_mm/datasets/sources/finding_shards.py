@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from ...checkpoints.writing import write_whole
 from ..finding import is_hidden
-from ..reading.known_formats import FORMAT_OF
+from ..reading.known_formats import FORMAT_OF, ending_of
 from .shard_index import (
     COMPRESSED,
     ENDING,
@@ -22,7 +22,6 @@ from .shard_index import (
     ShardIndex,
     from_json,
     read_members,
-    split_key,
     to_json,
 )
 from .store_cache import cache_folder
@@ -102,7 +101,7 @@ def is_shards(folder: str | Path) -> bool:
     with os.scandir(folder) as entries:
         found = [e for e in entries if not is_hidden(e.name)]
     tars = [e for e in found if e.name.endswith('.tar')]
-    images = [e for e in found if e.is_dir() or split_key(e.name)[1] in FORMAT_OF]
+    images = [e for e in found if e.is_dir() or ending_of(e.name) in FORMAT_OF]
     return bool(tars) and not images
 
 

@@ -91,7 +91,8 @@ def read_members(shard: BinaryIO, name: str) -> ShardIndex:
         if ending in FORMAT_OF:
             if key in images:
                 leave_out('another image of a sample')
-                continue
+                if not _is_array(images[key].name) or _is_array(member.name):
+                    continue
             place = member.offset_data, member.size, zlib.crc32(data)
             images[key] = Sample(member.name, *place, None)
         elif ending in ('cls', 'json'):
@@ -103,6 +104,11 @@ def read_members(shard: BinaryIO, name: str) -> ShardIndex:
             leave_out(ending or 'of no ending')
     samples = [sample._replace(label=labels.get(key)) for key, sample in images.items()]
     return ShardIndex(size, '', samples, left_out)
+
+
+def _is_array(name: str) -> bool:
+    """Whether a member may as well be features of the image beside it."""
+    return FORMAT_OF[split_key(name)[1]] in ('npy', 'npz')
 
 
 def _members(shard: BinaryIO, name: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

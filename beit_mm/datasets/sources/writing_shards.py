@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...checkpoints.writing import partial_path, put_in_place, write_whole
+from ..reading.known_formats import FORMAT_OF, FORMATS, ending_of, format_of_bytes
 from .finding_shards import UNFINISHED
 from .shard_index import ENDING, FORMAT, MANIFEST, Sample, ShardIndex, to_json
 from .stores import digest_of
@@ -158,8 +159,8 @@ def _write_one(
         with tarfile.open(fileobj=file, mode='w', format=tarfile.USTAR_FORMAT) as tar:
             contents = pool.map(lambda name: (plan.root / name).read_bytes(), names)
             for number, (name, data) in enumerate(zip(names, contents, strict=True), first):
-                ending = Path(name).suffix.lower() or '.jpg'
-                member, offset = f'{number:08d}{ending}', _add(tar, f'{number:08d}{ending}', data)
+                member = f'{number:08d}.{_member_ending(name, data)}'
+                offset = _add(tar, member, data)
                 about: dict = dict(path=name)
                 label = None
                 if name in plan.labels:
@@ -172,6 +173,12 @@ def _write_one(
     put_in_place(partial_path(path).with_name(path.name))
     index = ShardIndex(size, digest, samples, {})
     write_whole(path.with_name(path.name + ENDING), to_json(index))
+
+
+def _member_ending(name: str, data: bytes) -> str:
+    """The ending of a file, or of its format where the file has none that tells it."""
+    ending = ending_of(name)
+    return ending if ending in FORMAT_OF else FORMATS[format_of_bytes(data) or 'jpg'].endings[0]
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
