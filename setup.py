@@ -30,6 +30,8 @@ COCO = ['faster-coco-eval']
 IMAGES = [*FAST, 'pillow-heif']
 # Lists in Parquet, data sets of Hugging Face's library, LMDB.
 SOURCES = ['pyarrow', 'datasets', 'lmdb']
+# Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
+STORES = ['s3fs', 'gcsfs', 'aiohttp']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -40,7 +42,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
@@ -54,6 +56,11 @@ TEST = [
     *IMAGES,
     *COCO,
     *SOURCES,
+    # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
+    's3fs',
+    'aiohttp',
+    'moto[server]',
+    'webdataset',
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -112,6 +119,7 @@ setup(
         fast=FAST,
         images=IMAGES,
         coco=COCO,
+        stores=STORES,
         all=ALL,
         sources=SOURCES,
         hub=HUB,

@@ -20,7 +20,7 @@ from ..datasets.sources.names import ChosenNames
 from ..datasets.sources.table_columns import TRAIN, VAL
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
-from .how_to_read import HowToRead, how_to_read
+from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
@@ -41,6 +41,7 @@ class Photos(NamedTuple):
         how: They are read.
         several: Path -> names of its classes, where an image may have several or none; ``labels``
             is empty then. None where each has one.
+        shards: Folder of the disk or a store with the shards that they lie in, or ''.
     """
 
     root: Path
@@ -50,6 +51,12 @@ class Photos(NamedTuple):
     short_side: int
     how: HowToRead
     several: dict[str, tuple[str, ...]] | None = None
+    shards: str = ''
+
+    @property
+    def place(self) -> str:
+        """Where a data set finds them."""
+        return self.shards or str(self.root)
 
     @property
     def classes(self) -> list[str]:
@@ -58,8 +65,8 @@ class Photos(NamedTuple):
         return in_order({*self.labels.values(), *(label for names in several for label in names)})
 
 
-# Chooses by the folder and the images' paths in it.
-Chooser = Callable[[Path, Sequence[str]], HowToRead]
+# Chooses by the place of the images and their names there.
+Chooser = Callable[[Place, Sequence[str]], HowToRead]
 
 
 def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> Photos:
@@ -81,7 +88,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
             'in all folders inside)'
         )
     _tell(root, found)
-    train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
+    train, val = hold_out(names, held_out_without_labels(len(names)))
     how = choose(root, names)
     return Photos(root, train, decodable(root, val, how), {}, short_side(root, names), how)
 
@@ -164,7 +171,29 @@ def _photos_of_several(path: Path, root: Path, found: TableLabels, how: HowToRea
     return photos
 
 
-def decodable(root: Path, names: Sequence[str], how: HowToRead) -> list[str]:
+def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """What a folder or a table says of classes.
+
+    Args:
+        source: See :func:`photos_with_labels`.
+
+    Returns:
+        The folder, path below it -> class, and path -> 'train' or 'val' where that is said.
+
+    Raises:
+        ConfigError: If there is no such folder or table, or images have several labels.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        root = existing_folder(source)
+        return root, *_read_class_folders(root)
+    root, found = _read_table(path, None)
+    if found.several:
+        raise ConfigError(f'{path} gives images several labels; shards hold one of each')
+    return root, {name: names[0] for name, names in found.labels.items()}, found.sides
+
+
+def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
     """Those of some images that can be decoded; the others are told.
 
     In training a broken image is replaced by another and counted; what is held out is looked at
@@ -174,11 +203,12 @@ def decodable(root: Path, names: Sequence[str], how: HowToRead) -> list[str]:
     for name in names:
         try:
             # Of what is larger than a screen one corner is looked at.
-            with how.reading.open(root / name) as image:
+            with how.reading.open(root.joinpath(name)) as image:
                 image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
             kept.append(name)
         except BrokenImage as error:
-            print(f'{error}; left out (beit-mm check {root} finds all such)')
+            said = f'{root}/{name} cannot be decoded: {error.reason}'
+            print(f'{said}; left out (beit-mm check {root} finds all such)')
     return kept
 
 
@@ -212,6 +242,11 @@ def _tell(folder: Path, found: Found) -> None:
         print(f'{folder}: {found}', file=sys.stderr)
 
 
+def held_out_without_labels(count: int) -> int:
+    """How many of so many images are held out where nobody knows a class."""
+    return max(5, min(MOST_HELD_OUT, count // 20))
+
+
 def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[str]]:
     """The names without so many, drawn by chance but always the same, and those; both in order."""
     held_out = np.zeros(len(names), bool)
@@ -241,7 +276,7 @@ def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], li
     return [n for n in labels if not side[n]], [n for n in labels if side[n]]
 
 
-def short_side(root: Path, names: Sequence[str]) -> int:
+def short_side(root: Place, names: Sequence[str]) -> int:
     """Short side of the middle one of some of the images; broken ones do not count.
 
     Raises:
@@ -250,7 +285,7 @@ def short_side(root: Path, names: Sequence[str]) -> int:
     sides = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            sides.append(min(size_of(root / name)))
+            sides.append(min(size_of(root.joinpath(name))))
         except (BrokenImage, OSError):
             continue
     if not sides:

@@ -16,7 +16,9 @@ from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
 from .sources.hub_photos import HubPhotos
 from .sources.photo_lmdb import PhotoLMDB
+from .sources.photo_shards import PhotoShards
 from .sources.photo_table import PhotoTable
+from .sources.shard_sampler import ShardSampler
 from .token_cache import CacheError, TokenCache
 from .views.colors import JitterBands
 from .views.load_two_views import LoadTwoViews
@@ -34,11 +36,13 @@ __all__ = [
     'LoadTwoViews',
     'MapLabels',
     'PhotoLMDB',
+    'PhotoShards',
     'PhotoTable',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',
     'SeededDataset',
+    'ShardSampler',
     'TokenCache',
     'TwoViewRandomResizedCrop',
     'blockwise_mask',

@@ -18,6 +18,7 @@ from .reading.by_pillow import as_file
 from .reading.choosing import Chosen, Reading
 from .reading.image_file import Whole
 from .reading.noted import note_changes
+from .sources.stores import StoreError, as_source
 
 PLAIN = Reading()
 # Of an image that is read as a whole; what is said of a larger one.
@@ -145,9 +146,11 @@ class LoadPhoto(BaseTransform):
         if given is None:
             source = results.get('img_bytes')
             try:
-                return read_pixels(results['img_path'] if source is None else source, self.reading)
-            except BrokenImage as error:
-                raise BrokenImage(results.get('img_path', error.path), error.reason) from error
+                source = as_source(results['img_path']) if source is None else source
+                return read_pixels(source, self.reading)
+            except (BrokenImage, StoreError) as error:
+                path = results.get('img_path', 'the image')
+                raise BrokenImage(path, getattr(error, 'reason', f'{error}')) from error
         if self.reading.is_plain:
             return np.asarray(_as_pil(given))
         whole = as_file(given) if isinstance(given, Image.Image) else Whole(given)

@@ -1,1 +1,1 @@
-"""Where do images lie? Folders, lists, tables, stores."""
+"""Where do images lie? In folders, lists, tables, shards, stores."""

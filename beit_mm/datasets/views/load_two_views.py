@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from mmengine import fileio
 from PIL import ImageEnhance, ImageOps
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ..reading.broken_image import BrokenImage
 from ..reading.choosing import Reading
 from ..reading.image_file import Box
 from ..reading.noted import note_changes
+from ..sources.stores import StoreError, as_source
 from ..token_cache import TokenCache
 from .colors import change_colors
 from .crops import RESAMPLING, TwoViews, draw_box, resample, uniform
@@ -45,14 +45,6 @@ class View(NamedTuple):
 
 
 START_OF_IMAGE = b'\xff\xd8'
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a file; of another store than the disk, by mmengine's backends."""
-    if '://' in path:
-        return fileio.get(path)
-    with open(path, 'rb') as file:
-        return file.read()
 
 
 @TRANSFORMS.register_module()
@@ -165,11 +157,10 @@ class LoadTwoViews(TwoViews):
             results['view_idx'] = int(np.random.randint(self.num_views))
             rng = self.view_rng(results['sample_idx'], results['view_idx'])
         path, source = results['img_path'], results.get('img_bytes')
-        if source is None:
-            source = read_file(path) if '://' in path else path
         try:
+            source = as_source(path) if source is None else source
             views, photo_size, view = self.load(source, rng, (0,) if self.cache else (0, 1))
-        except ValueError as error:
+        except (StoreError, ValueError) as error:
             raise BrokenImage(path, getattr(error, 'reason', str(error))) from error
         if self.cache:
             tokens = self.cache.read(results['sample_idx'], results['view_idx'])

@@ -55,7 +55,9 @@ def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
         key += '/data_prefix' if dataset.get('data_prefix') else '/split'
-    if folder and '://' not in folder and not Path(folder).is_dir():
+    # A shard, or a pattern of shards.
+    is_folder = not folder.endswith('.tar')
+    if folder and '://' not in folder and is_folder and not Path(folder).is_dir():
         yield (
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
             f'--cfg-options {where}.data_root=...'
