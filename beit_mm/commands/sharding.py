@@ -110,7 +110,7 @@ def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str
     return root, {}, [Side('', names)]
 
 
-def _files_of(names: list[str]) -> list[str]:
+def _files_of(names: Sequence[str]) -> list[str]:
     """Those of some images that are files, which a shard can hold."""
     kept = [name for name in names if FORMAT_OF.get(ending_of(name)) not in OF_FOLDERS]
     if left := len(names) - len(kept):

@@ -113,7 +113,7 @@ class Labels(NamedTuple):
         return list(self.sets[code]) if code != MISSING else []
 
 
-def read_labels(
+def labels_of_column(
     column: Codes,
     classes: Sequence[str] | None,
     where: Callable[[int], str],

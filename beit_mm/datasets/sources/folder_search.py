@@ -184,7 +184,8 @@ class FolderSearch:
         if kind is not None:
             self.opened[ending] = None
             return self._count(kind, found)
-        found.opened[ending] += 1
+        if ending not in NO_IMAGES:
+            found.opened[ending] += 1
         if in_vain is not None:
             self.opened[ending] = in_vain + 1
         found.left_out[ending or 'of no known ending'] += 1

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from ..reading.broken_image import BrokenImage
 from .column_dataset import ColumnDataset
-from .column_labels import Labels, read_labels
+from .column_labels import Labels, labels_of_column
 from .table_columns import Table, rows_of_split
 
 
@@ -47,7 +47,9 @@ class TableDataset(ColumnDataset):
         if self.with_label:
             if table.labels is None:
                 raise ValueError(f'{self.title} has no labels; with_label=False takes it without')
-            self.labels = read_labels(table.labels, self.CLASSES, table.where, self.multi_label)
+            self.labels = labels_of_column(
+                table.labels, self.CLASSES, table.where, self.multi_label
+            )
             if self.labels.classes is not None:
                 self._metainfo['classes'] = self.labels.classes
         if self.split:
