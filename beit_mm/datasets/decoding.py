@@ -83,7 +83,8 @@ class LoadPhoto(BaseTransform):
 
     Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). An ``img`` that is
     there already may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or
-    were given, a (H, W, 3) uint8 array, BGR; of other bands a (H, W, bands) array at its own depth.
+    were given, a (H, W, 3) array, BGR, uint8 without the settings below; of other bands a
+    (H, W, bands) array. With these settings arrays have the depth that they have.
 
     Args:
         as_array: Whether ``img`` is a (H, W, bands) array as mmcv's transforms take it, BGR unless
@@ -153,7 +154,11 @@ class LoadPhoto(BaseTransform):
                 raise BrokenImage(path, getattr(error, 'reason', f'{error}')) from error
         if self.reading.is_plain:
             return np.asarray(_as_pil(given))
-        whole = as_file(given) if isinstance(given, Image.Image) else Whole(given)
+        if isinstance(given, Image.Image):
+            whole = as_file(given)
+        else:
+            # Three bands are mmcv's, as above.
+            whole = Whole(given[..., ::-1] if given.shape[2:] == (3,) else given)
         return Chosen(whole, self.reading).read()
 
     def __repr__(self) -> str:
