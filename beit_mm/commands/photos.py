@@ -17,7 +17,7 @@ from ..datasets.reading.opening import size_of
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
-from ..datasets.sources.table_columns import TRAIN, VAL
+from ..datasets.sources.table_columns import TEST, TRAIN, VAL
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
 from .how_to_read import HowToRead, Place, how_to_read
@@ -298,7 +298,8 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     folders = {path.name: path.name.lower() for path in root.iterdir() if path.is_dir()}
     train = next((name for name, lower in folders.items() if lower in TRAIN), None)
     # A side for tests is held out where there is no other.
-    held_out = sorted((VAL.index(lower), name) for name, lower in folders.items() if lower in VAL)
+    others = (*VAL, *TEST)
+    held_out = sorted((others.index(low), name) for name, low in folders.items() if low in others)
     labels, sides = {}, {}
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in (train, held_out[0][1]) if train and held_out else ('',):
@@ -310,7 +311,7 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
                 labels[path] = label
                 if side:
                     sides[path] = 'train' if side == train else 'val'
-    if labels and not sides and {label.lower() for label in labels.values()} <= {*TRAIN, *VAL}:
+    if labels and not sides and {label.lower() for label in labels.values()} <= {*TRAIN, *others}:
         raise ConfigError(
             f'{root} has the folders {", ".join(sorted(set(labels.values())))}: of train and val '
             'there must be both, or a folder for each class'

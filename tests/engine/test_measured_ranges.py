@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 from toy_run import CLASSES, begin, train
 
+from beit_mm.checkpoints.writing import write_weights
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.engine import ConfigError
 from beit_mm.engine.checking.data_check import innermost
@@ -88,6 +90,33 @@ def test_a_test_without_a_range_is_refused(scans):
     cfg.load_from = str(scans / 'nothing.pth')
     with pytest.raises(ConfigError, match='give \\(low, high\\)'):
         measure_ranges(cfg, 'test')
+
+
+@pytest.mark.parametrize('name', ['weights.pth', 'weights.safetensors'])
+def test_bare_weights_say_what_range_they_were_trained_with(scans, tmp_path, name):
+    about = dict(images=dict(value_range=dict(uint16=[[0, 1000]])))
+    write_weights(tmp_path / name, dict(w=torch.zeros(1)), 'beit_mm', about)
+    cfg = Config.fromfile(scans / 'own.py')
+    cfg.load_from = str(tmp_path / name)
+    measure_ranges(cfg, 'test')
+    assert value_ranges(cfg) == [about['images']['value_range']] * 3
+
+
+def test_all_data_sets_that_are_joined_are_measured(scans, tmp_path):
+    brighter = tmp_path / 'brighter'
+    for path in (scans / 'train').rglob('*.png'):
+        target = brighter / path.relative_to(scans)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint16(20000)).save(target)
+    cfg = Config.fromfile(scans / 'own.py')
+    own = innermost('', cfg.train_dataloader.dataset)[0][1]
+    other = {**own, 'data_root': str(brighter)}
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[own, other])
+    cfg.work_dir = str(tmp_path / 'run')
+    measure_ranges(cfg, 'train')
+    low, high = json.loads((tmp_path / 'run' / FILE).read_text())['value_range']['uint16'][0]
+    assert low < 4096
+    assert high > 20000
 
 
 def test_photos_of_8_bits_are_left_as_they_are(tmp_path):

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from ...checkpoints import CheckpointError, locate, read_checkpoint
+from ...checkpoints import CheckpointError, locate, read_about, read_checkpoint
 from ...checkpoints.writing import write_whole
 from ...component import ConfigError, in_a_line
 from ...datasets.reading.broken_image import BrokenImage
@@ -138,8 +138,7 @@ def _put(steps: list[dict], found: Any) -> None:
 def _training_images(cfg: Config) -> list[Image]:
     """Some of the training images, evenly spread."""
     enter_scope(cfg.get('default_scope') or 'mmengine')
-    key = 'train_dataloader.dataset'
-    _, settings = innermost(key, cfg.train_dataloader['dataset'])[0]
+    datasets = innermost('train_dataloader.dataset', cfg.train_dataloader['dataset'])
     # The log is another run's until this one has its own; what a data set says of itself it says
     # again when it is built to train.
     logger = MMLogger.get_current_instance()
@@ -147,11 +146,14 @@ def _training_images(cfg: Config) -> list[Image]:
     logger.setLevel(logging.ERROR)
     try:
         with torch.random.fork_rng(devices=[]):
-            dataset = DATASETS.build(dict(settings, pipeline=[]))
+            built = [DATASETS.build(dict(settings, pipeline=[])) for _, settings in datasets]
     finally:
         logger.setLevel(level)
-    if not hasattr(dataset, 'get_data_info'):
-        return []
+    known = [dataset for dataset in built if hasattr(dataset, 'get_data_info')]
+    return [image for dataset in known for image in _images_of(dataset)]
+
+
+def _images_of(dataset: Any) -> list[Image]:
     return [
         (str(dataset.get_data_info(i).get('img_path', '')), partial(photo_source, dataset, i))
         for i in spread(range(len(dataset)), MOST_LOOKED_AT)
@@ -189,7 +191,8 @@ def _of_checkpoint(cfg: Config) -> Any:
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str):
-        return None
+        # Bare weights, as the commands leave them.
+        return (read_about(cfg.load_from).get('images') or {}).get('value_range')
     try:
         steps = list(_steps(saved_settings(text)))
     except SyntaxError:
