@@ -28,6 +28,8 @@ FAST = ['simplejpeg']
 COCO = ['faster-coco-eval']
 # Reads .heic, as telephones write it.
 IMAGES = [*FAST, 'pillow-heif']
+# Lists in Parquet, data sets of Hugging Face's library, LMDB.
+SOURCES = ['pyarrow', 'datasets', 'lmdb']
 # Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
 STORES = ['s3fs', 'gcsfs', 'aiohttp']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
@@ -40,9 +42,9 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
-PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
+PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
     'pytest',
     'pytest-xdist',
@@ -53,6 +55,7 @@ TEST = [
     *QUICKSTART,
     *IMAGES,
     *COCO,
+    *SOURCES,
     # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
     's3fs',
     'aiohttp',
@@ -118,6 +121,7 @@ setup(
         coco=COCO,
         stores=STORES,
         all=ALL,
+        sources=SOURCES,
         hub=HUB,
         export=EXPORT,
         trackers=TRACKERS,

@@ -7,12 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
 from ..datasets.reading.opening import size_of
-from ..datasets.table_labels import TRAIN, VAL, TableLabels, in_order, labels_of_rows, read_rows
+from ..datasets.sources.column_labels import in_order
+from ..datasets.sources.folder_index import INDEX_DIR
+from ..datasets.sources.names import ChosenNames
+from ..datasets.sources.table_columns import TRAIN, VAL
+from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
 from .how_to_read import HowToRead, Place, how_to_read
 
@@ -39,8 +45,8 @@ class Photos(NamedTuple):
     """
 
     root: Path
-    train: list[str]
-    val: list[str]
+    train: Sequence[str]
+    val: Sequence[str]
     labels: dict[str, str]
     short_side: int
     how: HowToRead
@@ -74,7 +80,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    found = find_photos(root)
+    found = find_photos(root, INDEX_DIR)
     names = found.names
     if len(names) < 10:
         raise ConfigError(
@@ -130,7 +136,7 @@ def photos_with_labels(
         if sides:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
-            parts = list(hold_out(names, len(names) // 5 or 1))
+            parts = [list(part) for part in hold_out(names, len(names) // 5 or 1)]
         parts[1] = decodable(root, parts[1], how)
         if not parts[0] or not parts[1]:
             raise ConfigError(
@@ -223,9 +229,9 @@ def existing_folder(folder: str | Path) -> Path:
     return path.resolve()
 
 
-def find_and_tell(root: Path) -> list[str]:
+def find_and_tell(root: Path) -> Sequence[str]:
     """Paths of the images inside a folder, in order; a line says what was found."""
-    found = find_photos(root)
+    found = find_photos(root, INDEX_DIR)
     _tell(root, found)
     return found.names
 
@@ -241,10 +247,12 @@ def held_out_without_labels(count: int) -> int:
     return max(5, min(MOST_HELD_OUT, count // 20))
 
 
-def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
+def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[str]]:
     """The names without so many, drawn by chance but always the same, and those; both in order."""
-    held_out = set(random.Random(0).sample(list(names), count))
-    return [n for n in names if n not in held_out], [n for n in names if n in held_out]
+    held_out = np.zeros(len(names), bool)
+    held_out[random.Random(0).sample(range(len(names)), count)] = True
+    train, val = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return ChosenNames(names, train), ChosenNames(names, val)
 
 
 def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
@@ -294,7 +302,7 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     labels, sides = {}, {}
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in (train, held_out[0][1]) if train and held_out else ('',):
-        classes = find_classes(root / side)
+        classes = find_classes(root / side, INDEX_DIR)
         _tell(root / side, join_classes(root / side, classes))
         for label, found in classes.items():
             for name in found.names:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Side(NamedTuple):
     """Images of one folder of shards: '' if there is no other, 'train' or 'val'."""
 
     name: str
-    names: list[str]
+    names: Sequence[str]
 
 
 def shard(
@@ -109,7 +110,7 @@ def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str
     return root, {}, [Side('', names)]
 
 
-def _files_of(names: list[str]) -> list[str]:
+def _files_of(names: Sequence[str]) -> list[str]:
     """Those of some images that are files, which a shard can hold."""
     kept = [name for name in names if FORMAT_OF.get(ending_of(name)) not in OF_FOLDERS]
     if left := len(names) - len(kept):

@@ -14,7 +14,10 @@ from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
 from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
+from .sources.hub_photos import HubPhotos
+from .sources.photo_lmdb import PhotoLMDB
 from .sources.photo_shards import PhotoShards
+from .sources.photo_table import PhotoTable
 from .sources.shard_sampler import ShardSampler
 from .token_cache import CacheError, TokenCache
 from .views.colors import JitterBands
@@ -26,12 +29,15 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'HubPhotos',
     'JitterBands',
     'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
+    'PhotoLMDB',
     'PhotoShards',
+    'PhotoTable',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',

@@ -18,8 +18,6 @@ LOADED_AS = {
     'LoadPhoto': 'RGB',
     'LoadTwoViews': 'RGB',
 }
-# Settings of LoadPhoto with which its arrays keep the order of the bands that are read.
-IN_ORDER = ('bands', 'value_range', 'background', 'no_data')
 
 
 class Normalization(NamedTuple):
@@ -169,8 +167,9 @@ def order_of_pipeline(pipeline: Sequence[dict] | None) -> str | None:
     for step in pipeline or ():
         name = str(step['type']).rpartition('.')[2]
         if name in LOADED_AS:
-            in_order = any(step.get(setting) is not None for setting in IN_ORDER)
-            order = 'BGR' if step.get('as_array') and not in_order else LOADED_AS[name]
+            # Bands that are named or counted stay in their order.
+            turned = step.get('as_array') and step.get('bands') is None
+            order = 'BGR' if turned else LOADED_AS[name]
         elif step.get('to_rgb') or step.get('to_bgr'):
             order = 'RGB' if step.get('to_rgb') else 'BGR'
     return order

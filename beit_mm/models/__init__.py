@@ -19,7 +19,6 @@ from .target_generators import (
 
 __all__ = [
     'BEiT',
-    'BandSegDataPreProcessor',
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
@@ -29,30 +28,29 @@ __all__ = [
     'PixelHead',
     'PixelTargetGenerator',
     'SETRPUPHead',
+    'SegDataPreProcessor',
     'TwoViewDataPreprocessor',
     'convert',
     'load',
 ]
 
 
-# What takes MMSegmentation, and where it is.
-OF_MMSEG = {
-    'SETRPUPHead': 'setr_pup_head',
-    'BandSegDataPreProcessor': 'band_preprocessor',
-}
+# What is built on MMSegmentation, which may be missing.
+OF_MMSEGMENTATION = dict(SETRPUPHead='setr_pup_head', SegDataPreProcessor='seg_preprocessor')
 
 
 def __getattr__(name: str):
-    """Import MMSegmentation, which may be missing, no sooner than a part of it is asked for."""
-    if name not in OF_MMSEG:
+    """Import MMSegmentation no sooner than what is built on it is asked for."""
+    if name not in OF_MMSEGMENTATION:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     try:
-        return getattr(importlib.import_module(f'.{OF_MMSEG[name]}', __name__), name)
+        module = importlib.import_module(f'.{OF_MMSEGMENTATION[name]}', __name__)
     except ImportError as error:
         raise ImportError(
             f'{name} needs the package mmseg ({error}): '
             'pip install onedl-mmsegmentation (or mmsegmentation==1.2.2)'
         ) from error
+    return getattr(module, name)
 
 
 @MODELS.register_module(name='SETRPUPHead')
@@ -61,12 +59,12 @@ def build_setr_pup_head(**settings):
     return __getattr__('SETRPUPHead')(**settings)
 
 
-@MODELS.register_module(name='BandSegDataPreProcessor')
-def build_band_preprocessor(**settings):
-    """Build :class:`BandSegDataPreProcessor` from its arguments."""
-    return __getattr__('BandSegDataPreProcessor')(**settings)
+@MODELS.register_module(name='SegDataPreProcessor')
+def build_seg_preprocessor(**settings):
+    """Build :class:`SegDataPreProcessor`, for ``type='beit_mm.SegDataPreProcessor'``."""
+    return __getattr__('SegDataPreProcessor')(**settings)
 
 
 # Where their settings are looked up, see beit_mm.component.Component.
 build_setr_pup_head.__dict__['hands_on_to'] = lambda: __getattr__('SETRPUPHead')
-build_band_preprocessor.__dict__['hands_on_to'] = lambda: __getattr__('BandSegDataPreProcessor')
+build_seg_preprocessor.__dict__['hands_on_to'] = lambda: __getattr__('SegDataPreProcessor')

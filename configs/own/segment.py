@@ -68,7 +68,7 @@ model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
         # MMSegmentation's takes three bands.
-        type='SegDataPreProcessor' if in_channels == 3 else 'beit_mm.BandSegDataPreProcessor',
+        type='SegDataPreProcessor' if in_channels == 3 else 'beit_mm.SegDataPreProcessor',
         mean=mean,
         std=std,
         # Bands that are named or counted come in their order.

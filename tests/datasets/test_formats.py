@@ -271,13 +271,13 @@ def test_without_tifffile_and_imagecodecs_pillow_reads_what_it_can(folder, monke
     with open_image(folder / 'strips.tif') as image:
         assert np.array_equal(image.read(), by_name['strips.tif'].images[None])
     reduced = ('more than 8 bits a colour read as 8',)
-    for name in ('deep_colors.png', 'deep.avif'):
+    for name in ('deep_colors.png', 'deep.avif', 'deep_colors.jp2'):
         with open_image(folder / name) as image:
             assert (image.changes, image.dtype) == (reduced, np.dtype('uint8'))
     with open_image(folder / 'planar.tif') as image:
         assert image.changes == ('bands left out',)
     with pytest.raises(BrokenImage, match=r'beit-mm\[images\]'):
-        open_image(folder / 'twelve.tif')
+        open_image(folder / 'double.tif')
 
 
 def test_a_packed_volume_is_one_whatever_packed_it(tmp_path, folder):

@@ -23,17 +23,23 @@ from .levels import box_in_level, choose_level
 from .limits import refuse_bomb
 from .sliced import number_of
 
+# Of a code stream, and how far behind it the depth of its first band stands.
+BEGIN, DEPTH = b'\xff\x4f\xff\x51', 42
+
 
 def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     """See :class:`beit_mm.datasets.reading.opening.Reader`."""
     number_of(frame or '0', 1)
     if importlib.util.find_spec('rasterio'):
         return Raster(source)
+    content = source if isinstance(source, bytes) else source.read_bytes()
     if not importlib.util.find_spec('imagecodecs'):
-        return by_pillow.open_file(source, frame)
+        photo = by_pillow.open_file(content, frame)
+        if photo.dtype == np.uint8 and _bits(content) > 8:
+            photo.changes = (*photo.changes, by_pillow.REDUCED)
+        return photo
     import imagecodecs
 
-    content = source if isinstance(source, bytes) else source.read_bytes()
     # Its header claims a size; Pillow refuses one that is too large.
     with Image.open(io.BytesIO(content)) as image:
         has_alpha = image.mode in ('LA', 'RGBA')
@@ -41,6 +47,12 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     bands = pixels.shape[2] if pixels.ndim == 3 else 1
     names = numbered(bands - has_alpha) + (ALPHA,) * has_alpha
     return Whole(keep(pixels), names)
+
+
+def _bits(content: bytes) -> int:
+    """Of the first band, as the marker SIZ of ISO/IEC 15444-1 A.5.1 has them."""
+    place = content.find(BEGIN)
+    return (content[place + DEPTH] & 0x7F) + 1 if place >= 0 else 8
 
 
 def list_frames(source: Path | bytes) -> list[str]:

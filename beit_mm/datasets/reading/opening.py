@@ -42,11 +42,13 @@ class Reader(Protocol):
         ...
 
 
-OF_PHOTOS = 'by_pillow'
+OF_PHOTOS, OF_DEEP_PHOTOS = 'by_pillow', 'by_imagecodecs'
+# Pillow knows an image's size without its pixels.
+WITH_HEADERS = (OF_PHOTOS, OF_DEEP_PHOTOS)
 # Format -> module beside this one.
 READERS = {
     **dict.fromkeys(FORMATS, OF_PHOTOS),
-    **dict.fromkeys(('png', 'avif', 'pnm'), 'by_imagecodecs'),
+    **dict.fromkeys(('png', 'avif', 'pnm'), OF_DEEP_PHOTOS),
     **dict.fromkeys(('tif', 'slide'), 'by_tifffile'),
     'jp2': 'by_rasterio',
     **dict.fromkeys(('npy', 'npz'), 'by_numpy'),
@@ -75,7 +77,7 @@ def reader_of(source: Path | bytes) -> Any:
     """The :class:`Reader` of a file, by its first bytes or else by its ending.
 
     Raises:
-        ValueError: If its format takes a package that is not installed.
+        BrokenImage: If its format takes a package that is not installed.
     """
     if isinstance(source, bytes):
         head, ending = source[:HEAD], ''
@@ -86,9 +88,9 @@ def reader_of(source: Path | bytes) -> Any:
                 head = file.read(HEAD)
     kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
     if kind and FORMATS[kind].modules and kind not in readable_formats():
-        raise ValueError(f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}')
-    module = importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
-    return module
+        needed = f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}'
+        raise BrokenImage('the image' if isinstance(source, bytes) else source, needed)
+    return importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
 
 
 def size_of(source: Path | bytes) -> tuple[int, int]:
@@ -98,9 +100,10 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
         FileNotFoundError: If there is no such file.
         BrokenImage: If it is no image that can be read here.
     """
-    if reader_of(source).__name__.endswith(OF_PHOTOS):
+    path, frame = ('', None) if isinstance(source, bytes) else split_frame(str(source))
+    if frame is None and reader_of(source).__name__.endswith(WITH_HEADERS):
         try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
                 # As its EXIF tag turns it.
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return image.size if turned else image.size[::-1]
@@ -135,6 +138,8 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
         raise BrokenImage(name, 'the file is empty')
     try:
         return reader_of(source).open_file(source, frame)
+    except BrokenImage:
+        raise
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
         raise BrokenImage(name, ' '.join(f'{error}'.split()) or type(error).__name__) from error

@@ -11,6 +11,12 @@ from .image_file import Box
 from .limits import refuse_piece
 
 JPEG = (6, 7, 33007, 34892)
+# Compression -> bytes that one can become at most: LZW's longest code, deflate's, PackBits'. Of
+# others it is not known; a gray tile of many MB may be a few KB.
+MOST_UNPACKED = {5: 2600, 8: 1040, 32946: 1040, 32773: 64}
+OF_OTHERS = 100_000
+# Below it is not worth a thought.
+SMALL = 2**24
 
 
 def mapped(source: Path | bytes, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> Any:
@@ -51,8 +57,11 @@ def read_page(page: Any, source: Path | bytes, box: Box) -> np.ndarray:
         stored = mapped(source, dtype, page.dataoffsets[0], (planes, height, width, samples))
         part = stored[:, top : top + rows, left : left + columns]
     else:
-        part = np.full((planes, rows, columns, samples), key.nodata, key.dtype)
+        part = None
         for decoded, (plane, begin, column) in _decoded(page, box):
+            # Not before the first is there: a damaged file may claim any size.
+            if part is None:
+                part = np.full((planes, rows, columns, samples), key.nodata, key.dtype)
             # Both ends are the first row and column, or the last, that segment and part share.
             ends = (
                 min(begin + decoded.shape[0], top + rows),
@@ -62,6 +71,8 @@ def read_page(page: Any, source: Path | bytes, box: Box) -> np.ndarray:
             part[plane, first - top : ends[0] - top, start - left : ends[1] - left] = decoded[
                 first - begin : ends[0] - begin, start - column : ends[1] - column
             ]
+        if part is None:
+            part = np.full((planes, rows, columns, samples), key.nodata, key.dtype)
     return np.moveaxis(part, 0, 2).reshape(rows, columns, planes * samples)
 
 
@@ -73,6 +84,12 @@ def _decoded(page: Any, box: Box) -> Iterator[tuple[np.ndarray, tuple[int, int, 
     wide = key.tilewidth if key.is_tiled else width
     refuse_piece(long * wide * samples, key.dtype.itemsize, 'tile' if key.is_tiled else 'strip')
     down, across = -(-height // long), -(-width // wide)
+    if len(page.dataoffsets) < planes * down * across:
+        raise ValueError(
+            f'it is damaged: its size takes {planes * down * across} tiles or strips, and it has '
+            f'{len(page.dataoffsets)}'
+        )
+    size = long * wide * samples * key.dtype.itemsize
     settings = {'jpegtables': page.jpegtables, 'jpegheader': key.jpegheader}
     settings = settings if key.compression in JPEG else {}
     top, left, rows, columns = box
@@ -85,6 +102,9 @@ def _decoded(page: Any, box: Box) -> Iterator[tuple[np.ndarray, tuple[int, int, 
         content = _content(page, index)
         # What is not stored has no data.
         if content is not None:
+            most = len(content) * MOST_UNPACKED.get(key.compression, OF_OTHERS)
+            if size > SMALL and size > most:
+                raise ValueError(f'it is damaged: {len(content)} bytes of it cannot be {size}')
             decoded = decode(page, content, index, settings)
             yield decoded, (plane, row * long, column * wide)
 

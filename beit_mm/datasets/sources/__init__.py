@@ -1,1 +1,1 @@
-"""Where do images lie? On a disk, in a store, in shards."""
+"""Where do images lie? In folders, lists, tables, shards, stores."""
