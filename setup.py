@@ -25,8 +25,12 @@ QUICKSTART = ['scikit-learn', 'mlxtend']
 FAST = ['simplejpeg']
 # Draws masks from annotations as COCO has them.
 COCO = ['pycocotools']
-# Reads .heic, as telephones write it.
-IMAGES = [*FAST, 'pillow-heif']
+# Read .heic, as telephones write it, TIFF of every kind, and photos of more than 8 bits.
+IMAGES = [*FAST, 'pillow-heif', 'tifffile', 'imagecodecs']
+# Read DICOM and NIfTI.
+MEDICAL = ['pydicom>=3', 'nibabel', 'imagecodecs']
+# Read arrays in HDF5 and Zarr, and a part of JPEG 2000, as satellites' images come.
+SCIENCE = ['h5py', 'zarr', 'rasterio']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -37,7 +41,7 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted({*QUICKSTART, *IMAGES, *MEDICAL, *SCIENCE, *COCO, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
 TEST = [
@@ -49,6 +53,8 @@ TEST = [
     *PEERS,
     *QUICKSTART,
     *IMAGES,
+    *MEDICAL,
+    *SCIENCE,
     *COCO,
     *HUB,
     *EXPORT,
@@ -107,6 +113,8 @@ setup(
         quickstart=QUICKSTART,
         fast=FAST,
         images=IMAGES,
+        medical=MEDICAL,
+        science=SCIENCE,
         coco=COCO,
         all=ALL,
         hub=HUB,
