@@ -23,14 +23,19 @@ OPENMMLAB = [
 QUICKSTART = ['scikit-learn', 'mlxtend']
 # Decodes no more of a photo than a crop needs; without it photos are decoded whole.
 FAST = ['simplejpeg']
-# Draws masks from annotations as COCO has them.
-COCO = ['pycocotools']
+# Draws masks from annotations as COCO has them. Not pycocotools: beside transformers 5 MMPretrain
+# cannot be imported with it.
+COCO = ['faster-coco-eval']
 # Read .heic, as telephones write it, TIFF of every kind, and photos of more than 8 bits.
 IMAGES = [*FAST, 'pillow-heif', 'tifffile', 'imagecodecs']
 # Read DICOM and NIfTI.
 MEDICAL = ['pydicom>=3', 'nibabel', 'imagecodecs']
 # Read arrays in HDF5 and Zarr, and a part of JPEG 2000, as satellites' images come.
 SCIENCE = ['h5py', 'zarr', 'rasterio']
+# Lists in Parquet, data sets of Hugging Face's library, LMDB.
+SOURCES = ['pyarrow', 'datasets', 'lmdb']
+# Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
+STORES = ['s3fs', 'gcsfs', 'aiohttp']
 # Fetches hf-hub:ORG/NAME and timm:NAME.
 HUB = ['huggingface_hub']
 # Write models for other programs, and run them to compare.
@@ -41,9 +46,23 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *MEDICAL, *SCIENCE, *COCO, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted(
+    {
+        *QUICKSTART,
+        *IMAGES,
+        *MEDICAL,
+        *SCIENCE,
+        *COCO,
+        *SOURCES,
+        *STORES,
+        *HUB,
+        *EXPORT,
+        *TRACKERS,
+        *COMMANDS,
+    }
+)
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
-PEERS = ['timm', 'transformers', 'scipy', 'dall-e', 'attrs']
+PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
     'pytest',
     'pytest-xdist',
@@ -56,6 +75,12 @@ TEST = [
     *MEDICAL,
     *SCIENCE,
     *COCO,
+    *SOURCES,
+    # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
+    's3fs',
+    'aiohttp',
+    'moto[server]',
+    'webdataset',
     *HUB,
     *EXPORT,
     *COMMANDS,
@@ -116,7 +141,9 @@ setup(
         medical=MEDICAL,
         science=SCIENCE,
         coco=COCO,
+        stores=STORES,
         all=ALL,
+        sources=SOURCES,
         hub=HUB,
         export=EXPORT,
         trackers=TRACKERS,

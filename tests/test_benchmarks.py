@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from beit_mm.layers import linear
@@ -108,3 +110,21 @@ def test_scaling_measures_batches_resolutions_and_processes(tmp_path):
     for row in rows:
         images = row.get('batch_size', 2) * row.get('processes', 1)
         assert row['images_per_second'] == pytest.approx(images / row['seconds'])
+
+
+def test_shards_are_read_beside_the_folder_that_they_are_of(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / 'photos').mkdir()
+    for number in range(6):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'photos/{number}.jpg')
+    out = tmp_path / 'shards.json'
+    subprocess.run(
+        [sys.executable, ROOT / 'benchmarks/shards.py', tmp_path / 'photos', '--rounds', '1',
+         '--out', out], env=dict(os.environ, PYTHONPATH=str(ROOT)), check=True, timeout=300,
+    )  # fmt: skip
+    report = json.loads(out.read_text())
+    assert report['images'] == 6
+    rates = report['images_per_second']
+    for what, ratio in report['shards_to_folder'].items():
+        assert ratio == pytest.approx(rates[f'shards {what}'] / rates[f'folder {what}'], rel=0.02)

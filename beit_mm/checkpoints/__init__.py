@@ -1,6 +1,6 @@
 """Reading public checkpoints safely. This package knows tensors and their names, no model."""
 
-from .about import about_in, read_about
+from .about import read_about
 from .band_names import BAND_NAMES, pack_names, read_band_names
 from .checkpoint_error import CheckpointError
 from .conversion import convert_state_dict, read_patch_grid, share_table, translate
@@ -25,7 +25,6 @@ __all__ = [
     'LAYOUTS',
     'PREFIX',
     'CheckpointError',
-    'about_in',
     'check_source',
     'convert_state_dict',
     'detect_layout',

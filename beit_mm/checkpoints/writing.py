@@ -3,9 +3,10 @@
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -42,15 +43,23 @@ def put_in_place(path: Path) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all, whenever the process is stopped."""
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that is there as a whole or not at all, whenever the process stops."""
     # Processes on two machines may have one number.
     temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
     try:
-        temporary.write_bytes(content)
+        with temporary.open('wb') as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole or not at all, whenever the process is stopped."""
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def write_weights(

@@ -14,7 +14,9 @@ from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
 from ..engine.starting.stages import minutes
 from .features import extractor, features_in_order
+from .how_to_read import Place
 from .photos import existing_folder, find_and_tell
+from .sharded_photos import find_sharded
 from .starting_weights import weights_of
 
 # Images whose vectors are one file until all are there.
@@ -35,7 +37,7 @@ def embed(
     Stopped and started again, it goes on with the images that are left.
 
     Args:
-        folder: Images, in it and in all folders inside.
+        folder: Images, in it and in all folders inside; or shards, in a folder or a store.
         out: File to write. ``.npz``: ``features``, (N, C) float32, and ``files``, (N,) text;
             ``.parquet``, which takes pyarrow: a row for each image, with ``file`` and ``features``.
             In order of the files; those that cannot be decoded are told and left out.
@@ -46,14 +48,15 @@ def embed(
     Raises:
         ConfigError: If there are no images, or the file ends otherwise.
     """
-    root, out = existing_folder(folder), Path(out).expanduser()
+    sharded, out = find_sharded(folder), Path(out).expanduser()
     if out.suffix not in ENDINGS:
         raise ConfigError(f'{out}: it must end in {" or ".join(ENDINGS)}')
     if out.suffix == '.parquet':
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    names = find_and_tell(root)
+    root: Place = sharded or existing_folder(folder)
+    names = sharded.names if sharded else find_and_tell(existing_folder(folder))
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size)

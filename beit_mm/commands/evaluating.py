@@ -1,6 +1,7 @@
 """``beit-mm evaluate``: what frozen weights know of classes."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def evaluate(
     return figures
 
 
-def _features(take: Extractor, photos: Photos, names: list[str]) -> tuple[Tensor, Tensor]:
+def _features(take: Extractor, photos: Photos, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     numbers = {name: index for index, name in enumerate(photos.classes)}
     rows: list[Tensor] = []
     labels: list[Any] = []

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
 from ..models import BEiT, load
-from .how_to_read import HowToRead
+from .how_to_read import HowToRead, Place
 from .starting_weights import check_size, images_of, weights_of
 
 
@@ -80,7 +80,7 @@ def _of_bands(values: Sequence[float], device: torch.device) -> Tensor:
 
 def features_in_order(
     take: Extractor,
-    root: Path,
+    root: Place,
     names: Sequence[str],
     batch_size: int,
     broken: Callable[[str, str], None],
@@ -89,8 +89,8 @@ def features_in_order(
 
     Args:
         take: The backbone.
-        root: Folder of the images.
-        names: Their paths in it.
+        root: Where the images lie.
+        names: Their names there.
         batch_size: Images at once.
         broken: Is told the name of an image that cannot be decoded, which is left out, and why.
 
@@ -101,7 +101,7 @@ def features_in_order(
         kept, images = [], []
         for name in names[begin : begin + batch_size]:
             try:
-                images.append(read_pixels(root / name, take.how.reading))
+                images.append(read_pixels(root.joinpath(name), take.how.reading))
                 kept.append(name)
             except BrokenImage as error:
                 broken(name, error.reason)

@@ -105,7 +105,8 @@ def finetune(
             _write_lists(run, photos)
             several = ', an image may have several of them' if photos.several is not None else ''
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
-                  f'{len(photos.classes)} classes{several}, from {photos.root}')  # fmt: skip
+                  f'{len(photos.classes)} classes{several}, from {photos.root}; read as '
+                  f'{photos.how.line}')  # fmt: skip
             cfg = config_of(_text(run, photos, machine, own, 1000), options)
             steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
             run.write('finetune.py', with_options(_text(run, photos, machine, own, steps), options))

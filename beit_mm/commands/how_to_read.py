@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mmengine.config import Config
@@ -31,6 +31,18 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 MOST_ASKED = 16
 # Of 8 bits and three bands or one, whatever is in the file.
 OF_PHOTOS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp')
+
+
+class Place(Protocol):
+    """Where images lie: a folder's path, or shards. Prints as its user names it."""
+
+    def joinpath(self, name: str, /) -> Path | bytes:
+        """The file of an image, or what is in it.
+
+        Raises:
+            BrokenImage: If it cannot be read.
+        """
+        ...
 
 
 class HowToRead(NamedTuple):
@@ -82,9 +94,9 @@ def how_of(cfg: Config) -> HowToRead:
     return PHOTOS._replace(**{name: value for name, value in found.items() if value is not None})
 
 
-def picture_of(path: Path, how: HowToRead) -> np.ndarray:
+def picture_of(source: str | Path | bytes, how: HowToRead) -> np.ndarray:
     """An image to look at, (H, W, 3) uint8."""
-    return as_photo(read_pixels(path, how.reading), bands=how.reading.names)
+    return as_photo(read_pixels(source, how.reading), bands=how.reading.names)
 
 
 def _ends(pairs: Any) -> str:
@@ -94,13 +106,13 @@ def _ends(pairs: Any) -> str:
 
 
 def how_to_read(
-    root: Path, names: Sequence[str], bands: str | None = None, value_range: str | None = None
+    root: Place, names: Sequence[str], bands: str | None = None, value_range: str | None = None
 ) -> HowToRead:
     """Choose bands and range by the images, where the user does not.
 
     Args:
-        root: Folder of the images.
-        names: Their paths in it.
+        root: Where the images lie.
+        names: Their names there.
         bands: How many, or names with commas.
         value_range: 'dtype', 'measured', 'percentile', or two numbers with a comma.
 
@@ -127,13 +139,13 @@ def how_to_read(
     return _measured(looked, wanted, asked)
 
 
-def how_to_read_in(bands: int | list[str] | None, root: Path, names: Sequence[str]) -> HowToRead:
+def how_to_read_in(bands: int | list[str] | None, root: Place, names: Sequence[str]) -> HowToRead:
     """Choose the range by the images, for bands that weights take.
 
     Args:
         bands: See :class:`HowToRead`.
-        root: Folder of the images.
-        names: Their paths in it.
+        root: Where the images lie.
+        names: Their names there.
     """
     if bands is None and _are_photos(root, names):
         return PHOTOS
@@ -155,7 +167,7 @@ def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: An
         raise ConfigError(f'the images cannot be read as asked: {error}') from error
 
 
-def _are_photos(root: Path, names: Sequence[str]) -> bool:
+def _are_photos(root: Place, names: Sequence[str]) -> bool:
     """Whether images are of 8 bits, in colours or grey, as far as some of them tell."""
     others = [name for name in names if not name.lower().endswith(OF_PHOTOS)]
     return all(
@@ -164,12 +176,12 @@ def _are_photos(root: Path, names: Sequence[str]) -> bool:
     )
 
 
-def _look(root: Path, names: Sequence[str], bands: Any, most: int) -> Iterator[Looked]:
+def _look(root: Place, names: Sequence[str], bands: Any, most: int) -> Iterator[Looked]:
     """What is in some of the images that can be read."""
 
     def one(name: str) -> Looked | None:
         try:
-            return look_at(root / name, bands)
+            return look_at(root.joinpath(name), bands)
         except (BrokenImage, OSError):
             # A run leaves it out and says so.
             return None

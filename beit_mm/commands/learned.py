@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
+from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
 from ..models.whole_tokenizer import whole_tokenizer
@@ -78,7 +79,8 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
 
     cfg.val_dataloader.batch_size = 100
     cfg.val_dataloader.sampler.shuffle = False
-    features, files = features_of(mim, Runner.build_dataloader(cfg.val_dataloader, seed=0))
+    batches = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    features, files = features_of(mim, batches)
     np.savez(out / 'features.npz', features=features.numpy(), files=files)
     # As many as there are: a query, and others beside it.
     count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
@@ -86,7 +88,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
         alike = nearest_images(features, queries, beside)
         rows = [
-            [_square(files[index], how) for index in (query, *others.tolist())]
+            [_square(photo_source(batches.dataset, i), how) for i in (query, *others.tolist())]
             for query, others in zip(queries, alike, strict=True)
         ]
         draw_neighbours(rows, out / 'neighbours.png')
@@ -103,9 +105,9 @@ def features_of(mim: Any, batches: Iterable[dict]) -> tuple[Tensor, list[str]]:
     return torch.cat(features), files
 
 
-def _square(path: str, how: HowToRead) -> np.ndarray:
+def _square(source: str | bytes, how: HowToRead) -> np.ndarray:
     """An image, squeezed into a small square."""
-    picture = Image.fromarray(picture_of(Path(path), how))
+    picture = Image.fromarray(picture_of(source, how))
     return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BICUBIC))
 
 

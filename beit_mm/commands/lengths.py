@@ -42,13 +42,14 @@ def check_dry_run(dry_run: bool, resume: bool) -> None:
         raise ConfigError('--dry-run and --resume are both given; the config of a run is in --out')
 
 
-def check_same_folder(known: str, given: Path) -> None:
+def check_same_folder(known: str, given: str | Path) -> None:
     """Hold the images of a run that is gone on with against those that are given.
 
     Raises:
         ConfigError: If they lie elsewhere.
     """
-    if Path(known).resolve() != given.resolve():
+    # A store's address is no path, but as a path it differs from all others too.
+    if Path(known).resolve() != Path(given).resolve():
         raise ConfigError(
             f'the run in --out learns from {known}, and {given} is given: begin another run in '
             'another --out'

@@ -65,7 +65,9 @@ def _of_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _pretrain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('folder', help='images, in it and in all folders inside; no labels')
+    parser.add_argument(
+        'folder', help='images, in it and in all folders inside; no labels; or shards, s3://... too'
+    )
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
     parser.add_argument(
         '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
@@ -128,7 +130,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('folder', help='images, in it and in all folders inside')
+    parser.add_argument('folder', help='images, in it and in all folders inside; or shards')
     parser.add_argument('out', help='file to write, .npz or .parquet')
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
@@ -189,6 +191,23 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
     )
+
+
+def _shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'source', metavar='folder',
+        help='images, in a folder for each class if there are classes, or a .csv with path and '
+        'label; with --verify alone: shards',
+    )  # fmt: skip
+    parser.add_argument('out', nargs='?', help='folder to write')
+    parser.add_argument(
+        '--megabytes', type=positive_float, default=256, metavar='N', help='of a shard'
+    )
+    parser.add_argument(
+        '--images', type=positive, default=10_000, metavar='N', help='in a shard, at most'
+    )
+    parser.add_argument('--no-labels', action='store_true', help='folders are no classes')
+    parser.add_argument('--verify', action='store_true', help='read shards, compare checksums')
 
 
 COMMANDS = {
@@ -264,6 +283,14 @@ COMMANDS = {
         _check,
         'beit-mm check photos\n'
         'beit-mm check photos broken.txt',
+    ),
+    'shard': Command(
+        'write images into tar shards, as slow disks and stores want them',
+        'sharding:shard',
+        _shard,
+        'beit-mm shard photos shards\n'
+        'beit-mm shard labels.csv shards --megabytes 1000\n'
+        'beit-mm shard s3://bucket/shards --verify',
     ),
     'info': Command('versions, machine, what is fast here', 'telling_machine:info', _nothing,
                     'beit-mm info'),

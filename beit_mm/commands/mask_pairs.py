@@ -73,7 +73,7 @@ def find_pairs(images: Path, masks: Path) -> MaskPairs:
     Raises:
         ConfigError: If there are fewer than four, or endings differ.
     """
-    found, drawn = find_and_tell(images), find_and_tell(masks)
+    found, drawn = list(find_and_tell(images)), list(find_and_tell(masks))
     drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
     by_stem, marks = _by_stem(found), _by_stem(drawn)
     stems = sorted(stem for stem in by_stem if stem in marks)

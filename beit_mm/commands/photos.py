@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
 from ..datasets.reading.opening import size_of
-from ..datasets.table_labels import TRAIN, VAL, TableLabels, in_order, labels_of_rows, read_rows
+from ..datasets.sources.column_labels import in_order
+from ..datasets.sources.folder_index import INDEX_DIR
+from ..datasets.sources.names import ChosenNames
+from ..datasets.sources.table_columns import TRAIN, VAL
+from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
-from .how_to_read import HowToRead, how_to_read
+from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
@@ -35,15 +41,22 @@ class Photos(NamedTuple):
         how: They are read.
         several: Path -> names of its classes, where an image may have several or none; ``labels``
             is empty then. None where each has one.
+        shards: Folder of the disk or a store with the shards that they lie in, or ''.
     """
 
     root: Path
-    train: list[str]
-    val: list[str]
+    train: Sequence[str]
+    val: Sequence[str]
     labels: dict[str, str]
     short_side: int
     how: HowToRead
     several: dict[str, tuple[str, ...]] | None = None
+    shards: str = ''
+
+    @property
+    def place(self) -> str:
+        """Where a data set finds them."""
+        return self.shards or str(self.root)
 
     @property
     def classes(self) -> list[str]:
@@ -52,8 +65,8 @@ class Photos(NamedTuple):
         return in_order({*self.labels.values(), *(label for names in several for label in names)})
 
 
-# Chooses by the folder and the images' paths in it.
-Chooser = Callable[[Path, Sequence[str]], HowToRead]
+# Chooses by the place of the images and their names there.
+Chooser = Callable[[Place, Sequence[str]], HowToRead]
 
 
 def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> Photos:
@@ -67,7 +80,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    found = find_photos(root)
+    found = find_photos(root, INDEX_DIR)
     names = found.names
     if len(names) < 10:
         raise ConfigError(
@@ -75,7 +88,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
             'in all folders inside)'
         )
     _tell(root, found)
-    train, val = hold_out(names, max(5, min(MOST_HELD_OUT, len(names) // 20)))
+    train, val = hold_out(names, held_out_without_labels(len(names)))
     how = choose(root, names)
     return Photos(root, train, decodable(root, val, how), {}, short_side(root, names), how)
 
@@ -123,7 +136,7 @@ def photos_with_labels(
         if sides:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
         else:
-            parts = list(hold_out(names, len(names) // 5 or 1))
+            parts = [list(part) for part in hold_out(names, len(names) // 5 or 1)]
         parts[1] = decodable(root, parts[1], how)
         if not parts[0] or not parts[1]:
             raise ConfigError(
@@ -158,7 +171,29 @@ def _photos_of_several(path: Path, root: Path, found: TableLabels, how: HowToRea
     return photos
 
 
-def decodable(root: Path, names: Sequence[str], how: HowToRead) -> list[str]:
+def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """What a folder or a table says of classes.
+
+    Args:
+        source: See :func:`photos_with_labels`.
+
+    Returns:
+        The folder, path below it -> class, and path -> 'train' or 'val' where that is said.
+
+    Raises:
+        ConfigError: If there is no such folder or table, or images have several labels.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        root = existing_folder(source)
+        return root, *_read_class_folders(root)
+    root, found = _read_table(path, None)
+    if found.several:
+        raise ConfigError(f'{path} gives images several labels; shards hold one of each')
+    return root, {name: names[0] for name, names in found.labels.items()}, found.sides
+
+
+def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
     """Those of some images that can be decoded; the others are told.
 
     In training a broken image is replaced by another and counted; what is held out is looked at
@@ -168,11 +203,12 @@ def decodable(root: Path, names: Sequence[str], how: HowToRead) -> list[str]:
     for name in names:
         try:
             # Of what is larger than a screen one corner is looked at.
-            with how.reading.open(root / name) as image:
+            with how.reading.open(root.joinpath(name)) as image:
                 image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
             kept.append(name)
         except BrokenImage as error:
-            print(f'{error}; left out (beit-mm check {root} finds all such)')
+            said = f'{root}/{name} cannot be decoded: {error.reason}'
+            print(f'{said}; left out (beit-mm check {root} finds all such)')
     return kept
 
 
@@ -193,9 +229,9 @@ def existing_folder(folder: str | Path) -> Path:
     return path.resolve()
 
 
-def find_and_tell(root: Path) -> list[str]:
+def find_and_tell(root: Path) -> Sequence[str]:
     """Paths of the images inside a folder, in order; a line says what was found."""
-    found = find_photos(root)
+    found = find_photos(root, INDEX_DIR)
     _tell(root, found)
     return found.names
 
@@ -206,10 +242,17 @@ def _tell(folder: Path, found: Found) -> None:
         print(f'{folder}: {found}', file=sys.stderr)
 
 
-def hold_out(names: Sequence[str], count: int) -> tuple[list[str], list[str]]:
+def held_out_without_labels(count: int) -> int:
+    """How many of so many images are held out where nobody knows a class."""
+    return max(5, min(MOST_HELD_OUT, count // 20))
+
+
+def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[str]]:
     """The names without so many, drawn by chance but always the same, and those; both in order."""
-    held_out = set(random.Random(0).sample(list(names), count))
-    return [n for n in names if n not in held_out], [n for n in names if n in held_out]
+    held_out = np.zeros(len(names), bool)
+    held_out[random.Random(0).sample(range(len(names)), count)] = True
+    train, val = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return ChosenNames(names, train), ChosenNames(names, val)
 
 
 def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
@@ -233,7 +276,7 @@ def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], li
     return [n for n in labels if not side[n]], [n for n in labels if side[n]]
 
 
-def short_side(root: Path, names: Sequence[str]) -> int:
+def short_side(root: Place, names: Sequence[str]) -> int:
     """Short side of the middle one of some of the images; broken ones do not count.
 
     Raises:
@@ -242,7 +285,7 @@ def short_side(root: Path, names: Sequence[str]) -> int:
     sides = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            sides.append(min(size_of(root / name)))
+            sides.append(min(size_of(root.joinpath(name))))
         except (BrokenImage, OSError):
             continue
     if not sides:
@@ -259,7 +302,7 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     labels, sides = {}, {}
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in (train, held_out[0][1]) if train and held_out else ('',):
-        classes = find_classes(root / side)
+        classes = find_classes(root / side, INDEX_DIR)
         _tell(root / side, join_classes(root / side, classes))
         for label, found in classes.items():
             for name in found.names:

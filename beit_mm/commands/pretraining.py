@@ -32,6 +32,7 @@ from .lengths import (
 )
 from .photos import Photos, photos_without_labels
 from .run_folder import RunFolder, copy_whole, write_bare_weights
+from .sharded_photos import sharded_without_labels
 from .timing import seconds_a_step
 from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
 
@@ -71,7 +72,7 @@ def pretrain(
     What is not said is chosen by the images and the machine, and printed.
 
     Args:
-        folder: Images, in it and in all folders inside.
+        folder: Images, in it and in all folders inside; or shards, in a folder or a store.
         out: Folder of the run; by default ``work_dirs/<name of the folder>_pretrain``.
         steps: Of the Transformer; its tokenizer gets half as many.
         minutes: For all of it, in place of ``steps``.
@@ -96,7 +97,7 @@ def pretrain(
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
     choose = functools.partial(how_to_read, bands=bands, value_range=value_range)
-    photos = photos_without_labels(folder, choose)
+    photos = sharded_without_labels(folder, choose) or photos_without_labels(folder, choose)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
     options = dict(cfg_options or {})
@@ -115,7 +116,7 @@ def pretrain(
             minutes=minutes, arch=arch, size=size, tokenizer=tokenizer, bands=bands,
             value_range=value_range,
         )  # fmt: skip
-        check_same_folder(known.data_root, photos.root)
+        check_same_folder(known.data_root, photos.place)
         run.change(with_length(options, steps))
     else:
         with run.removed_if_refused():
@@ -193,8 +194,10 @@ def pretraining_text(
 
 
 def _where(run: RunFolder, photos: Photos) -> dict[str, str]:
+    sharded = dict(dataset='beit_mm.PhotoShards', train_sampler='beit_mm.ShardSampler')
     return dict(
-        data_root=str(photos.root),
+        data_root=photos.place,
+        **(sharded if photos.shards else {}),
         train_list=str(run.path / 'train.txt'),
         val_list=str(run.path / 'val.txt'),
     )
@@ -245,7 +248,7 @@ def _what_was_chosen(
     source = 'trained on these images' if own else f'of {tokenizer.file}'
     lines = [
         f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
-        f'{photos.root}; most are {photos.short_side} pixels high or wide',
+        f'{photos.place}; most are {photos.short_side} pixels high or wide',
         f'  read as     {photos.how.line}',
         f'  machine     {machine.name}',
         f'  size        {sizes.image_size} x {sizes.image_size} pixels, patches of '

@@ -125,7 +125,8 @@ def segment(
             for side, stems in (('train', photos.train), ('val', photos.val)):
                 run.write(f'{side}.txt', '\n'.join(stems) + '\n')
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
-                  f'{pairs.images}; classes: {", ".join(numbering.names)}')  # fmt: skip
+                  f'{pairs.images}; classes: {", ".join(numbering.names)}; read '
+                  f'as {photos.how.line}')  # fmt: skip
             cfg = config_of(_text(values, 1000), options)
             steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
             run.write('segment.py', with_options(_text(values, steps), options))

@@ -12,7 +12,7 @@ from ..checkpoints.folders import read_mean_and_std
 from ..component import ConfigError
 from ..models import BEiT, load
 from .choices import Machine, choose_batch, choose_sizes, values_for_backbone
-from .how_to_read import MEAN, STD, HowToRead, how_to_read, how_to_read_in
+from .how_to_read import MEAN, STD, HowToRead, Place, how_to_read, how_to_read_in
 from .photos import Chooser, Photos
 from .trained import CLASSIFIER, PRETRAINED, SEGMENTOR
 
@@ -56,7 +56,7 @@ class Start(NamedTuple):
             return functools.partial(how_to_read, bands=bands, value_range=value_range)
         known = self.images
 
-        def chooser(root: Path, names: Sequence[str]) -> HowToRead:
+        def chooser(root: Place, names: Sequence[str]) -> HowToRead:
             if bands is None and value_range is None:
                 if self.says_how:
                     return known

@@ -14,6 +14,11 @@ from .photo_folder import photo_folder
 from .places import PlacedSampler, SeededDataset
 from .reading.broken_image import BrokenImage
 from .replacing import ReplacingDataset
+from .sources.hub_photos import HubPhotos
+from .sources.photo_lmdb import PhotoLMDB
+from .sources.photo_shards import PhotoShards
+from .sources.photo_table import PhotoTable
+from .sources.shard_sampler import ShardSampler
 from .token_cache import CacheError, TokenCache
 from .views.colors import JitterBands
 from .views.load_two_views import LoadTwoViews
@@ -24,15 +29,20 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'HubPhotos',
     'JitterBands',
     'LoadLabels',
     'LoadPhoto',
     'LoadTwoViews',
     'MapLabels',
+    'PhotoLMDB',
+    'PhotoShards',
+    'PhotoTable',
     'PlacedSampler',
     'RandomMaskGenerator',
     'ReplacingDataset',
     'SeededDataset',
+    'ShardSampler',
     'TokenCache',
     'TwoViewRandomResizedCrop',
     'blockwise_mask',

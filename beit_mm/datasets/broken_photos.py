@@ -2,7 +2,7 @@
 
 import functools
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .reading.broken_image import BrokenImage
@@ -14,7 +14,7 @@ LEAST_OF_ONE = 16
 
 
 def check_photos(
-    folder: Path, names: list[str], workers: int | None, no_data: float | None = None
+    folder: Path, names: Sequence[str], workers: int | None, no_data: float | None = None
 ) -> Iterator[tuple[str, Looked | str]]:
     """Decode photos, in several processes.
 

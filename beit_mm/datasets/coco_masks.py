@@ -17,7 +17,7 @@ BACKGROUND = 'background'
 IGNORED, IGNORED_16 = 255, 65535
 # Numbers of a polygon with three corners.
 LEAST = 6
-INSTALL = "annotations in JSON take pycocotools: pip install 'beit-mm[coco]'"
+INSTALL = "annotations in JSON take faster-coco-eval: pip install 'beit-mm[coco]'"
 
 
 class CocoAnnotations(NamedTuple):
@@ -152,11 +152,11 @@ def draw_instances(
         (H, W) uint8, or uint16 where a number is above 255.
 
     Raises:
-        ConfigError: If pycocotools is missing.
+        ConfigError: If faster-coco-eval is missing.
         ValueError: If run lengths are of another size.
     """
     try:
-        from pycocotools import mask as drawing
+        from faster_coco_eval import mask as drawing
     except ImportError as error:
         raise ConfigError(INSTALL) from error
     drawn = []
@@ -175,7 +175,7 @@ def draw_instances(
 
 def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
     """Compressed run lengths of a region; None of a polygon with less than three corners."""
-    from pycocotools import mask as drawing
+    from faster_coco_eval import mask as drawing
 
     if isinstance(segmentation, list):
         polygons = [polygon for polygon in segmentation if len(polygon) >= LEAST]

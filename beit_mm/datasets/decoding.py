@@ -1,5 +1,6 @@
 """From a photo's file to its pixels, or a reason why there are none."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,12 @@ from .reading.by_pillow import as_file
 from .reading.choosing import Chosen, Reading
 from .reading.image_file import Whole
 from .reading.noted import note_changes
+from .sources.stores import StoreError, as_source
 
 PLAIN = Reading()
+# Of an image that is read as a whole; what is said of a larger one.
+MOST_PIXELS = 2**26
+REDUCED = 'large images reduced as they are read whole'
 
 
 def decode_image(source: str | Path | bytes, reading: Reading = PLAIN) -> Image.Image:
@@ -45,6 +50,8 @@ def decode_image(source: str | Path | bytes, reading: Reading = PLAIN) -> Image.
 def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
     """Read a whole image.
 
+    One of more than 64 million pixels is reduced by a power of two while it is read.
+
     Returns:
         (H, W, bands) in [0, 255], uint8 or float32, see :class:`Reading`.
 
@@ -53,8 +60,9 @@ def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
         BrokenImage: If it is no image, or lacks a band.
     """
     with reading.open(source) as image:
-        pixels = image.read()
-    note_changes(image.changes)
+        share = image.size[0] * image.size[1] / MOST_PIXELS
+        pixels = image.read(factor=1 if share <= 1 else 2 ** math.ceil(math.log2(share) / 2))
+    note_changes([*image.changes, *([REDUCED] if share > 1 else [])])
     return pixels
 
 
@@ -138,9 +146,11 @@ class LoadPhoto(BaseTransform):
         if given is None:
             source = results.get('img_bytes')
             try:
-                return read_pixels(results['img_path'] if source is None else source, self.reading)
-            except BrokenImage as error:
-                raise BrokenImage(results.get('img_path', error.path), error.reason) from error
+                source = as_source(results['img_path']) if source is None else source
+                return read_pixels(source, self.reading)
+            except (BrokenImage, StoreError) as error:
+                path = results.get('img_path', 'the image')
+                raise BrokenImage(path, getattr(error, 'reason', f'{error}')) from error
         if self.reading.is_plain:
             return np.asarray(_as_pil(given))
         whole = as_file(given) if isinstance(given, Image.Image) else Whole(given)

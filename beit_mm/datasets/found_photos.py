@@ -2,48 +2,101 @@
 
 import logging
 import os
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
 from .finding import find_classes, find_photos, join_classes
+from .sources.column_dataset import ColumnDataset
+from .sources.folder_index import INDEX_DIR
+from .sources.names import StringsBuilder, as_array, encode
 
 
-class FoundPhotos(CustomDataset):
-    """``CustomDataset`` of a folder's images, or of those that a list names, as ever."""
+class FoundPhotos(ColumnDataset, CustomDataset):
+    """``CustomDataset`` of a folder's images, or of those that a list names, as ever.
 
-    def load_data_list(self) -> list[dict]:
+    Args:
+        index_dir: Folder of the indices of large folders, see
+            :mod:`~beit_mm.datasets.sources.folder_index`; None to use none.
+        settings: Those of ``CustomDataset``.
+    """
+
+    def __init__(self, index_dir: str | None = INDEX_DIR, **settings) -> None:
+        self.index_dir = index_dir
+        super().__init__(**settings)
+
+    def load_columns(self) -> int:
         """Find the images, and log how many there are of which kind.
-
-        Returns:
-            ``img_path`` of each image, and ``gt_label`` where labels are wanted.
 
         Raises:
             ValueError: If there are none, or not as many class folders as classes.
         """
+        self.names: Sequence[str]
+        self.labels: np.ndarray | None = None
         # Of remote storage mmengine lists the files.
-        if self.ann_file or '://' in self.img_prefix:
-            return super().load_data_list()
-        folder = self.img_prefix
-        classes = find_classes(folder) if self.with_label else {}
-        found = join_classes(folder, classes) if self.with_label else find_photos(folder)
+        if '://' in self.img_prefix or '://' in self.ann_file:
+            samples = self.load_data_list()
+            self.folder, self.names = '', [sample['img_path'] for sample in samples]
+            if self.with_label:
+                self.labels = np.array([sample['gt_label'] for sample in samples])
+        elif self.ann_file:
+            self._read_list()
+        else:
+            self._find()
+        return len(self.names)
+
+    def read_row(self, row: int) -> dict:
+        """``img_path`` of an image, and ``gt_label`` where labels are wanted."""
+        info: dict = dict(img_path=os.path.join(self.folder, self.names[row]))
+        if self.labels is not None:
+            info['gt_label'] = int(self.labels[row])
+        return info
+
+    def _find(self) -> None:
+        self.folder = folder = self.img_prefix
+        if not self.with_label:
+            found = find_photos(folder, self.index_dir)
+        else:
+            classes = find_classes(folder, self.index_dir)
+            found = join_classes(folder, classes)
         if not found.names:
             where = 'its class folders' if self.with_label else 'it and the folders in it'
             raise ValueError(f'{Path(folder)}: in {where} there are {found}')
         # Processes other than the main one log errors alone.
         print_log(f'{Path(folder)}: {found}', 'current')
+        self.names = found.names
         if not self.with_label:
-            return [dict(img_path=os.path.join(folder, name)) for name in found.names]
+            return
         self._name_classes(folder, list(classes))
         if empty := [label for label, inside in classes.items() if not inside.names]:
             said = f'{Path(folder)}: there are no images of {", ".join(empty)}'
             print_log(said, 'current', logging.WARNING)
-        return [
-            dict(img_path=os.path.join(folder, label, name), gt_label=number)
-            for number, (label, inside) in enumerate(classes.items())
-            for name in inside.names
-        ]
+        counts = [len(inside.names) for inside in classes.values()]
+        self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+    def _read_list(self) -> None:
+        """A path on each line, and behind a space the number of its class."""
+        self.folder = self.img_prefix
+        names, labels = StringsBuilder(), array('q')
+        with open(self.ann_file, encoding='utf-8', newline='\n') as lines:
+            for number, line in enumerate(lines, start=1):
+                name = line.rstrip('\n\r')
+                if self.with_label:
+                    name, _, label = line.strip().rpartition(' ')
+                    if not name or not label.isdigit():
+                        raise ValueError(
+                            f'{self.ann_file}, line {number}: {line.strip()!r} is no path with the '
+                            'number of its class behind a space'
+                        )
+                    labels.append(int(label))
+                names.add(encode(name))
+        self.names = names.build()
+        if self.with_label:
+            self.labels = as_array(labels, np.int64)
 
     def _name_classes(self, folder: str, labels: list[str]) -> None:
         self.folder_to_idx = {label: number for number, label in enumerate(labels)}

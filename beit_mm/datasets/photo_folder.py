@@ -6,6 +6,7 @@ from mmengine.dataset import BaseDataset
 
 from ..registry import DATASETS
 from .reading.known_formats import image_endings
+from .sources.folder_index import INDEX_DIR
 
 
 def read_excluded(path: str) -> set[str]:
@@ -28,7 +29,7 @@ def read_excluded(path: str) -> set[str]:
 
 
 @DATASETS.register_module(name='PhotoFolder')
-def photo_folder(exclude: str = '', **settings) -> BaseDataset:
+def photo_folder(exclude: str = '', index_dir: str | None = INDEX_DIR, **settings) -> BaseDataset:
     """MMPretrain's ``CustomDataset``, of all images that can be read, without those of a list.
 
     Of a folder of this machine :func:`~beit_mm.datasets.finding.find_photos` finds the images, and
@@ -37,6 +38,8 @@ def photo_folder(exclude: str = '', **settings) -> BaseDataset:
     Args:
         exclude: A list that ``tools/check_images.py`` wrote of the folder ``data_prefix``; '' for
             none.
+        index_dir: Where what was found in a folder of 10,000 images or more is kept for the next
+            time, see :mod:`~beit_mm.datasets.sources.folder_index`; None to keep nothing.
         settings: Those of ``CustomDataset``. With ``extensions`` it is left to ``CustomDataset`` to
             find the files, by these endings alone.
 
@@ -50,7 +53,8 @@ def photo_folder(exclude: str = '', **settings) -> BaseDataset:
         # It needs MMPretrain, which the package does not.
         from .found_photos import FoundPhotos
 
-        dataset = DATASETS.build(dict(type=FoundPhotos, extensions=image_endings(), **settings))
+        own = dict(type=FoundPhotos, extensions=image_endings(), index_dir=index_dir)
+        dataset = DATASETS.build(own | settings)
     if exclude:
         dataset.full_init()
         excluded = {os.path.join(dataset.img_prefix, name) for name in read_excluded(exclude)}

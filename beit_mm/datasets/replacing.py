@@ -8,6 +8,8 @@ from mmengine.structures import BaseDataElement
 from ..registry import DATASETS
 from .decoding import decode_image
 from .reading.broken_image import BrokenImage
+from .sources.photo_source import photo_source
+from .sources.stores import StoreError
 
 # So many broken photos in a row are no accident.
 MOST_TRIES = 100
@@ -54,13 +56,12 @@ class ReplacingDataset:
             if path is None:
                 raise error
             try:
-                decode_image(path)
+                decode_image(photo_source(self.dataset, index))
             except FileNotFoundError:
                 return path, 'there is no such file'
-            except BrokenImage as found:
-                error = found
-            else:
-                raise error
+            except (BrokenImage, StoreError) as found:
+                return path, getattr(found, 'reason', f'{found}')
+            raise error
         return error.path, error.reason
 
     def __len__(self) -> int:

@@ -1,26 +1,26 @@
 """From the rows of a table to the labels of its images: one each, or several."""
 
-import csv
-import io
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..component import ConfigError
+from .sources.column_labels import clean, separator_of
+from .sources.parquet_table import PARQUET, rows_of_parquet
+from .sources.table_columns import (
+    DELIMITER_OF,
+    LABELS,
+    PATHS,
+    SPLITS,
+    TRAIN,
+    VAL,
+    find_column,
+    open_text,
+    read_head,
+)
 
-# Columns of a table: of the file, of its class, of the side it is on.
-PATHS = ('path', 'file', 'filename', 'file_name', 'image', 'img', 'image_path')
-LABELS = ('label', 'class', 'class_name', 'category', 'target', 'labels', 'classes', 'tags')
-SPLITS = ('split', 'subset', 'set', 'fold')
-# Sides, as people call them.
-TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
-ENDINGS = ('.csv', '.tsv')
-DELIMITERS = ',;\t|'
-# What stands between the labels of a cell. Commas and spaces are in names, and are not taken by
-# themselves.
-SEPARATORS = ';|'
+ENDINGS = (*DELIMITER_OF, *PARQUET)
 YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
 SHOWN = 5
 
@@ -42,33 +42,28 @@ class TableLabels(NamedTuple):
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and rows of a text table.
+    """The columns and rows of a table.
 
-    UTF-8 with or without a mark of order, or UTF-16 with one, as Excel writes it; columns parted by
-    comma, semicolon, tab or '|', by which the first line has a column of paths.
+    A text as :func:`~beit_mm.datasets.sources.table_columns.open_text` takes it, its columns parted
+    by comma, semicolon, tab or '|', by which the first line has a column of paths; or Parquet.
 
     Raises:
-        ConfigError: If it does not end in .csv or .tsv, or is in another encoding.
+        ConfigError: If it does not end in .csv, .tsv or .parquet, or cannot be read.
     """
-    if path.suffix.lower() not in ENDINGS:
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
         raise ConfigError(
-            f'{path} is a file and no table; it must be a folder, or end in {" or ".join(ENDINGS)}'
+            f'{path} is a file and no table; it must be a folder, or end in {", ".join(ENDINGS)}'
         )
-    data = path.read_bytes()
-    wide = data[:2] in (b'\xff\xfe', b'\xfe\xff')
     try:
-        text = data.decode('utf-16' if wide else 'utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ConfigError(f'{path} is not in UTF-8: save it in that encoding') from error
-    # Excel's note to itself.
-    text = re.sub(r'\Asep=.\r?\n', '', text)
-    first = text.partition('\n')[0]
-    heads = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
-    fitting = [m for m, head in heads.items() if len(head) > 1 and column_of(head, PATHS)]
-    delimiter = fitting[0] if fitting else ','
-    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=delimiter)
-    rows = [{key: value or '' for key, value in row.items() if key is not None} for row in reader]
-    return list(reader.fieldnames or []), rows
+        if ending in PARQUET:
+            return rows_of_parquet(str(path))
+        with open_text(path) as lines:
+            columns, reader, _ = read_head(path, lines)
+            filled = ([*cells, *[''] * len(columns)] for cells in reader if cells)
+            return columns, [dict(zip(columns, cells, strict=False)) for cells in filled]
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f'{error}') from error
 
 
 def labels_of_rows(
@@ -92,7 +87,7 @@ def labels_of_rows(
     Raises:
         ConfigError: If a row has no label where each image has one, or is there twice.
     """
-    file_column, label_column = column_of(columns, PATHS), column_of(columns, LABELS)
+    file_column, label_column = find_column(columns, PATHS), find_column(columns, LABELS)
     rows = [row for row in rows if file_column is not None and row[file_column].strip()]
     yes_or_no = [] if label_column else _columns_of_yes_or_no(columns, rows, file_column)
     if file_column is None or (label_column is None and len(yes_or_no) < 2):
@@ -100,7 +95,7 @@ def labels_of_rows(
             f'{path} has the columns {", ".join(columns) or "none"}; it must have path and label, '
             'or path and a column of 0 and 1 for each class'
         )
-    split_column = column_of(columns, SPLITS)
+    split_column = find_column(columns, SPLITS)
     sides = _sides(path, rows, file_column, split_column) if split_column else {}
     if label_column is None:
         labels, said = _by_columns(columns, rows, file_column, yes_or_no)
@@ -123,7 +118,7 @@ def labels_of_rows(
 def _columns_of_yes_or_no(
     columns: Sequence[str], rows: Sequence[Mapping[str, str]], file_column: str | None
 ) -> list[str]:
-    others = [c for c in columns if c not in (file_column, column_of(columns, SPLITS)) and c]
+    others = [c for c in columns if c not in (file_column, find_column(columns, SPLITS)) and c]
     known = {*YES, *NO}
     return [
         c
@@ -140,12 +135,12 @@ def _by_columns(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     labels: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        names = [_clean(c) for c in chosen if row[c].strip().lower() in YES]
+        names = [clean(c) for c in chosen if row[c].strip().lower() in YES]
         labels[row[file_column]] = tuple(dict.fromkeys([*labels.get(row[file_column], ()), *names]))
     said = [f'{len(chosen)} columns of 0 and 1 are the classes: {_few(chosen)}']
-    if never := [c for c in chosen if not any(_clean(c) in names for names in labels.values())]:
+    if never := [c for c in chosen if not any(clean(c) in names for names in labels.values())]:
         said.append(f'columns without a 1 are left out: {_few(never)}')
-    taken = (file_column, column_of(columns, SPLITS), *chosen)
+    taken = (file_column, find_column(columns, SPLITS), *chosen)
     if left := [c for c in columns if c not in taken]:
         said.append(f'columns that are not of 0 and 1 are left out: {_few(left)}')
     return labels, said
@@ -160,14 +155,14 @@ def _by_cells(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     said: list[str] = []
     cells = [row[label_column].strip() for row in rows]
-    separator = _separator(cells, multi_label)
+    separator = separator_of(cells, multi_label)
     if separator:
         said.append(f'{label_column}: {separator!r} parts the labels of an image')
     found: dict[str, list[tuple[str, ...]]] = {}
     for row, cell in zip(rows, cells, strict=True):
         # Spaces, of which there may be many, part as one.
         parts = cell.split(separator if separator.strip() else None) if separator else [cell]
-        names = tuple(dict.fromkeys(name for part in parts if (name := _clean(part))))
+        names = tuple(dict.fromkeys(name for part in parts if (name := clean(part))))
         found.setdefault(row[file_column], []).append(names)
     repeated = {name: every for name, every in found.items() if len(every) > 1}
     for name, every in repeated.items():
@@ -183,15 +178,6 @@ def _by_cells(
         name: tuple(dict.fromkeys(label for names in every for label in names))
         for name, every in _whole_numbers(found).items()
     }, said
-
-
-def _separator(cells: Sequence[str], multi_label: bool | str | None) -> str:
-    """What parts the labels in cells; '' if nothing does."""
-    if isinstance(multi_label, str):
-        return multi_label
-    if multi_label is False:
-        return ''
-    return next((mark for mark in SEPARATORS if any(mark in cell for cell in cells)), '')
 
 
 def _whole_numbers(found: dict[str, list[tuple[str, ...]]]) -> dict[str, list[tuple[str, ...]]]:
@@ -217,27 +203,6 @@ def _sides(
         if sides.setdefault(name, side) != side:
             raise ConfigError(f'{path} has {name} both to train with and to validate with')
     return sides
-
-
-def column_of(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that has one of these names, whatever its case."""
-    lower = {(column or '').strip().lower(): column for column in columns}
-    return next((lower[name] for name in names if name in lower), None)
-
-
-def in_order(names: set[str]) -> list[str]:
-    """Names of classes, in order: 2 before 10 where all are numbers.
-
-    >>> in_order({'10', '2'}), in_order({'10', '2', 'a'})
-    (['2', '10'], ['10', '2', 'a'])
-    """
-    numbers = all(name.isdecimal() for name in names)
-    return sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names)
-
-
-def _clean(name: str) -> str:
-    """Letters with marks as one sign each, however they were typed."""
-    return unicodedata.normalize('NFC', name.strip())
 
 
 def _few(names: Sequence[str]) -> str:

@@ -32,19 +32,20 @@ class CacheError(ValueError):
     """A token cache that is not there, not whole, damaged, or of something else."""
 
 
-def describe_photos(paths: Sequence[str]) -> dict:
+def describe_photos(paths: Sequence[str], sizes: Sequence[int | None] | None = None) -> dict:
     """What tells a list of photos from another: number, names below their common folder, sizes.
 
     Args:
         paths: Files in the order of the data set. Sizes of those elsewhere than on a disk, such as
             ``s3://...``, are left out.
+        sizes: In bytes, of those that are no files of their own; None for the size of the file.
     """
     # One way to write each: 'data/a.jpg', not './data//a.jpg', which is as long in no common path.
     names = [os.path.normpath(path) for path in paths]
     root = len(os.path.commonpath([os.path.dirname(name) for name in names])) if names else 0
     digest = hashlib.sha256()
-    for path, name in zip(paths, names, strict=True):
-        size = 0 if '://' in path else os.path.getsize(path)
+    for path, name, told in zip(paths, names, sizes or [None] * len(paths), strict=True):
+        size = told if told is not None else 0 if '://' in path else os.path.getsize(path)
         digest.update(f'{name[root:].lstrip(os.sep)}\0{size}\n'.encode())
     return dict(photos=len(paths), names_and_sizes=digest.hexdigest())
 

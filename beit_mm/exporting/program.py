@@ -18,8 +18,6 @@ LOADED_AS = {
     'LoadPhoto': 'RGB',
     'LoadTwoViews': 'RGB',
 }
-# Settings of LoadPhoto with which its arrays keep the order of the bands that are read.
-IN_ORDER = ('bands', 'value_range', 'background', 'no_data')
 
 
 class Normalization(NamedTuple):
@@ -38,11 +36,11 @@ class Normalization(NamedTuple):
 class Program(nn.Module):
     """A model as others use it: images in, logits or features out.
 
-    A classifier gives ``logits`` (B, classes), of which softmax makes its probabilities. A
-    segmentor gives ``logits`` (B, classes, H, W), a number for each pixel, of the image as a whole
-    and not by windows. A pre-training model and a backbone give ``features`` of the image without a
-    mask, one for each of ``out_indices``, in the shape of :class:`beit_mm.models.BEiT`'s
-    ``out_type``.
+    A classifier gives ``logits`` (B, classes), of which softmax makes its probabilities, or sigmoid
+    where an image may have several labels. A segmentor gives ``logits`` (B, classes, H, W), a
+    number for each pixel, of the image as a whole and not by windows. A pre-training model and a
+    backbone give ``features`` of the image without a mask, one for each of ``out_indices``, in the
+    shape of :class:`beit_mm.models.BEiT`'s ``out_type``.
 
     Args:
         model: A classifier of MMPretrain, a segmentor of MMSegmentation, a
@@ -169,8 +167,9 @@ def order_of_pipeline(pipeline: Sequence[dict] | None) -> str | None:
     for step in pipeline or ():
         name = str(step['type']).rpartition('.')[2]
         if name in LOADED_AS:
-            in_order = any(step.get(setting) is not None for setting in IN_ORDER)
-            order = 'BGR' if step.get('as_array') and not in_order else LOADED_AS[name]
+            # Bands that are named or counted stay in their order.
+            turned = step.get('as_array') and step.get('bands') is None
+            order = 'BGR' if turned else LOADED_AS[name]
         elif step.get('to_rgb') or step.get('to_bgr'):
             order = 'RGB' if step.get('to_rgb') else 'BGR'
     return order

@@ -1,5 +1,7 @@
 """Backbone, tokenizer and pre-training task, and the segmentation task layer."""
 
+import importlib
+
 from ..registry import MODELS
 from .beit import BEiT
 from .converting import convert
@@ -26,24 +28,29 @@ __all__ = [
     'PixelHead',
     'PixelTargetGenerator',
     'SETRPUPHead',
+    'SegDataPreProcessor',
     'TwoViewDataPreprocessor',
     'convert',
     'load',
 ]
 
 
+# What is built on MMSegmentation, which may be missing.
+OF_MMSEGMENTATION = dict(SETRPUPHead='setr_pup_head', SegDataPreProcessor='seg_preprocessor')
+
+
 def __getattr__(name: str):
-    """Import MMSegmentation, which may be missing, no sooner than its head is asked for."""
-    if name != 'SETRPUPHead':
+    """Import MMSegmentation no sooner than what is built on it is asked for."""
+    if name not in OF_MMSEGMENTATION:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     try:
-        from .setr_pup_head import SETRPUPHead
+        module = importlib.import_module(f'.{OF_MMSEGMENTATION[name]}', __name__)
     except ImportError as error:
         raise ImportError(
-            f'SETRPUPHead needs the package mmseg ({error}): '
+            f'{name} needs the package mmseg ({error}): '
             'pip install onedl-mmsegmentation (or mmsegmentation==1.2.2)'
         ) from error
-    return SETRPUPHead
+    return getattr(module, name)
 
 
 @MODELS.register_module(name='SETRPUPHead')
@@ -52,5 +59,12 @@ def build_setr_pup_head(**settings):
     return __getattr__('SETRPUPHead')(**settings)
 
 
-# Where its settings are looked up, see beit_mm.component.Component.
+@MODELS.register_module(name='SegDataPreProcessor')
+def build_seg_preprocessor(**settings):
+    """Build :class:`SegDataPreProcessor`, for ``type='beit_mm.SegDataPreProcessor'``."""
+    return __getattr__('SegDataPreProcessor')(**settings)
+
+
+# Where their settings are looked up, see beit_mm.component.Component.
 build_setr_pup_head.__dict__['hands_on_to'] = lambda: __getattr__('SETRPUPHead')
+build_seg_preprocessor.__dict__['hands_on_to'] = lambda: __getattr__('SegDataPreProcessor')

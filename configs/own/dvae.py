@@ -11,6 +11,9 @@ Expected: a `recon_mse` below `kmeans_mse`, and most codes in use.
 
 _base_ = ['./_base_.py', '../_base_/small_dvae.py']
 
+# Or beit_mm.PhotoShards and beit_mm.ShardSampler.
+dataset = 'beit_mm.PhotoFolder'
+train_sampler = 'InfiniteSampler'
 data_root = 'data/mine'
 # A path below data_root on each line.
 train_list = 'train.txt'
@@ -55,10 +58,11 @@ crop = dict(type='torchvision/RandomResizedCrop', size=second_size, scale=(0.2, 
 flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
 short_side = dict(type='torchvision/Resize', size=second_size, **smooth)
 middle = dict(type='torchvision/CenterCrop', size=second_size)
-photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, with_label=False)
+photos = dict(type=dataset, data_root=data_root, with_label=False)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
+    sampler=dict(type=train_sampler),
     dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
 )
 val_dataloader = dict(

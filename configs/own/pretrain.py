@@ -12,6 +12,9 @@ token, and still rising.
 
 _base_ = ['./_base_.py', '../_base_/small_pretrain.py']
 
+# Or beit_mm.PhotoShards and beit_mm.ShardSampler.
+dataset = 'beit_mm.PhotoFolder'
+train_sampler = 'InfiniteSampler'
 data_root = 'data/mine'
 # A path below data_root on each line.
 train_list = 'train.txt'
@@ -89,10 +92,11 @@ mask = dict(
     min_block=min_block,
 )
 pack = dict(type='PackInputs')
-photos = dict(type='beit_mm.PhotoFolder', data_root=data_root, with_label=False)
+photos = dict(type=dataset, data_root=data_root, with_label=False)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
+    sampler=dict(type=train_sampler),
     dataset=dict(ann_file=train_list, pipeline=[views, mask, pack], **photos),
 )
 val_dataloader = dict(

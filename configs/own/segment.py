@@ -67,7 +67,8 @@ model = dict(
     _scope_='mmseg',
     type='EncoderDecoder',
     data_preprocessor=dict(
-        type='SegDataPreProcessor',
+        # MMSegmentation's takes three bands.
+        type='SegDataPreProcessor' if in_channels == 3 else 'beit_mm.SegDataPreProcessor',
         mean=mean,
         std=std,
         # Bands that are named or counted come in their order.

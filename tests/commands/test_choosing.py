@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 import torch
@@ -82,7 +83,7 @@ def test_photos_without_labels_are_split_always_alike(tmp_path):
         save(tmp_path / f'a/b {index % 3}/{index}.png', (40 + index, 30))
     photos = photos_without_labels(tmp_path)
     assert len(photos.val) == 5
-    assert sorted(photos.train + photos.val) == sorted(
+    assert sorted([*photos.train, *photos.val]) == sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.png')
     )
     assert photos == photos_without_labels(str(tmp_path))
@@ -128,6 +129,13 @@ def test_tables(tmp_path):
     write('path,label,split', *(f'{i}.png,{"ab"[i % 2]},{"val" if i > 3 else "train"}'
                                 for i in range(6)))  # fmt: skip
     assert photos_with_labels(table).val == ['4.png', '5.png']
+    frame = pd.read_csv(table)
+    frame.to_parquet(tmp_path / 'labels.parquet')
+    frame.to_csv(tmp_path / 'labels.tsv', sep='\t', index=False)
+    for other in ('labels.parquet', 'labels.tsv'):
+        assert photos_with_labels(tmp_path / other) == photos_with_labels(table)
+    frame.assign(label=[10, 9] * 3).to_parquet(tmp_path / 'labels.parquet')
+    assert photos_with_labels(tmp_path / 'labels.parquet').classes == ['9', '10']
     write('path,name', '0.png,a')
     with pytest.raises(ConfigError, match='has the columns path, name; it must have path and'):
         photos_with_labels(table)
@@ -191,7 +199,7 @@ def test_tables_that_cannot_be(tmp_path):
     table.write_bytes('path,label\n0.png,Käfer\n'.encode('latin-1'))
     with pytest.raises(ConfigError, match='is not in UTF-8'):
         photos_with_labels(table)
-    with pytest.raises(ConfigError, match=r'is a file and no table; .* end in \.csv'):
+    with pytest.raises(ConfigError, match=r'is a file and no table; .* end in \.csv, '):
         photos_with_labels(tmp_path / '0.png')
 
 

@@ -253,7 +253,6 @@ def test_a_segmentor_paints_masks(pretrained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_segmentor_of_annotated_instances(pretrained, tmp_path, capsys):
-    pytest.importorskip('pycocotools')
     rng = np.random.default_rng(2)
     images = tmp_path / 'images'
     images.mkdir()

@@ -99,6 +99,16 @@ def test_one_label_each_stays_so(table):
     assert table(marks).classes == ['Käfer', '猫']
 
 
+@pytest.mark.parametrize('first', [0, 1])
+def test_names_beside_a_table_of_numbers(first, table, tmp_path, capsys):
+    text = 'path,label\n' + '\n'.join(f'{i}.png,{first + i % 2}' for i in range(8))
+    (tmp_path / 'classes.txt').write_text('red panda\nMaus\n')
+    assert table(text).labels['1.png'] == 'Maus'
+    assert 'classes.txt names the classes' in capsys.readouterr().out
+    with pytest.raises(ConfigError, match='has 2 names, and none for the label 7'):
+        table(text + '\n8.png,7\n9.png,7')
+
+
 def test_tables_that_cannot_be_told(table):
     with pytest.raises(ConfigError, match=r'1\.png both to train with and to validate with'):
         table('path,label,split\n1.png,a,train\n1.png,b,val\n')

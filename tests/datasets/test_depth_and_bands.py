@@ -1,5 +1,8 @@
 """Bands and depth of images: what is read equals what was put in, scaled once."""
 
+import random
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,14 @@ from mmpretrain.datasets.transforms import PackInputs
 from photos import encoded, pixels
 from PIL import Image
 
-from beit_mm.datasets import BrokenImage, LoadPhoto, LoadTwoViews, TwoViewRandomResizedCrop
+from beit_mm.datasets import (
+    BrokenImage,
+    LoadPhoto,
+    LoadTwoViews,
+    TwoViewRandomResizedCrop,
+    decoding,
+)
+from beit_mm.datasets.reading import choosing
 from beit_mm.datasets.reading.choosing import Chosen, Reading
 from beit_mm.datasets.reading.image_file import Box, Whole
 from beit_mm.datasets.reading.noted import noted_changes
@@ -252,3 +262,65 @@ def test_a_window_is_read_alone():
     found = Chosen(image, Reading(4, (0, 4095))).read(Box(2, 3, 5, 7))
     assert asked == [Box(2, 3, 5, 7)]
     assert np.allclose(found, DEEP[2:7, 3:10] / 4095 * 255, atol=1e-3)
+
+
+class Counted(Whole):
+    """Remembers what was asked of it."""
+
+    def __init__(self, size, bands=4):
+        rows, columns = np.mgrid[: size[0], : size[1]]
+        planes = [(rows * 3 + columns * 5 + 7 * band) % 251 for band in range(bands)]
+        super().__init__(np.stack(planes, axis=-1).astype(np.uint8))
+        self.asked = []
+
+    def read(self, box=None, factor=1):
+        self.asked.append(box)
+        return super().read(box, factor)
+
+
+@pytest.mark.parametrize('factor', [2, 4, 8, 16])
+@pytest.mark.parametrize('bands', [1, 3, 5])
+def test_large_parts_are_reduced_tile_by_tile_to_the_mean(monkeypatch, factor, bands):
+    monkeypatch.setattr(choosing, 'MOST_AT_ONCE', 1000)
+    monkeypatch.setattr(choosing, 'TILE', 32)
+    image = Counted((112, 96), bands)
+    box = Box(0, 16, 112, 80)
+    found = Chosen(image, Reading(bands, (0, 255))).read(box, factor)
+    cells = image.pixels[:, 16:].reshape(112 // factor, factor, 80 // factor, factor, bands)
+    assert np.abs(found - cells.astype(float).mean(axis=(1, 3))).max() < 0.01
+    assert max(part.height * part.width for part in image.asked) <= 64 * 64
+
+
+def test_large_parts_of_any_size_keep_their_shape(monkeypatch):
+    monkeypatch.setattr(choosing, 'MOST_AT_ONCE', 100)
+    monkeypatch.setattr(choosing, 'TILE', 32)
+    for height, width in ((33, 65), (65, 33), (100, 97), (64, 129)):
+        found = Chosen(Counted((height, width)), Reading(4)).read(factor=4)
+        assert found.shape == (round(height / 4), round(width / 4), 4)
+        # A coarse look at the same: nothing is shifted or left empty.
+        peer = cv2.resize(Counted((height, width)).pixels, found.shape[1::-1],
+                          interpolation=cv2.INTER_AREA)  # fmt: skip
+        assert np.abs(found.astype(int) - peer).mean() < 12
+
+
+def test_a_crop_of_a_large_image_is_drawn_from_a_window(monkeypatch):
+    load = LoadTwoViews(16, 8, window=40, scale=(0.5, 1.0))
+    boxes = [load.draw(random.Random(seed), (300, 500)).box for seed in range(200)]
+    assert max(box.height for box in boxes) <= 40
+    assert max(box.width for box in boxes) <= 40
+    # Everywhere in the image.
+    assert min(box.top for box in boxes) < 30 < 230 < max(box.top for box in boxes)
+    assert min(box.left for box in boxes) < 50 < 420 < max(box.left for box in boxes)
+    # Where the window is as large as the image, nothing else is drawn than before.
+    plain = LoadTwoViews(16, 8, scale=(0.5, 1.0), window=10**6)
+    for seed in range(5):
+        assert plain.draw(random.Random(seed), (30, 40)) == load.draw(random.Random(seed), (30, 40))
+
+
+def test_a_whole_image_that_is_too_large_is_reduced_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(decoding, 'MOST_PIXELS', 600)
+    monkeypatch.setattr(choosing, 'MOST_AT_ONCE', 100)
+    with noted_changes() as changes:
+        loaded = LoadPhoto(as_array=True)(dict(img_bytes=png(pixels())))
+    assert loaded['img'].shape == (20, 28, 3)
+    assert changes == ['large images reduced as they are read whole']

@@ -15,6 +15,7 @@ from beit_mm.datasets import decode_image, finding, found_photos
 from beit_mm.datasets.class_folders import folder_samples
 from beit_mm.datasets.finding import find_classes, find_photos, has_photo, join_classes
 from beit_mm.datasets.reading import known_formats
+from beit_mm.datasets.sources import folder_search
 from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.registry import DATASETS
 
@@ -165,9 +166,9 @@ def test_a_text_of_an_images_name_is_left_to_the_decoder(tmp_path):
 
 def test_only_unknown_endings_are_opened_and_not_all_of_them(tmp_path, monkeypatch):
     opened = []
-    head = finding._head
-    monkeypatch.setattr(finding, '_head', lambda path: opened.append(path) or head(path))
-    monkeypatch.setattr(finding, 'MOST_OPENED', 5)
+    head = folder_search._head
+    monkeypatch.setattr(folder_search, '_head', lambda path: opened.append(path) or head(path))
+    monkeypatch.setattr(folder_search, 'MOST_OPENED', 5)
     save(tmp_path / 'a.jpg')
     for index in range(20):
         (tmp_path / f'{index:02}.xml').write_text('<a>')
@@ -187,7 +188,7 @@ def test_what_cannot_be_read_here_is_named_with_its_package(tmp_path, monkeypatc
     for name, content in (('1.HEIC', heic), ('2', heic), ('3', avif), ('4.avif', b'')):
         (tmp_path / name).write_bytes(content)
     save(tmp_path / '5.jpg')
-    monkeypatch.setattr(finding, 'readable_formats', lambda: frozenset({'jpg', 'png'}))
+    monkeypatch.setattr(folder_search, 'readable_formats', lambda: frozenset({'jpg', 'png'}))
     assert str(find_photos(tmp_path)) == (
         '1 image (1 jpg), 4 files left out (2 avif, 2 heic); avif takes pillow>=11.3 or '
         'pillow-avif-plugin; heic takes pillow-heif'

@@ -314,3 +314,27 @@ def test_a_panel_is_what_draw_reconstructions_writes(channels, tmp_path):
     assert np.array_equal(panel, written)
     grey = (panel[..., 0] == panel[..., 1]) & (panel[..., 1] == panel[..., 2])
     assert grey.all() == (channels < 3)
+
+
+@pytest.mark.parametrize(
+    ('shown', 'bands', 'places'),
+    [(None, ['nir', 'green', 'red'], [0, 1, 2]), ((3, 1, 2), None, [2, 0, 1])],
+)
+def test_a_run_shows_the_bands_that_are_asked_for(shown, bands, places, tmp_path, monkeypatch):
+    """Of three bands: (nir, green, red) are not (red, green, blue), and shown as they come."""
+    model = dict(TOKENIZER, bands=bands, data_preprocessor=PIXELS)
+    hook = ReconstructionsHook(shown=shown)
+    runner = runner_of(model, tmp_path, [hook], metric='TokenizerMetric', views=1)
+    panels = []
+    monkeypatch.setattr(runner.visualizer, 'add_image', lambda _, panel, step: panels.append(panel))
+    rows = rows_of(monkeypatch, runner)
+    chosen = {label: images[:, places] for label, images in rows.items()}
+    assert np.array_equal(panels[-1], panel_of(chosen))
+
+
+def test_bands_that_are_not_there_end_a_run_before_it_begins(tmp_path):
+    model = dict(TOKENIZER, bands=['nir', 'green', 'red'], data_preprocessor=PIXELS)
+    hook = ReconstructionsHook(shown=['red', 'green', 'blue'])
+    runner = runner_of(model, tmp_path, [hook], metric='TokenizerMetric', views=1)
+    with pytest.raises(ConfigError, match="shown has 'blue'; the bands are nir, green"):
+        runner.train()

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import MMSegInferencer
@@ -13,6 +15,7 @@ from small_models import ARCH, CLASSES, SIZE, build, classifier, photo, pretrain
 from beit_mm.component import ConfigError
 from beit_mm.exporting import export, formats
 from beit_mm.exporting.formats import MIN_TORCH
+from beit_mm.exporting.program import Program, normalization_of
 from beit_mm.models import BEiT
 
 if digit_version(torch.__version__) < digit_version(MIN_TORCH):
@@ -155,6 +158,51 @@ def test_a_file_says_what_it_takes(tmp_path):
     files = {formats.METADATA_FILE: ''}
     torch.jit.load(str(tmp_path / 'out.pt'), _extra_files=files)
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
+
+
+@pytest.mark.parametrize('as_array', [True, False])
+@pytest.mark.parametrize('to_rgb', [True, False])
+@pytest.mark.parametrize(
+    'reading', [{}, dict(value_range=(0, 255)), dict(bands=['red', 'green', 'blue'])]
+)
+def test_three_bands_go_in_red_first_however_they_are_read(reading, to_rgb, as_array, tmp_path):
+    cfg = classifier(dict(type='beit_mm.LoadPhoto', as_array=as_array, **reading), to_rgb)
+    model = build(cfg)
+    pixels = photo(tmp_path / 'photo.png')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
+    sample = pipeline(dict(img_path=str(tmp_path / 'photo.png')))
+    data = model.data_preprocessor(pseudo_collate([sample]))
+    with torch.no_grad():
+        expected = model.eval()(data['inputs'], mode='tensor')
+        steps = cfg.test_dataloader.dataset.pipeline
+        program = Program(model, normalization_of(model.data_preprocessor, steps))
+        (logits,) = program(torch.from_numpy(as_images(pixels)))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('names', [None, ['nir', 'red', 'green', 'blue']])
+def test_four_bands_go_in_in_the_order_of_the_training(names, tmp_path):
+    """Normalised inside, and never turned round, whatever is said for three bands."""
+    cfg = classifier(dict(type='beit_mm.LoadPhoto', bands=names or 4, as_array=True), to_rgb=True)
+    cfg.model.backbone.update(in_channels=4, bands=names)
+    mean, std = [120.0, 110.0, 80.0, 50.0], [40.0, 60.0, 90.0, 20.0]
+    cfg.model.data_preprocessor.update(mean=mean, std=std)
+    checkpoint = save(cfg, tmp_path / 'weights.pth')
+    export(cfg, checkpoint, tmp_path / 'out.onnx')
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)
+    (logits,) = run_onnx(tmp_path / 'out.onnx', as_images(pixels))
+    model = build(cfg)
+    model.load_state_dict(torch.load(checkpoint)['state_dict'])
+    inputs = torch.from_numpy(pixels).permute(2, 0, 1)
+    data = model.eval().data_preprocessor(dict(inputs=[inputs]))
+    expected = model(data['inputs'], mode='tensor').detach()
+    assert np.ptp(logits) > 0.1
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
+    said = {e.key: e.value for e in onnx.load(tmp_path / 'out.onnx').metadata_props}
+    order = ', '.join(names) if names else 'channels in the order of training'
+    assert said['images'] == f'float32, {order}, in [0, 1]'
+    assert json.loads(said.get('bands', 'null')) == names
 
 
 def test_int8_keeps_what_the_classifier_says_in_less_space(tmp_path):

@@ -51,3 +51,41 @@ def test_masks_go_to_the_device_in_one_piece_and_samples_stay(views):
 
 def test_nothing_of_it_is_saved_in_checkpoints():
     assert not TwoViewDataPreprocessor(**NORMS).state_dict()
+
+
+@pytest.mark.parametrize('view', [0, 1])
+def test_bands_without_a_mean_of_their_own_are_refused(views, view):
+    """One band and three means would silently make three bands."""
+    views[view] = views[view][:, :1]
+    name = ('mean', 'second_mean')[view]
+    with pytest.raises(ValueError, match=f'data_preprocessor.{name} has 3 numbers.* of 1 bands'):
+        TwoViewDataPreprocessor(**NORMS)(dict(inputs=views))
+
+
+@pytest.mark.parametrize('bands', [1, 3, 4])
+def test_segmentation_normalises_each_band_and_turns_round_three_alone(bands):
+    peers = pytest.importorskip('mmseg.models')
+    from beit_mm.models import SegDataPreProcessor
+
+    mean, std = list(range(1, bands + 1)), list(range(2, bands + 2))
+    settings = dict(bgr_to_rgb=True, pad_val=0, seg_pad_val=255, test_cfg=dict(size_divisor=8))
+    images = [torch.randint(0, 256, (bands, 10, 12), dtype=torch.uint8) for _ in range(2)]
+    samples = [_Sample() for _ in images]
+    data = dict(inputs=images, data_samples=samples)
+    ours = SegDataPreProcessor(mean, std, **settings)(data)['inputs']
+    order = [2, 1, 0] if bands == 3 else list(range(bands))
+    expected = torch.stack(images).float()[:, order]
+    expected = (expected - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    assert ours.shape == (2, bands, 16, 16)
+    torch.testing.assert_close(ours[..., :10, :12], expected)
+    assert not ours[..., 10:, :].any()
+    if bands != 4:
+        peer = peers.SegDataPreProcessor(mean, std, **settings)(data)['inputs']
+        assert ours.equal(peer)
+    with pytest.raises(ValueError, match='as many numbers, or both None'):
+        SegDataPreProcessor(mean, None)
+
+
+class _Sample:
+    def set_metainfo(self, info):
+        """What padding says."""

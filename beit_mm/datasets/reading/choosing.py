@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from .broken_image import BrokenImage
@@ -13,6 +14,9 @@ from .opening import open_image
 # Of `value_range`: what a run measures on its own images before it begins.
 TO_MEASURE = ('measured', 'percentile')
 BY_DTYPE = 'dtype'
+# Of a part with more pixels, tiles of such an edge are read and reduced one by one; and by how much
+# a format may do so itself.
+MOST_AT_ONCE, TILE, MOST_REDUCED = 2**22, 2048, 8
 # What is said of images that are changed in meaning.
 TO_8_BITS = 'reduced to 8 bits'
 REPEATED = 'one band repeated'
@@ -188,7 +192,13 @@ class Chosen:
         self.bands = tuple(image.bands[place] for place in self.places)
 
     def read(self, box: Box | None = None, factor: int = 1) -> np.ndarray:
-        """Read a part; see :meth:`ImageFile.read`.
+        """Read a part.
+
+        Args:
+            box: Inside the image; None for all of it.
+            factor: A power of two by which height and width of large parts are reduced: tile by
+                tile, so that memory does not grow with the part. Of small ones it is what
+                :meth:`ImageFile.read` makes of it.
 
         Returns:
             (h, w, bands) in [0, 255], contiguous: uint8 where ``value_range`` is None, else
@@ -197,11 +207,41 @@ class Chosen:
         Raises:
             BrokenImage: If it cannot be decoded.
         """
+        part = Box(0, 0, *self.size) if box is None else box
         try:
-            return self._read(box, factor)
+            if factor > 1 and part.height * part.width > MOST_AT_ONCE:
+                return self._read_by_tiles(part, factor)
+            return self._read(box, min(factor, MOST_REDUCED))
         # Damaged files make libraries raise errors of a dozen kinds.
         except Exception as error:
             raise BrokenImage(self.name, ' '.join(str(error).split())) from error
+
+    def _read_by_tiles(self, box: Box, factor: int) -> np.ndarray:
+        """The mean of each ``factor`` x ``factor`` pixels, of a few tiles at a time."""
+        height, width = (max(1, round(edge / factor)) for edge in (box.height, box.width))
+        found = None
+        edge = TILE * max(1, factor // MOST_REDUCED)
+        for top in range(0, box.height, edge):
+            for left in range(0, box.width, edge):
+                # What is left at the end belongs to the last row and column.
+                last_row, last_column = top + edge >= box.height, left + edge >= box.width
+                rows = (height if last_row else (top + edge) // factor) - top // factor
+                columns = (width if last_column else (left + edge) // factor) - left // factor
+                if rows < 1 or columns < 1:
+                    continue
+                h, w = min(edge, box.height - top), min(edge, box.width - left)
+                tile = self._read(
+                    Box(box.top + top, box.left + left, h, w), min(factor, MOST_REDUCED)
+                )
+                small = cv2.resize(tile, (columns, rows), interpolation=cv2.INTER_AREA)
+                if found is None:
+                    found = np.empty((height, width, len(self.places)), tile.dtype)
+                place = top // factor, left // factor
+                found[place[0] : place[0] + rows, place[1] : place[1] + columns] = small.reshape(
+                    rows, columns, -1
+                )
+        assert found is not None
+        return found
 
     def read_unscaled(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """The bands at their own depth, (h, w, bands), and where they hold no value, if anywhere.

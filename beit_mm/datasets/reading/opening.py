@@ -1,6 +1,7 @@
 """From a file of any format to an open image."""
 
 import importlib
+import io
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,21 +93,23 @@ def reader_of(source: Path | bytes) -> Any:
     return importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
 
 
-def size_of(source: Path) -> tuple[int, int]:
+def size_of(source: Path | bytes) -> tuple[int, int]:
     """(height, width) of an image, of a photo by its header alone.
 
     Raises:
         FileNotFoundError: If there is no such file.
         BrokenImage: If it is no image that can be read here.
     """
-    if reader_of(source).__name__.endswith(WITH_HEADERS):
+    path, frame = ('', None) if isinstance(source, bytes) else split_frame(str(source))
+    if frame is None and reader_of(source).__name__.endswith(WITH_HEADERS):
         try:
-            with Image.open(source) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
                 # As its EXIF tag turns it.
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return image.size if turned else image.size[::-1]
         except Exception as error:
-            raise BrokenImage(source, f'{error}') from error
+            name = 'the image' if isinstance(source, bytes) else source
+            raise BrokenImage(name, f'{error}') from error
     with open_image(source) as image:
         return image.size
 

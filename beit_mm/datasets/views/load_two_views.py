@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from mmengine import fileio
 from PIL import ImageEnhance, ImageOps
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ..reading.broken_image import BrokenImage
 from ..reading.choosing import Reading
 from ..reading.image_file import Box
 from ..reading.noted import note_changes
+from ..sources.stores import StoreError, as_source
 from ..token_cache import TokenCache
 from .colors import change_colors
 from .crops import RESAMPLING, TwoViews, draw_box, resample, uniform
@@ -27,6 +27,8 @@ from .crops import RESAMPLING, TwoViews, draw_box, resample, uniform
 # A photo is reduced while it is decoded if that leaves this many times the pixels of the larger
 # view along each axis: twice as many keep the views within 49 dB (median) of the slow way's.
 REDUCTION_GAP = 2
+# Larger than photos are.
+LARGEST_WINDOW = 8192
 ENHANCE = dict(
     brightness=ImageEnhance.Brightness,
     contrast=ImageEnhance.Contrast,
@@ -43,14 +45,6 @@ class View(NamedTuple):
 
 
 START_OF_IMAGE = b'\xff\xd8'
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a file; of another store than the disk, by mmengine's backends."""
-    if '://' in path:
-        return fileio.get(path)
-    with open(path, 'rb') as file:
-        return file.read()
 
 
 @TRANSFORMS.register_module()
@@ -86,6 +80,8 @@ class LoadTwoViews(TwoViews):
         seed: Which views these are.
         token_cache: Folder of a token cache, see :class:`TokenCache`, which ``num_views`` and
             ``seed`` are taken from. The second view is then its tokens, (h, w) int64.
+        window: Largest height and width that a crop is drawn from, in pixels: of larger images a
+            part of this size is drawn first, so that a crop costs the same whatever their size.
         bands, value_range, background, no_data: See :class:`Reading`.
 
     Raises:
@@ -109,6 +105,7 @@ class LoadTwoViews(TwoViews):
         num_views: int | None = None,
         seed: int = 0,
         token_cache: str | None = None,
+        window: int = LARGEST_WINDOW,
         bands: int | Sequence[str] | None = None,
         value_range: Any = None,
         background: float | Sequence[float] | None = None,
@@ -123,6 +120,9 @@ class LoadTwoViews(TwoViews):
             raise ValueError(f'num_views is {num_views}; it must be None or at least 1')
         self.jitter = [(name, share) for name, share in shares.items() if share]
         self.flip_prob, self.num_views, self.seed = flip_prob, num_views, seed
+        if window < 1:
+            raise ValueError(f'window is {window}; it must be at least 1')
+        self.window = window
         self.reading = Reading(bands, value_range, background, no_data)
         self.cache = None
         if token_cache is not None:
@@ -143,6 +143,8 @@ class LoadTwoViews(TwoViews):
             flip_prob=self.flip_prob,
             num_views=self.num_views,
             seed=self.seed,
+            # Caches that were written before there was this setting are right.
+            **(dict(window=self.window) if self.window != LARGEST_WINDOW else {}),
             **self.reading.settings,
         )
 
@@ -155,11 +157,10 @@ class LoadTwoViews(TwoViews):
             results['view_idx'] = int(np.random.randint(self.num_views))
             rng = self.view_rng(results['sample_idx'], results['view_idx'])
         path, source = results['img_path'], results.get('img_bytes')
-        if source is None:
-            source = read_file(path) if '://' in path else path
         try:
+            source = as_source(path) if source is None else source
             views, photo_size, view = self.load(source, rng, (0,) if self.cache else (0, 1))
-        except ValueError as error:
+        except (StoreError, ValueError) as error:
             raise BrokenImage(path, getattr(error, 'reason', str(error))) from error
         if self.cache:
             tokens = self.cache.read(results['sample_idx'], results['view_idx'])
@@ -178,7 +179,13 @@ class LoadTwoViews(TwoViews):
 
     def draw(self, rng: random.Random, size: tuple[int, int]) -> View:
         """Draw a crop, a flip and a color jitter for a photo of (height, width)."""
-        box = draw_box(rng, size, self.scale, self.ratio)
+        inside = min(size[0], self.window), min(size[1], self.window)
+        top, left = (
+            int(rng.random() * (edge - part + 1)) if part < edge else 0
+            for edge, part in zip(size, inside, strict=True)
+        )
+        box = draw_box(rng, inside, self.scale, self.ratio)
+        box = box._replace(top=box.top + top, left=box.left + left)
         flip = rng.random() < self.flip_prob
         jitter = [(rng.random(), name, uniform(rng, 1 - x, 1 + x)) for name, x in self.jitter]
         return View(box, flip, tuple((name, factor) for _, name, factor in sorted(jitter)))

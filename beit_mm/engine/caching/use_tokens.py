@@ -12,7 +12,7 @@ from .what_is_cached import (
     build_generator,
     describe_tokenizer,
     describe_versions,
-    photo_paths,
+    photo_files,
     views_of,
 )
 
@@ -64,7 +64,7 @@ class TokenCacheHook(Hook):
             CacheError: If the tokens are of other photos.
         """
         cache, versions = self.cache, describe_versions()
-        cache.check(dict(dataset=describe_photos(photo_paths(runner.train_dataloader.dataset))))
+        cache.check(dict(dataset=describe_photos(*photo_files(runner.train_dataloader.dataset))))
         made_by = cache.manifest.get('versions')
         note = '' if made_by == versions else f'; made by {made_by}, here are {versions}'
         runner.logger.info(

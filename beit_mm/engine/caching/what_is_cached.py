@@ -61,23 +61,26 @@ def describe_versions() -> dict[str, str | None]:
     return versions
 
 
-def photo_paths(dataset: Any) -> list[str]:
+def photo_files(dataset: Any) -> tuple[list[str], list[int | None]]:
     """Files of a data set in its order.
+
+    Returns:
+        Names, and the sizes in bytes of those that lie in other files, such as shards; else None.
 
     Raises:
         CacheError: If it is no data set of mmengine's kind with a file for each sample.
     """
     try:
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        paths = [(info['img_path'], info['sample_idx']) for info in infos]
+        files = [(i['img_path'], i.get('num_bytes'), i['sample_idx']) for i in infos]
     except (AttributeError, KeyError) as error:
         raise CacheError(
             f'a token cache takes a data set with img_path of each sample, which '
             f'{type(dataset).__name__} has not ({error})'
         ) from error
-    if [index for _, index in paths] != list(range(len(paths))):
+    if [index for *_, index in files] != list(range(len(files))):
         raise CacheError(f'a token cache takes a single data set, not {type(dataset).__name__}')
-    return [path for path, _ in paths]
+    return [path for path, *_ in files], [size for _, size, _ in files]
 
 
 def view_steps(cfg: Config) -> list[MutableMapping]:

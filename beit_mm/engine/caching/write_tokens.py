@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -14,13 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...datasets import LoadTwoViews, TokenCache
 from ...datasets.loader_workers import outlive_group_signals
+from ...datasets.sources.photo_source import photo_source
 from ...datasets.token_cache import describe_photos
-from ...datasets.views.load_two_views import read_file
 from .what_is_cached import (
     build_generator,
     describe_tokenizer,
     describe_versions,
-    photo_paths,
+    photo_files,
     views_of,
 )
 
@@ -29,26 +30,26 @@ class SeededViews(Dataset):
     """The second views of photos: (views, 3, h, w) uint8 each.
 
     Args:
-        paths: Files.
+        photos: The data set, without a pipeline.
         transform: With ``num_views``.
     """
 
-    def __init__(self, paths: list[str], transform: LoadTwoViews) -> None:
-        self.paths, self.transform = paths, transform
+    def __init__(self, photos: Any, transform: LoadTwoViews) -> None:
+        self.photos, self.transform = photos, transform
         self.num_views = transform.num_views or 1
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.photos)
 
     def __getitem__(self, index: int) -> Tensor:
-        path = self.paths[index]
-        data = read_file(path)
+        source = photo_source(self.photos, index)
         try:
             views = [
-                self.transform.load(data, self.transform.view_rng(index, view), which=(1,))[0][0]
+                self.transform.load(source, self.transform.view_rng(index, view), which=(1,))[0][0]
                 for view in range(self.num_views)
             ]
         except ValueError as error:
+            path = self.photos.get_data_info(index)['img_path']
             reason = getattr(error, 'reason', error)
             raise ValueError(
                 f'{path} cannot be decoded: {reason}; tools/check_images.py lists such photos for '
@@ -81,12 +82,12 @@ def write_token_cache(
     import_modules_from_strings(**cfg.get('custom_imports', dict(imports=['beit_mm'])))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         transform = TRANSFORMS.build({**views_of(cfg), 'num_views': num_views, 'seed': seed})
-        paths = photo_paths(DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []}))
+        photos = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
         compute = _Compute(build_generator(cfg), MODELS.build(cfg.model.data_preprocessor))
     cache = TokenCache.create(
         folder,
         dict(
-            dataset=describe_photos(paths),
+            dataset=describe_photos(*photo_files(photos)),
             views=transform.settings,
             tokenizer=describe_tokenizer(cfg, compute.generator),
             grid=[edge // compute.generator.stride for edge in transform.sizes[1]],
@@ -97,7 +98,7 @@ def write_token_cache(
     # By number, whatever the others have finished meanwhile.
     for shard in (k for k in cache.missing() if k % world == rank):
         batches = DataLoader(
-            SeededViews(paths, transform),
+            SeededViews(photos, transform),
             batch_size=max(1, cfg.train_dataloader.get('batch_size', 1) // num_views),
             sampler=cache.photos_of(shard),
             num_workers=cfg.train_dataloader.get('num_workers', 0),

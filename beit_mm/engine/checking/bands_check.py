@@ -1,9 +1,10 @@
 """Images have as many bands, and the same, as networks take and preprocessors normalise."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmengine.config import Config
+from mmengine.model import ImgDataPreprocessor
 
 from ...component import Component, Note
 
@@ -14,8 +15,13 @@ COLOR_TYPES = {'color': 3, 'grayscale': 1}
 COLORS = ['red', 'green', 'blue']
 # Of mmcv's arrays, which are blue, green, red.
 TURNS = ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr')
-# With one of these LoadPhoto gives bands in their own order.
-IN_ORDER = ('bands', 'value_range', 'background', 'no_data')
+# Unless LoadPhoto is told which bands, and then they come in this order.
+IN_ORDER = 'bands'
+
+# Of preprocessors that take one mean or three, those that take any number.
+INSTEAD = dict(
+    TwoNormDataPreprocessor='TwoViewDataPreprocessor', SegDataPreProcessor='SegDataPreProcessor'
+)
 
 
 class Taken(NamedTuple):
@@ -74,12 +80,13 @@ def check_bands(
             if (taken.key, read.number, str(read.names)) not in said:
                 said.add((taken.key, read.number, str(read.names)))
                 yield from _compare(taken, read)
-    counts = [(f'{read}', read.number) for read in reads[:1]]
-    counts = counts or [(f'{t.key} is {t.number}', t.number) for t in networks[:1]]
-    for told, count in counts:
-        yield from _check_means(cfg, told, count)
+    preprocessor = _preprocessor(cfg, model)
+    known = [(f'{read}', read.number) for read in reads]
+    known += [(f'{taken.key} is {taken.number}', taken.number) for taken in networks]
+    for told, number in known[:1]:
+        yield from _check_means(preprocessor, told, number)
     for read in reads[:1]:
-        yield from _check_order(cfg, read)
+        yield from _check_order(preprocessor, read)
 
 
 def _networks(model: Component) -> Iterator[Taken]:
@@ -126,30 +133,40 @@ def _compare(taken: Taken, read: Read) -> Iterator[str]:
         )
 
 
-def _preprocessor(cfg: Config) -> tuple[str, Mapping[str, Any]]:
+def _preprocessor(cfg: Config, model: Component) -> Component:
     own = cfg.model.get('data_preprocessor')
-    if own:
-        return 'model.data_preprocessor', own
-    return 'data_preprocessor', cfg.get('data_preprocessor') or {}
+    key = 'model.data_preprocessor' if own else 'data_preprocessor'
+    return Component(key, own or cfg.get('data_preprocessor') or {}, model.find)
 
 
-def _check_means(cfg: Config, told: str, count: int) -> Iterator[str]:
-    key, settings = _preprocessor(cfg)
+def _is_mmengines(preprocessor: Component) -> bool:
+    """Whether it takes one number for all bands, or three, and turns round three alone."""
+    kind = preprocessor.kind
+    return isinstance(kind, type) and issubclass(kind, ImgDataPreprocessor)
+
+
+def _check_means(preprocessor: Component, told: str, number: int) -> Iterator[str]:
+    wanted = {1, number} & {1, len(COLORS)} if _is_mmengines(preprocessor) else {1, number}
     for name in ('mean', 'std', 'second_mean', 'second_std'):
-        numbers = settings.get(name)
-        if isinstance(numbers, (list, tuple)) and len(numbers) not in (1, count):
+        numbers = preprocessor.given.get(name)
+        if isinstance(numbers, (list, tuple)) and len(numbers) not in wanted:
+            takes = 'one for each band' if number in wanted else 'one number, for all bands alike'
+            name_of_kind = str(preprocessor.given.get('type')).rpartition('.')[2]
+            if number not in wanted and name_of_kind in INSTEAD:
+                takes += f'; beit_mm.{INSTEAD[name_of_kind]} takes one for each'
             yield (
-                f'{key}.{name} has {len(numbers)} numbers, and {told}; there must be one for each '
-                'band'
+                f'{preprocessor.key}.{name} has {len(numbers)} numbers, and {told}; there must be '
+                f'{takes}'
             )
 
 
-def _check_order(cfg: Config, read: Read) -> Iterator[str]:
-    key, settings = _preprocessor(cfg)
-    in_order = any(read.step.get(name) is not None for name in IN_ORDER)
+def _check_order(preprocessor: Component, read: Read) -> Iterator[str]:
+    in_order = read.step.get(IN_ORDER) is not None
+    # Others leave images of other than three bands alone.
+    turned = read.number == len(COLORS) or (read.number > 1 and _is_mmengines(preprocessor))
     for name in TURNS:
-        if settings.get(name) and in_order and read.number == len(COLORS):
+        if preprocessor.given.get(name) and in_order and turned:
             yield (
-                f'{key}.{name} is True, which would turn round the bands that {read.step.key} '
-                f'gives in their order; set {key}.{name}=False'
+                f'{preprocessor.key}.{name} is True, which would turn round the bands that '
+                f'{read.step.key} gives in their order; set {preprocessor.key}.{name}=False'
             )

@@ -1,11 +1,17 @@
 """What data sets and tasks of MMPretrain and MMSegmentation need, as far as a config tells."""
 
+import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...checkpoints import CheckpointError, check_source
 from ...component import Component
+from ...datasets.sources.table_dataset import below
 from .mask_check import check_masks
+
+# Data sets of this project's that lists make, whose settings mean other things.
+LISTS = ('HubPhotos', 'PhotoLMDB', 'PhotoTable')
 
 
 def innermost(key: str, dataset: Mapping) -> list[tuple[str, Mapping]]:
@@ -36,6 +42,10 @@ def check_data(name: str, dataset: Mapping, model: Component) -> Iterator[str]:
 
 
 def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
+    kind = str(dataset.get('type')).rpartition('.')[2]
+    if kind in LISTS:
+        yield from _check_list(where, kind, dataset)
+        return
     folder = dataset.get('data_root') or ''
     key = f'{where}.data_root'
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
@@ -45,7 +55,9 @@ def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
     if isinstance(prefix, str) and prefix:
         folder = str(Path(folder, prefix))
         key += '/data_prefix' if dataset.get('data_prefix') else '/split'
-    if folder and '://' not in folder and not Path(folder).is_dir():
+    # A shard, or a pattern of shards.
+    is_folder = not folder.endswith('.tar')
+    if folder and '://' not in folder and is_folder and not Path(folder).is_dir():
         yield (
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
             f'--cfg-options {where}.data_root=...'
@@ -54,6 +66,19 @@ def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
     path = Path(dataset.get('data_root') or '', annotations)
     if annotations and '://' not in str(path) and not path.is_file():
         yield f'{where}.ann_file is {str(path)!r}, and there is no such file'
+
+
+def _check_list(where: str, kind: str, dataset: Mapping) -> Iterator[str]:
+    """The list, or the database, is there; a hub's data set is looked for when it is opened."""
+    root, listed = str(dataset.get('data_root') or ''), str(dataset.get('ann_file') or '')
+    files = dict(ann_file=below(root, listed) if kind == 'PhotoTable' else listed)
+    if kind == 'PhotoLMDB':
+        files['data_root'] = root
+    for key, path in files.items():
+        path = os.path.expanduser(path)
+        # A pattern may stand for several.
+        if path and '://' not in path and not (os.path.exists(path) or glob.glob(path)):
+            yield f'{where}.{key} is {path!r}, and there is no such file'
 
 
 def _check_annotations(where: str, dataset: Mapping, model: Component) -> Iterator[str]:

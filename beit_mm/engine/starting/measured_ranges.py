@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ...component import ConfigError, in_a_line
 from ...datasets.reading.broken_image import BrokenImage
 from ...datasets.reading.choosing import TO_MEASURE
 from ...datasets.reading.measuring import MOST_LOOKED_AT, Looked, look_at, measure, spread
+from ...datasets.sources.photo_source import photo_source
 from ..checking.config_check import enter_scope
 from ..checking.data_check import innermost
 from ..checking.names_check import LOADERS
@@ -30,6 +32,8 @@ FILE = 'value_range.json'
 MOST_ASKED = 16
 # Which have none.
 OF_8_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.bmp')
+# Name of an image, and what gives its file or what is in it.
+Image = tuple[str, Callable[[], str | bytes]]
 
 
 def measure_ranges(cfg: Config, mode: str) -> str | None:
@@ -67,12 +71,12 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     if cfg.get('resume') and file.is_file():
         _put(steps, json.loads(file.read_text())['value_range'])
         return f'Pixels are scaled as {file} says'
-    paths = _training_images(cfg)
+    images = _training_images(cfg)
     settings = next(step for step in steps if step.get('value_range') in (*TO_MEASURE, None))
-    if silent and not _is_deep(paths, settings):
+    if silent and not _is_deep(images, settings):
         return None
     word = next(iter(words), TO_MEASURE[0])
-    looked = list(_look(spread(paths, MOST_LOOKED_AT), settings))
+    looked = list(_look(spread(images, MOST_LOOKED_AT), settings))
     try:
         found = measure(looked, word).value_range
     except ValueError as error:
@@ -111,8 +115,8 @@ def _put(steps: list[dict], found: Any) -> None:
             step['value_range'] = found
 
 
-def _training_images(cfg: Config) -> list[Any]:
-    """Files, or what is in them, of some of the training images, evenly spread."""
+def _training_images(cfg: Config) -> list[Image]:
+    """Some of the training images, evenly spread."""
     enter_scope(cfg.get('default_scope') or 'mmengine')
     key = 'train_dataloader.dataset'
     _, settings = innermost(key, cfg.train_dataloader['dataset'])[0]
@@ -128,27 +132,31 @@ def _training_images(cfg: Config) -> list[Any]:
         logger.setLevel(level)
     if not hasattr(dataset, 'get_data_info'):
         return []
-    infos = (dataset.get_data_info(i) for i in spread(range(len(dataset)), MOST_LOOKED_AT))
-    return [info.get('img_bytes') or info.get('img_path') for info in infos]
+    return [
+        (str(dataset.get_data_info(i).get('img_path', '')), partial(photo_source, dataset, i))
+        for i in spread(range(len(dataset)), MOST_LOOKED_AT)
+    ]
 
 
-def _is_deep(sources: list[Any], settings: Mapping) -> bool:
+def _is_deep(images: list[Image], settings: Mapping) -> bool:
     """Whether an image among some has more than 8 bits."""
-    named = [s for s in sources if s and not str(s)[-5:].lower().endswith(OF_8_BITS)]
+    named = [
+        (name, source) for name, source in images if name and not name.lower().endswith(OF_8_BITS)
+    ]
     looked = _look(spread(named, MOST_ASKED), settings)
     return any(each.dtype.name != 'uint8' for each in looked)
 
 
-def _look(sources: list[Any], settings: Mapping) -> Iterator[Looked]:
-    def one(source: Any) -> Looked | None:
+def _look(images: list[Image], settings: Mapping) -> Iterator[Looked]:
+    def one(image: Image) -> Looked | None:
         try:
-            return look_at(source, settings.get('bands'), settings.get('no_data'))
+            return look_at(image[1](), settings.get('bands'), settings.get('no_data'))
         except (BrokenImage, OSError):
             # A run leaves it out and counts it.
             return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from (each for each in pool.map(one, sources) if each is not None)
+        yield from (each for each in pool.map(one, images) if each is not None)
 
 
 def _of_checkpoint(cfg: Config) -> Any:

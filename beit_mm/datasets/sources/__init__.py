@@ -1,0 +1,1 @@
+"""Where do images lie? In folders, lists, tables, shards, stores."""

@@ -1,0 +1,107 @@
+"""Images that a list names: a text file, a table, or Parquet with the images in it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...registry import DATASETS
+from .parquet_table import PARQUET, parquet_files, read_parquet_table
+from .table_columns import DELIMITER_OF, Table, read_text_table
+from .table_dataset import TableDataset, below
+
+# How lists end.
+TEXTS = ('.txt', *DELIMITER_OF)
+
+
+def read_table(
+    path: str,
+    columns: Mapping[str, str | None] | None = None,
+    needed: Sequence[str] = ('path',),
+) -> Table:
+    """A list of images.
+
+    Args:
+        path: Ends in .txt, with a path on each line; in .csv or .tsv, with a line of columns; or in
+            .parquet, where * in it may stand for a part of the name.
+        columns: Which column is what: 'path', 'label', 'mask', 'split', or 'image' with what is in
+            the files. What is not named is looked for under the usual names; None is for none.
+        needed: Those of them that must be there; 'image' does for 'path'.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is none of these, or a line of it is wrong, which the message names.
+    """
+    ending = os.path.splitext(path)[1].lower()
+    if ending in PARQUET:
+        return read_parquet_table(parquet_files(path), columns or {}, needed=needed)
+    if ending not in TEXTS:
+        raise ValueError(f'{path} must end in one of {", ".join((*TEXTS, *PARQUET))}')
+    return read_text_table(Path(path), columns or {}, needed)
+
+
+@DATASETS.register_module()
+class PhotoTable(TableDataset):
+    """Images that a list names, see :func:`read_table`.
+
+    Paths are looked for from the folder of the list or, where they are given, from ``data_root``
+    and ``data_prefix``.
+
+    Args:
+        ann_file: The list, below ``data_root`` if that is given.
+        data_root: A folder, or a URL of one.
+        data_prefix: Folder of the images below it.
+        columns: See :func:`read_table`.
+        split: Which side to take, 'train' or 'val' by any of their names, or what else the column
+            says; '' for all. Classes are numbered by all rows, so that both sides agree.
+        with_label: Whether labels are wanted.
+        multi_label: Whether images may have several labels, or what parts these in a cell, such as
+            ','; None if the list is to tell: by a ';' or '|' in a cell.
+        classes: Their names in the order of their numbers. Without, those of the list, in order of
+            the alphabet; whole numbers stand for themselves.
+        reduce_zero_label: Of masks, as MMSegmentation has it.
+        settings: Those of mmengine's ``BaseDataset``.
+
+    Raises:
+        ValueError: If a line is wrong, which the message names.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: str = '',
+        columns: Mapping[str, str | None] | None = None,
+        split: str = '',
+        with_label: bool = True,
+        multi_label: bool | str | None = None,
+        classes: Sequence[str] | None = None,
+        reduce_zero_label: bool = False,
+        metainfo: Mapping | None = None,
+        **settings: Any,
+    ) -> None:
+        self.columns, self.split, self.with_label = columns, split, with_label
+        self.reduce_zero_label = reduce_zero_label
+        self.multi_label = multi_label
+        if classes is not None:
+            metainfo = {'classes': tuple(classes), **(metainfo or {})}
+        root = os.path.expanduser(data_root)
+        ann_file = below(root, os.path.expanduser(ann_file))
+        given = below(root, data_prefix) if data_prefix else root
+        self.folder = given or os.path.dirname(ann_file)
+        super().__init__(
+            ann_file=ann_file, data_root=root, data_prefix={}, metainfo=metainfo, **settings
+        )
+
+    def _join_prefix(self) -> None:
+        # Done above; mmengine's own knows no more stores than it has backends for.
+        pass
+
+    def open_table(self) -> Table:
+        """Read the list."""
+        needed = ('path', 'label') if self.with_label else ('path',)
+        return read_table(self.ann_file, self.columns, needed)
+
+    def located(self, path: str) -> str:
+        """Where a file of the list is."""
+        return below(self.folder, path)

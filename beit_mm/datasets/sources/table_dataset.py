@@ -1,0 +1,125 @@
+"""What data sets of lists share, wherever their images lie."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from ..reading.broken_image import BrokenImage
+from .column_dataset import ColumnDataset
+from .column_labels import Labels, labels_of_column
+from .table_columns import Table, rows_of_split
+
+
+class TableDataset(ColumnDataset):
+    """A data set of a :class:`Table`.
+
+    A sample has ``img_path``, the file or, of an image that is no file of its own, what to call it
+    in messages; ``img_bytes`` then is what is in it, and ``num_bytes`` the size of that or of what
+    it lies in, which tells a list from another. ``gt_label`` is the number of its class, or a list
+    of several, if labels are wanted. ``seg_map_path`` is its mask, if the table has masks, with
+    what else MMSegmentation asks for: ``seg_fields``, ``label_map`` and ``reduce_zero_label``.
+    """
+
+    METAINFO: dict = {}
+    # What samples with masks say of them.
+    reduce_zero_label = False
+
+    def open_table(self) -> Table:
+        """Read the list."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """What to call the list in messages."""
+        return self.ann_file
+
+    def load_columns(self) -> int:
+        """Read the list, and log how many images it has.
+
+        Raises:
+            ValueError: If there are none, or a label is missing or no class.
+        """
+        table = self.table = self.open_table()
+        self.labels: Labels | None = None
+        if self.with_label:
+            if table.labels is None:
+                raise ValueError(f'{self.title} has no labels; with_label=False takes it without')
+            self.labels = labels_of_column(
+                table.labels, self.CLASSES, table.where, self.multi_label
+            )
+            if self.labels.classes is not None:
+                self._metainfo['classes'] = self.labels.classes
+        if self.split:
+            if table.splits is None:
+                raise ValueError(f'split is {self.split!r}, and {self.title} has no such column')
+            self.chosen = rows_of_split(table.splits, self.split)
+            if not len(self.chosen):
+                sides = ', '.join(table.splits.names or ())
+                raise ValueError(f'split is {self.split!r}, and {self.title} has {sides}')
+        if not len(self.chosen if self.chosen is not None else range(table.rows)):
+            raise ValueError(f'{self.title}: there are no images')
+        count = table.rows if self.chosen is None else len(self.chosen)
+        print_log(f'{self.title}: {count} image{"" if count == 1 else "s"}', 'current')
+        return table.rows
+
+    def read_row(self, row: int) -> dict:
+        """What a row says."""
+        table = self.table
+        if table.images is not None:
+            info: dict[str, Any] = dict(
+                img_path=table.images.name(row), num_bytes=table.images.size(row)
+            )
+        elif table.paths is not None:
+            info = dict(img_path=self.located(table.paths[row]))
+        if self.labels is not None:
+            info['gt_label'] = self.labels.of_row(row)
+        if table.masks is not None:
+            info |= dict(
+                seg_map_path=self.located(table.masks[row]), seg_fields=[], label_map=None,
+                reduce_zero_label=self.reduce_zero_label,
+            )  # fmt: skip
+        return info
+
+    def located(self, path: str) -> str:
+        """Where a file of the list is."""
+        return path
+
+    @property
+    def read_photo(self) -> Callable[[int], bytes] | None:
+        """What gives the bytes of a sample's image; None where they are files of their own."""
+        self.full_init()
+        return None if self.table.images is None else self._read_photo
+
+    def _read_photo(self, index: int) -> bytes:
+        images = self.table.images
+        assert images is not None
+        row = index if self.chosen is None else int(self.chosen[index])
+        try:
+            return images[row]
+        except OSError as error:
+            raise BrokenImage(images.name(row), f'{error}') from error
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample behind the pipeline."""
+        info = self.get_data_info(idx)
+        if self.read_photo is not None:
+            info['img_bytes'] = self.read_photo(info['sample_idx'])
+        return self.pipeline(info)
+
+    def shard_numbers(self) -> np.ndarray:
+        """(N,) int64, the part of each sample that is read as a whole, for ``ShardSampler``."""
+        self.full_init()
+        blocks = self.table.blocks
+        if blocks is None:
+            return np.zeros(len(self), np.int64)
+        return blocks if self.chosen is None else blocks[self.chosen]
+
+
+def below(folder: str, path: str) -> str:
+    """A path below a folder of the disk or of a store; one that is whole stays as it is."""
+    if '://' in path or os.path.isabs(path) or not folder:
+        return path
+    return f'{folder.rstrip("/")}/{path}' if '://' in folder else os.path.join(folder, path)

@@ -1,0 +1,107 @@
+"""Four bands of 12 bits and one of 16: from a folder to pictures, by the commands."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from beit_mm.checkpoints import load_state_dict, read_about
+from beit_mm.commands.embedding import embed
+from beit_mm.commands.finetuning import finetune
+from beit_mm.commands.how_to_read import how_to_read, parse_bands, parse_range
+from beit_mm.commands.predicting import predict
+from beit_mm.commands.pretraining import pretrain
+from beit_mm.commands.segmenting import segment
+from beit_mm.component import ConfigError
+
+RNG = np.random.default_rng(0)
+LEVEL = dict(dark=700, bright=2500)
+NAMES = ('blue', 'green', 'red', 'nir')
+
+
+def write(root, bands, scale=1):
+    """Class folders of dark and bright images with a square in them, and the squares as masks."""
+    for label, level in LEVEL.items():
+        for folder in ('images', 'masks'):
+            (root / folder / label).mkdir(parents=True)
+        for index in range(10):
+            mask = np.zeros((40, 48), np.uint8)
+            mask[8:24, 10 + index : 26 + index] = 1
+            pixels = RNG.normal(level, 80, (40, 48, bands)) + 600.0 * mask[..., None]
+            pixels = (pixels * scale).clip(0, 65535).astype(np.uint16)
+            names = '<GDALMetadata>' + ''.join(
+                f'<Item name="DESCRIPTION" sample="{i}" role="description">{name}</Item>'
+                for i, name in enumerate(NAMES[:bands])) + '</GDALMetadata>'  # fmt: skip
+            tifffile.imwrite(
+                root / f'images/{label}/{index}.tif', pixels.squeeze(), photometric='minisblack',
+                planarconfig='contig' if bands > 1 else None,
+                extratags=[(42112, 2, 0, names, True)] if bands > 1 else [],
+            )  # fmt: skip
+            Image.fromarray(mask).save(root / f'masks/{label}/{index}.png')
+    return root / 'images', root / 'masks'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('bands', 'scale'), [(4, 1), (1, 16)])
+def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    images, masks = write(tmp_path, bands, scale)
+    run = pretrain(images, tmp_path / 'pre', steps=8, size=32)
+    assert (run / 'reconstructions.png').is_file()
+    assert (run / 'neighbours.png').is_file()
+    about = read_about(run / 'pretrained.pth')['images']
+    assert about['bands'] == ([*NAMES] if bands == 4 else 1)
+    assert len(about['value_range']['uint16']) == len(about['mean']) == bands
+    projection = load_state_dict(run / 'pretrained.pth')['backbone.patch_embed.proj.weight']
+    assert projection.shape[1] == bands
+
+    classifier = finetune(images, run, tmp_path / 'fine', steps=6)
+    ((_, _, score),) = predict(classifier, [images / 'dark/0.tif'])
+    assert 0 < score <= 1
+    segmentor = segment(images, masks, run, tmp_path / 'seg', steps=2)
+    (painted,) = predict(segmentor, [images / 'dark/0.tif'])
+    assert Image.open(painted).size == (48, 40)
+    vectors = np.load(embed(images, tmp_path / 'v.npz', run))
+    # Dark and bright are told apart: the range was the same for both.
+    features = vectors['features']
+    dark, bright = features[10:], features[:10]
+    assert np.linalg.norm(dark.mean(0) - bright.mean(0)) > 3 * features[:10].std(0).mean()
+    assert json.loads((tmp_path / 'fine/report.json').read_text())['top1'] > 0
+    assert 'reduced to 8 bits' not in capsys.readouterr().out
+
+
+def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):
+    images, _ = write(tmp_path, 4)
+    names = sorted(str(path.relative_to(images)) for path in images.rglob('*.tif'))
+    found = how_to_read(images, names)
+    assert found.bands == [*NAMES]
+    assert all(low < 700 and 2500 < high < 4096 for low, high in found.value_range['uint16'])
+    chosen = how_to_read(images, names, 'nir,red', '0,4095')
+    assert (chosen.bands, chosen.value_range) == (['nir', 'red'], [0.0, 4095.0])
+    every = np.stack([tifffile.imread(images / name)[..., [3, 2]] for name in names])
+    assert np.allclose(chosen.mean, (every / 4095 * 255).mean(axis=(0, 1, 2)), atol=0.5)
+    assert how_to_read(images, names, None, 'percentile').bands == [*NAMES]
+    with pytest.raises(ConfigError, match='no image with these bands'):
+        how_to_read(images, names, 'swir')
+
+
+def test_photos_are_read_as_ever(tmp_path):
+    for index, mode in enumerate(('RGB', 'L', 'RGBA', 'P')):
+        Image.new(mode, (20, 20)).save(tmp_path / f'{index}.png')
+    assert how_to_read(tmp_path, ['0.png', '1.png', '2.png', '3.png']).is_plain
+
+
+@pytest.mark.parametrize(
+    ('parse', 'text', 'said'),
+    [
+        (parse_bands, '0', '--bands 0: bands is 0'),
+        (parse_bands, 'red,red', '--bands red,red'),
+        (parse_range, '5,1', 'low < high'),
+        (parse_range, 'minmax', "'measured'"),
+    ],
+)
+def test_slips_are_told(parse, text, said):
+    with pytest.raises(ConfigError, match=said):
+        parse(text)

@@ -1,0 +1,90 @@
+"""Commands on shards do what they do on the folder that the shards are of."""
+
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+sys.path.insert(0, str(Path(__file__).parent.parent / 'datasets'))
+from failing_server import serving
+from photos import encoded, pixels
+from PIL import Image
+
+from beit_mm.commands.main import main
+from beit_mm.models import BEiT
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """40 photos, others of which one is broken, and shards of both."""
+    root = tmp_path_factory.mktemp('on_shards')
+    for name, broken in (('photos', None), ('others', 7)):
+        (root / name).mkdir()
+        for number in range(40):
+            content = encoded(Image.fromarray(pixels(number)), 'JPEG', quality=95)
+            length = 200 if number == broken else len(content)
+            (root / name / f'{number}.jpg').write_bytes(content[:length])
+        out = root / f'{name}_in_shards'
+        main(['shard', str(root / name), str(out), '--images', '15', '--verify'])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('BEIT_MM_CACHE', str(tmp_path / 'cache'))
+
+
+def test_vectors_are_those_of_the_files(root, tmp_path, capsys):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
+    model = BEiT(arch=arch, img_size=32, patch_size=8)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    weights = ['--weights', str(tmp_path / 'weights.pth')]
+    with serving(root / 'others_in_shards') as server:
+        for name, where in (('files', root / 'others'), ('shards', root / 'others_in_shards'),
+                            ('store', server.url)):  # fmt: skip
+            main(['embed', str(where), str(tmp_path / f'{name}.npz'), *weights])
+    assert capsys.readouterr().err.count('left out') == 3
+    files, shards, store = (np.load(tmp_path / f'{n}.npz') for n in ('files', 'shards', 'store'))
+    by_name = dict(zip(files['files'].tolist(), files['features'], strict=True))
+    assert len(shards['files']) == len(by_name) == 39
+    for name, vector in zip(shards['files'].tolist(), shards['features'], strict=True):
+        shard, _, member = name.partition('/')
+        with tarfile.open(root / 'others_in_shards' / shard) as tar:
+            about = tar.extractfile(member.replace('.jpg', '.json')).read()
+        # Another batch adds up in another order.
+        np.testing.assert_allclose(vector, by_name[json.loads(about)['path']], atol=1e-5)
+    assert np.array_equal(store['features'], shards['features'])
+
+
+@pytest.mark.slow
+def test_a_pretraining_on_shards_runs_to_its_end_and_is_gone_on_with(root, tmp_path, capfd):
+    out = tmp_path / 'run'
+    with serving(root / 'photos_in_shards') as server:
+        run = ['pretrain', server.url, '--out', str(out)]
+        main([*run, '--steps', '6', '--size', '32'])
+        main([*run, '--resume', '--steps', '9'])
+        with pytest.raises(SystemExit):
+            main(['pretrain', str(root / 'photos_in_shards'), '--out', str(out), '--resume'])
+    assert 'learns from http' in capfd.readouterr().err
+    made = {path.name for path in out.iterdir()}
+    assert made >= {'tokenizer.pth', 'pretrained.pth', 'report.md', 'neighbours.png'}
+    cfg = Config.fromfile(out / 'pretrain.py')
+    assert cfg.train_dataloader.dataset.type == 'beit_mm.PhotoShards'
+    assert cfg.train_dataloader.sampler.type == 'beit_mm.ShardSampler'
+    names = [(out / f'{side}.txt').read_text().split() for side in ('train', 'val')]
+    assert len({*names[0], *names[1]}) == 40
+    assert Path((out / 'pretrain/last_checkpoint').read_text()).name == 'iter_9.pth'
+
+
+def test_what_is_no_shard_in_a_store_is_told_in_a_line(root, tmp_path, capsys):
+    with serving(root / 'photos') as server, pytest.raises(SystemExit):
+        main(['pretrain', server.url, '--out', str(tmp_path / 'run')])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert 'beit-mm pretrain: ' in said[0]
