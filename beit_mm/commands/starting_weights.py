@@ -58,7 +58,8 @@ class Start(NamedTuple):
 
         def chooser(root: Place, names: Sequence[str]) -> HowToRead:
             if bands is None and value_range is None:
-                if self.says_how:
+                # Weights of photos of 8 bits say nothing of deep images.
+                if self.says_how and known.value_range is not None:
                     return known
                 found = how_to_read_in(known.bands, root, names)
             else:

@@ -10,10 +10,11 @@ from PIL import Image
 from beit_mm.checkpoints import load_state_dict, read_about
 from beit_mm.commands.embedding import embed
 from beit_mm.commands.finetuning import finetune
-from beit_mm.commands.how_to_read import how_to_read, parse_bands, parse_range
+from beit_mm.commands.how_to_read import PHOTOS, how_to_read, parse_bands, parse_range
 from beit_mm.commands.predicting import predict
 from beit_mm.commands.pretraining import pretrain
 from beit_mm.commands.segmenting import segment
+from beit_mm.commands.starting_weights import Start
 from beit_mm.component import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -85,6 +86,16 @@ def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):
     assert how_to_read(images, names, None, 'percentile').bands == [*NAMES]
     with pytest.raises(ConfigError, match='no image with these bands'):
         how_to_read(images, names, 'swir')
+
+
+def test_weights_of_photos_leave_the_range_of_deep_images_to_these(tmp_path):
+    images, _ = write(tmp_path, 1)
+    names = sorted(str(path.relative_to(images)) for path in images.rglob('*.tif'))
+    found = Start('w.pth', None, PHOTOS, says_how=True).choose(None, None)(images, names)
+    assert all(low < 700 and 2500 < high < 4096 for low, high in found.value_range['uint16'])
+    assert (found.bands, found.mean, found.std) == (None, PHOTOS.mean, PHOTOS.std)
+    known = PHOTOS._replace(value_range=dict(uint16=[(0, 1000)] * 3))
+    assert Start('w.pth', None, known, says_how=True).choose(None, None)(images, names) == known
 
 
 def test_photos_are_read_as_ever(tmp_path):

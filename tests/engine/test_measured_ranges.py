@@ -11,7 +11,7 @@ from toy_run import CLASSES, begin, train
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.engine import ConfigError
 from beit_mm.engine.checking.data_check import innermost
-from beit_mm.engine.starting.measured_ranges import FILE, measure_ranges
+from beit_mm.engine.starting.measured_ranges import FILE, measure_ranges, repeat_ranges
 
 WORD = [f'{loader}_dataloader.dataset.pipeline.0.value_range=percentile' for loader in
         ('train', 'val', 'test')]  # fmt: skip
@@ -68,6 +68,11 @@ def test_a_range_is_measured_once_and_repeated_where_a_run_goes_on(scans, tmp_pa
     assert again.returncode == 0, again.stdout
     dumped = Config.fromfile(next(work_dir.glob('own.py')))
     assert value_ranges(dumped) == [kept['value_range']] * 3
+    # So does a config that is not the one of its log, as the commands have one.
+    cfg = Config.fromfile(scans / 'own.py')
+    assert repeat_ranges(cfg, work_dir)
+    assert value_ranges(cfg) == [kept['value_range']] * 3
+    assert not repeat_ranges(cfg, scans)
     # A test of its checkpoint takes what it was trained with.
     cfg = Config.fromfile(scans / 'own.py')
     cfg.merge_from_dict(dict(option.split('=') for option in WORD))

@@ -90,6 +90,26 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     return f'Ranges of pixels, measured on {len(looked)} images: {told} (value_range)'
 
 
+def repeat_ranges(cfg: Config, work_dir: str | Path) -> bool:
+    """Put the numbers that a run has measured into its config, for who reads as it has read.
+
+    Args:
+        cfg: The run's, changed in place; its variable ``value_range`` too.
+        work_dir: Of the run.
+
+    Returns:
+        Whether there are any.
+    """
+    file = Path(work_dir, FILE)
+    if not file.is_file():
+        return False
+    found = json.loads(file.read_text())['value_range']
+    _put(list(_steps(cfg)), found)
+    if cfg.get('value_range') in (*TO_MEASURE, None):
+        cfg.value_range = found
+    return True
+
+
 def _in_words(ranges: list) -> str:
     """'0 to 4095', or so for each band.
 
