@@ -45,6 +45,7 @@ class Photos(NamedTuple):
         several: Path -> names of its classes, where an image may have several or none; ``labels``
             is empty then. None where each has one.
         shards: Folder of the disk or a store with the shards that they lie in, or ''.
+        inside: What reads these.
     """
 
     root: Path
@@ -55,6 +56,17 @@ class Photos(NamedTuple):
     how: HowToRead
     several: dict[str, tuple[str, ...]] | None = None
     shards: str = ''
+    inside: Place | None = None
+
+    @property
+    def lies_in(self) -> Place:
+        """What gives an image by its name."""
+        return self.inside or self.root
+
+    @property
+    def held_out(self) -> list[Path]:
+        """Files of the images held out; of shards their names."""
+        return [Path(name) if self.inside else self.root / name for name in self.val]
 
     @property
     def place(self) -> str:

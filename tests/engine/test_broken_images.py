@@ -154,7 +154,7 @@ def test_the_tool_finds_them_beforehand_and_the_dataset_leaves_them_out(folder, 
     assert '25 of 1000 images cannot be decoded' in result.stderr
     listed = read_excluded(tmp_path / 'all.txt')
     assert listed == {f'train/{Path(path).name}' for path in broken_of(folder)}
-    assert (tmp_path / 'all.txt').read_text() == result.stdout
+    assert result.stdout.startswith((tmp_path / 'all.txt').read_text())
 
     assert check(folder, tmp_path / 'broken.txt').returncode == 0
     run = train(folder, tmp_path / 'run', max_share=0, exclude=str(tmp_path / 'broken.txt'))
