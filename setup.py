@@ -26,8 +26,12 @@ FAST = ['simplejpeg']
 # Draws masks from annotations as COCO has them. Not pycocotools: beside transformers 5 MMPretrain
 # cannot be imported with it.
 COCO = ['faster-coco-eval']
-# Reads .heic, as telephones write it.
-IMAGES = [*FAST, 'pillow-heif']
+# Read .heic, as telephones write it, TIFF of every kind, and photos of more than 8 bits.
+IMAGES = [*FAST, 'pillow-heif', 'tifffile', 'imagecodecs']
+# Read DICOM and NIfTI.
+MEDICAL = ['pydicom>=3', 'nibabel', 'imagecodecs']
+# Read arrays in HDF5 and Zarr, and a part of JPEG 2000, as satellites' images come.
+SCIENCE = ['h5py', 'zarr', 'rasterio']
 # Lists in Parquet, data sets of Hugging Face's library, LMDB.
 SOURCES = ['pyarrow', 'datasets', 'lmdb']
 # Images in s3://, gs:// and behind http://; fsspec itself comes with torch.
@@ -42,7 +46,21 @@ TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
-ALL = sorted({*QUICKSTART, *IMAGES, *COCO, *SOURCES, *STORES, *HUB, *EXPORT, *TRACKERS, *COMMANDS})
+ALL = sorted(
+    {
+        *QUICKSTART,
+        *IMAGES,
+        *MEDICAL,
+        *SCIENCE,
+        *COCO,
+        *SOURCES,
+        *STORES,
+        *HUB,
+        *EXPORT,
+        *TRACKERS,
+        *COMMANDS,
+    }
+)
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
 PEERS = ['timm', 'transformers', 'scipy', 'pandas', 'dall-e', 'attrs']
 TEST = [
@@ -54,6 +72,8 @@ TEST = [
     *PEERS,
     *QUICKSTART,
     *IMAGES,
+    *MEDICAL,
+    *SCIENCE,
     *COCO,
     *SOURCES,
     # A store for tests is moto's; what writes and reads shards beside ours is webdataset.
@@ -118,6 +138,8 @@ setup(
         quickstart=QUICKSTART,
         fast=FAST,
         images=IMAGES,
+        medical=MEDICAL,
+        science=SCIENCE,
         coco=COCO,
         stores=STORES,
         all=ALL,

@@ -9,7 +9,13 @@ Stopped and started again, it goes on with what is missing.
 
 import argparse
 
-from beit_mm.engine import add_common_arguments, load_config, told_in_a_line, write_token_cache
+from beit_mm.engine import (
+    add_common_arguments,
+    load_config,
+    measure_ranges,
+    told_in_a_line,
+    write_token_cache,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +36,8 @@ def main() -> None:
     args = parse_args()
     with told_in_a_line(args.config, args.debug):
         cfg = load_config(args)
+        if measured := measure_ranges(cfg, 'cache'):
+            print(measured)
         cache = write_token_cache(cfg, args.out, args.views, args.seed, args.photos_per_shard)
         left = cache.missing()
     state = f'{len(left)} files are left to other processes' if left else 'complete'

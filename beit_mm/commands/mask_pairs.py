@@ -73,7 +73,7 @@ def find_pairs(images: Path, masks: Path) -> MaskPairs:
     Raises:
         ConfigError: If there are fewer than four, or endings differ.
     """
-    found, drawn = list(find_and_tell(images)), list(find_and_tell(masks))
+    found, drawn = (list(find_and_tell(root, stacks=False)) for root in (images, masks))
     drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
     by_stem, marks = _by_stem(found), _by_stem(drawn)
     stems = sorted(stem for stem in by_stem if stem in marks)
@@ -110,7 +110,7 @@ def pairs_of_coco(
     Raises:
         ConfigError: If there are fewer than four, or one has another size than the annotations say.
     """
-    found = find_and_tell(images)
+    found = find_and_tell(images, stacks=False)
     there, stems = set(found), {}
     for file in coco.sizes:
         # Tools for labelling put folders of their own before the name.

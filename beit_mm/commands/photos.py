@@ -13,11 +13,12 @@ from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
-from ..datasets.reading.opening import size_of
+from ..datasets.reading.opening import FRAME, size_of
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
+from ..datasets.stacks import unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
 from .how_to_read import HowToRead, Place, how_to_read
@@ -26,6 +27,8 @@ from .how_to_read import HowToRead, Place, how_to_read
 LOOKED_AT = 200
 # Pixels along an edge of an image that is looked at.
 MOST_DECODED = 4096
+# Of stacks, that some are held out of as a whole.
+LEAST_FILES = 5
 # Without labels: to look at, and for figures.
 MOST_HELD_OUT = 200
 
@@ -42,6 +45,7 @@ class Photos(NamedTuple):
         several: Path -> names of its classes, where an image may have several or none; ``labels``
             is empty then. None where each has one.
         shards: Folder of the disk or a store with the shards that they lie in, or ''.
+        inside: What reads these.
     """
 
     root: Path
@@ -52,6 +56,17 @@ class Photos(NamedTuple):
     how: HowToRead
     several: dict[str, tuple[str, ...]] | None = None
     shards: str = ''
+    inside: Place | None = None
+
+    @property
+    def lies_in(self) -> Place:
+        """What gives an image by its name."""
+        return self.inside or self.root
+
+    @property
+    def held_out(self) -> list[Path]:
+        """Files of the images held out; of shards their names."""
+        return [Path(name) if self.inside else self.root / name for name in self.val]
 
     @property
     def place(self) -> str:
@@ -80,7 +95,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
         ConfigError: If there is no such folder, or it holds fewer than ten images.
     """
     root = existing_folder(folder)
-    found = find_photos(root, INDEX_DIR)
+    found = unroll(root, find_photos(root, INDEX_DIR))
     names = found.names
     if len(names) < 10:
         raise ConfigError(
@@ -186,7 +201,7 @@ def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]
     path = Path(source).expanduser()
     if not path.is_file():
         root = existing_folder(source)
-        return root, *_read_class_folders(root)
+        return root, *_read_class_folders(root, stacks=False)
     root, found = _read_table(path, None)
     if found.several:
         raise ConfigError(f'{path} gives images several labels; shards hold one of each')
@@ -229,9 +244,15 @@ def existing_folder(folder: str | Path) -> Path:
     return path.resolve()
 
 
-def find_and_tell(root: Path) -> Sequence[str]:
-    """Paths of the images inside a folder, in order; a line says what was found."""
+def find_and_tell(root: Path, stacks: bool = True) -> Sequence[str]:
+    """Paths of the images inside a folder, in order; a line says what was found.
+
+    Args:
+        root: The folder.
+        stacks: Whether the images of a stack count one by one, or files.
+    """
     found = find_photos(root, INDEX_DIR)
+    found = unroll(root, found) if stacks else found
     _tell(root, found)
     return found.names
 
@@ -248,9 +269,23 @@ def held_out_without_labels(count: int) -> int:
 
 
 def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[str]]:
-    """The names without so many, drawn by chance but always the same, and those; both in order."""
+    """The names without so many, drawn by chance but always the same, and those; both in order.
+
+    Of stacks whole ones are held out, as their images are alike, where there are five or more
+    files.
+    """
     held_out = np.zeros(len(names), bool)
-    held_out[random.Random(0).sample(range(len(names)), count)] = True
+    files: dict[str, list[int]] = {}
+    if any(FRAME in name for name in names):
+        for place, name in enumerate(names):
+            files.setdefault(name.partition(FRAME)[0], []).append(place)
+    if len(files) < LEAST_FILES:
+        held_out[random.Random(0).sample(range(len(names)), count)] = True
+    else:
+        for file in random.Random(0).sample(list(files), len(files) - 1):
+            if held_out.sum() >= count:
+                break
+            held_out[files[file]] = True
     train, val = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return ChosenNames(names, train), ChosenNames(names, val)
 
@@ -293,8 +328,13 @@ def short_side(root: Place, names: Sequence[str]) -> int:
     return round(statistics.median(sides))
 
 
-def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Path -> class, and path -> 'train' or 'val' where there are such folders."""
+def _read_class_folders(root: Path, stacks: bool = True) -> tuple[dict[str, str], dict[str, str]]:
+    """Path -> class, and path -> 'train' or 'val' where there are such folders.
+
+    Args:
+        root: Of the folders.
+        stacks: See :func:`find_and_tell`.
+    """
     folders = {path.name: path.name.lower() for path in root.iterdir() if path.is_dir()}
     train = next((name for name, lower in folders.items() if lower in TRAIN), None)
     # A side for tests is held out where there is no other.
@@ -303,7 +343,10 @@ def _read_class_folders(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     labels, sides = {}, {}
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in (train, held_out[0][1]) if train and held_out else ('',):
-        classes = find_classes(root / side, INDEX_DIR)
+        classes = {
+            label: unroll(root / side / label, found) if stacks else found
+            for label, found in find_classes(root / side, INDEX_DIR).items()
+        }
         _tell(root / side, join_classes(root / side, classes))
         for label, found in classes.items():
             for name in found.names:

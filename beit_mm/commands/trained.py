@@ -17,6 +17,7 @@ from ..checkpoints import load_state_dict
 from ..component import ConfigError
 from ..datasets.reading.broken_image import BrokenImage
 from ..engine.checking.config_check import enter_scope
+from .how_to_read import Place
 
 # What each command leaves in its folder: a config, and weights when it has come to its end.
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
@@ -89,8 +90,16 @@ def _load(cfg: Config, weights: Path, segments: bool) -> Trained:
 
 
 @torch.no_grad()
-def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """(file, data sample with the prediction) of each, in order; None for a file that is broken."""
+def predict_files(
+    trained: Trained, files: Sequence[Path], place: Place | None = None
+) -> Iterator[tuple[Path, Any]]:
+    """(file, data sample with the prediction) of each, in order; None for a file that is broken.
+
+    Args:
+        trained: The model.
+        files: Images.
+        place: What gives what is in them, where they are names in shards.
+    """
     steps = [
         step
         for step in trained.cfg.val_dataloader.dataset.pipeline
@@ -104,7 +113,8 @@ def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Pat
         prepared: dict[Path, Any] = {}
         for file in batch:
             try:
-                prepared[file] = pipeline(dict(img_path=str(file)))
+                inside = {} if place is None else dict(img_bytes=place.joinpath(str(file)))
+                prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {error}')
         results: list[Any] = []

@@ -25,16 +25,21 @@ class Found(NamedTuple):
 
     Attributes:
         names: Paths inside the folder, in order; made one by one when they are asked for.
-        kinds: Format -> number of its images.
+        kinds: Format -> number of its files.
         left_out: Kind -> number of its files: a format that needs another package, or an ending.
+        stacks: Files that hold several of the images.
     """
 
     names: Sequence[str]
     kinds: dict[str, int]
     left_out: dict[str, int]
+    stacks: int = 0
 
     def __str__(self) -> str:
         told = f'{_number(len(self.names), "image")}{_counts(self.kinds)}'
+        if self.stacks:
+            files = sum(self.kinds.values())
+            told += f' in {_number(files, "file")}, of which {self.stacks} hold a stack'
         if left := sum(self.left_out.values()):
             told += f', {_number(left, "file")} left out{_counts(self.left_out)}'
         needed = [f'{k} takes {FORMATS[k].package}' for k in FORMATS if k in self.left_out]
@@ -134,4 +139,5 @@ def join_classes(folder: str | Path, classes: Mapping[str, Found]) -> Found:
         kinds.update(found.kinds)
         left_out.update(found.left_out)
         names.note = getattr(found.names, 'note', '')
-    return Found(names, dict(kinds), dict(left_out))
+    stacks = sum(found.stacks for found in classes.values())
+    return Found(names, dict(kinds), dict(left_out), stacks)

@@ -14,6 +14,7 @@ from .finding import find_classes, find_photos, join_classes
 from .sources.column_dataset import ColumnDataset
 from .sources.folder_index import INDEX_DIR
 from .sources.names import StringsBuilder, as_array, encode
+from .stacks import unroll
 
 
 class FoundPhotos(ColumnDataset, CustomDataset):
@@ -59,9 +60,12 @@ class FoundPhotos(ColumnDataset, CustomDataset):
     def _find(self) -> None:
         self.folder = folder = self.img_prefix
         if not self.with_label:
-            found = find_photos(folder, self.index_dir)
+            found = unroll(folder, find_photos(folder, self.index_dir))
         else:
-            classes = find_classes(folder, self.index_dir)
+            classes = {
+                label: unroll(Path(folder, label), inside)
+                for label, inside in find_classes(folder, self.index_dir).items()
+            }
             found = join_classes(folder, classes)
         if not found.names:
             where = 'its class folders' if self.with_label else 'it and the folders in it'

@@ -30,6 +30,7 @@ from .starting.launch import (
     refuse_foreign_work_dir,
     train,
 )
+from .starting.measured_ranges import measure_ranges
 from .starting.telling import told_in_a_line
 from .starting.testing import average_over_views, dump_predictions
 from .starting.tracking import track
@@ -67,6 +68,7 @@ __all__ = [
     'choose_start',
     'dump_predictions',
     'load_config',
+    'measure_ranges',
     'read_safely',
     'refuse_foreign_work_dir',
     'resume_exactly',

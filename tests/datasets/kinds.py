@@ -219,7 +219,7 @@ KINDS = [
          one(255 - GREY8)),
     Kind('bilevel.tif', tiff(GREY8 > 99, photometric='minisblack', compression='packbits'),
          one(((GREY8 > 99) * 255).astype('uint8'))),
-    Kind('twelve.tif', tiff(DEEP, bitspersample=12), one(DEEP)),
+    Kind('twelve.tif', geotiff(DEEP[..., None], nbits=12), one(DEEP)),
     Kind('jpeg.tif', geotiff(SMOOTH, compress='jpeg', photometric='ycbcr', jpeg_quality=95),
          one(SMOOTH), RGB, exact=False),
     Kind('alpha.tif', tiff(COLOR8[..., FOUR], photometric='rgb', extrasamples=['unassalpha']),

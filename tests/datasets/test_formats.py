@@ -4,13 +4,19 @@ import gzip
 import shutil
 import warnings
 
+import cv2
+import imagecodecs
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import rasterio
 import tifffile
-from kinds import DEEP4, KINDS, OBLIQUE, SMOOTH, H, W, geotiff, write_all
+from kinds import DEEP, DEEP4, KINDS, OBLIQUE, SMOOTH, H, W, dicom, geotiff, write_all
 from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut, apply_rescale, pixel_array
 from rasterio.windows import Window
 
 from beit_mm.datasets.finding import find_photos
@@ -198,6 +204,18 @@ def test_colors_multiplied_by_alpha_and_inks(tmp_path):
         assert image.changes == ('CMYK turned into RGB',)
 
 
+@pytest.mark.parametrize('stored', ['CMYK', 'YCCK'])
+def test_jpeg_for_print_is_what_opencv_sees(stored):
+    # As Adobe's programs do: with 255 for no ink.
+    inks = 255 - np.asarray(Image.fromarray(SMOOTH).convert('CMYK'))
+    content = imagecodecs.jpeg_encode(inks, level=95, colorspace='CMYK', outcolorspace=stored)
+    seen = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    with open_image(content) as image:
+        assert image.changes == ('CMYK turned into RGB',)
+        assert np.abs(image.read() - seen).max() <= 2
+        assert np.abs(image.read() - SMOOTH.astype(int)).max() <= 12
+
+
 def test_pages_of_a_book_are_no_stack(tmp_path):
     with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
         for size in (20, 30, 20):
@@ -228,30 +246,49 @@ def test_a_volume_of_times_and_one_of_kinds(tmp_path):
         assert np.allclose(image.read()[..., 0], whole[:, ::-1, 0].T)
 
 
-def test_dicom_as_scanners_compress_it(tmp_path):
-    data = pytest.importorskip('pydicom.data')
-    import pydicom
+# Compressed, and the same file as it is.
+SCANS = {
+    'CT_small': 'CT_small',
+    'MR_small_RLE': 'MR_small',
+    'MR_small_jp2klossless': 'MR_small',
+    'MR_small_jpeg_ls_lossless': 'MR_small',
+    'SC_ybr_full_422_uncompressed': 'SC_ybr_full_422_uncompressed',
+    'examples_palette': 'examples_palette',
+}
 
-    names = ('CT_small', 'MR_small_RLE', 'MR_small_jp2klossless', 'examples_palette',
-             'SC_ybr_full_422_uncompressed', 'SC_rgb_jpeg_dcmtk')  # fmt: skip
-    for name in names:
-        path = data.get_testdata_file(f'{name}.dcm', download=False)
-        if path is None:
-            continue
-        dataset = pydicom.dcmread(path)
-        stored = dataset.pixel_array
-        with open_image(path) as image:
-            read = image.read()
-            assert read.shape[:2] == (dataset.Rows, dataset.Columns)
-            if image.bands == ('grey',):
-                slope = float(dataset.get('RescaleSlope', 1))
-                assert np.array_equal(
-                    read[..., 0], stored * slope + float(dataset.get('RescaleIntercept', 0))
-                )
-            elif 'palette' in name:
-                from pydicom.pixels import apply_color_lut
 
-                assert np.array_equal(read, apply_color_lut(stored, dataset)[..., :3])
+@pytest.mark.parametrize('name', SCANS)
+def test_dicom_as_scanners_write_it(name):
+    paths = [get_testdata_file(f'{n}.dcm', download=False) for n in (name, SCANS[name])]
+    if None in paths:
+        pytest.skip('pydicom brings no such file')
+    dataset = pydicom.dcmread(paths[1])
+    stored = dataset.pixel_array
+    with open_image(paths[0]) as image:
+        read = image.read()
+    if dataset.SamplesPerPixel == 3:
+        raw = pixel_array(paths[1], raw=True)
+        seen = np.asarray(Image.fromarray(raw, 'YCbCr').convert('RGB')).astype(int)
+        assert np.abs(read - seen).max() <= 1
+    elif 'palette' in name:
+        assert np.array_equal(read, apply_color_lut(stored, dataset)[..., :3])
+    else:
+        assert np.array_equal(read[..., 0], apply_rescale(stored, dataset))
+
+
+@pytest.mark.parametrize('codec', ['ljpeg', 'jpegls', 'jpeg2k'])
+def test_dicom_compressed_without_loss(tmp_path, codec):
+    syntax = {'ljpeg': '70', 'jpegls': '80', 'jpeg2k': '90'}[codec]
+    given = dict(level=0, reversible=True) if codec == 'jpeg2k' else {}
+    dicom(DEEP)(tmp_path / 'a.dcm')
+    dataset = pydicom.dcmread(tmp_path / 'a.dcm')
+    frame = getattr(imagecodecs, f'{codec}_encode')(DEEP, **given)
+    dataset.PixelData = encapsulate([frame])
+    dataset['PixelData'].VR = 'OB'
+    dataset.file_meta.TransferSyntaxUID = f'1.2.840.10008.1.2.4.{syntax}'
+    dataset.save_as(tmp_path / 'a.dcm')
+    with open_image(tmp_path / 'a.dcm') as image:
+        assert np.array_equal(image.read()[..., 0], DEEP)
 
 
 def test_what_is_not_installed_is_named_with_its_extra(folder, monkeypatch):

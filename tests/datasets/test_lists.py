@@ -318,7 +318,7 @@ def test_ranges_are_measured_on_stored_images(stored):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measured_ranges.DATASETS, 'build', lambda settings: dataset)
         found = measured_ranges._training_images(cfg)
-    assert [source() for _, source in found] == [encoded(number) for number in range(COUNT)]
+    assert [read() for _, read in found] == [encoded(number) for number in range(COUNT)]
 
 
 class Number:

@@ -141,8 +141,8 @@ def bucket():
     ).items():  # fmt: skip
         patch.setenv(f'AWS_{name}', value)
     fsspec.get_filesystem_class('s3').clear_instance_cache()
-    fsspec.filesystem('s3').mkdir('bucket')
-    yield 's3://bucket'
+    fsspec.filesystem('s3').mkdir('of-stores')
+    yield 's3://of-stores'
     fsspec.get_filesystem_class('s3').clear_instance_cache()
     patch.undo()
     server.stop()
@@ -151,8 +151,8 @@ def bucket():
 def test_a_bucket_is_read_listed_and_kept(bucket, monkeypatch):
     fs = fsspec.filesystem('s3')
     for number in range(3):
-        fs.pipe_file(f'bucket/some/{number}.tar', CONTENT[number:])
-    fs.pipe_file('bucket/some/3.txt', b'')
+        fs.pipe_file(f'of-stores/some/{number}.tar', CONTENT[number:])
+    fs.pipe_file('of-stores/some/3.txt', b'')
     listed = list_files(f'{bucket}/some', ('.tar',))
     assert [file.url for file in listed] == [f'{bucket}/some/{n}.tar' for n in range(3)]
     assert [file.size for file in listed] == [len(CONTENT) - n for n in range(3)]
@@ -162,7 +162,7 @@ def test_a_bucket_is_read_listed_and_kept(bucket, monkeypatch):
     with open_whole(*listed[2]) as file:
         assert file.read() == CONTENT[2:]
     assert read_bytes(f'{bucket}/some/0.tar') == CONTENT
-    fs.rm('bucket/some', recursive=True)
+    fs.rm('of-stores/some', recursive=True)
     # Both are on the disk; another version of the shard is not.
     assert read_bytes(f'{bucket}/some/0.tar') == CONTENT
     open_whole(*listed[2]).close()

@@ -10,7 +10,7 @@ from mmengine.runner import Runner, set_random_seed
 from PIL import Image
 
 from beit_mm.datasets import CacheError, LoadTwoViews, TokenCache
-from beit_mm.engine import ConfigError, use_token_cache, write_token_cache
+from beit_mm.engine import ConfigError, measure_ranges, use_token_cache, write_token_cache
 from beit_mm.engine.caching.write_tokens import own_device
 from beit_mm.models import CachedTargetGenerator, DiscreteVAE, DVAETargetGenerator
 
@@ -296,3 +296,51 @@ def test_config_without_the_key_stays_as_it_is(workspace):
     cfg = make_config(workspace)
     use_token_cache(cfg)
     assert cfg.to_dict() == make_config(workspace).to_dict()
+
+
+def test_deep_images_of_one_band_are_cached_by_the_range_that_a_run_measures(workspace):
+    rng = np.random.default_rng(1)
+    for path in [*(workspace / 'train').rglob('*.jpg')]:
+        path.unlink()
+        deep = rng.integers(100, 4000, (50, 60)).astype(np.uint16)
+        Image.fromarray(deep).save(path.with_suffix('.png'))
+    tokenizer = dict(TOKENIZER, in_channels=1)
+    torch.save(DiscreteVAE(**tokenizer).state_dict(), workspace / 'tokenizer.pth')
+
+    def config() -> Config:
+        cfg = make_config(workspace)
+        cfg.model.backbone.in_channels = 1
+        cfg.model.target_generator.tokenizer.in_channels = 1
+        cfg.model.data_preprocessor.update(mean=[127.5], std=[127.5])
+        cfg.model.data_preprocessor.update(second_mean=[0.0], second_std=[255.0])
+        cfg.train_dataloader.dataset.pipeline[0].update(bands=1, value_range='measured')
+        return cfg
+
+    cfg = config()
+    assert 'measured on 7 images' in measure_ranges(cfg, 'cache')
+    assert not (workspace / 'run').exists()
+    cache = write_token_cache(cfg, workspace / 'tokens', num_views=VIEWS)
+    load = LoadTwoViews(**{k: v for k, v in cfg.train_dataloader.dataset.pipeline[0].items()
+                           if k != 'type'})  # fmt: skip
+    path = sorted((workspace / 'train').rglob('*.png'))[3]
+    second = load.load(path.read_bytes(), load.view_rng(3, 1))[0][1]
+    assert second.std() > 10
+    reader = DiscreteVAE(**tokenizer)
+    reader.load_state_dict(torch.load(workspace / 'tokenizer.pth'))
+    assert np.array_equal(cache.read(3, 1), reader.tokenize(second[None] / 255)[0])
+
+    cfg = config()
+    cfg.token_cache = str(workspace / 'tokens')
+    measure_ranges(cfg, 'train')
+    use_token_cache(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        sample = DATASETS.build(cfg.train_dataloader.dataset)[3]
+    view, found = sample['inputs']
+    assert view.shape == (1, 32, 32)
+    assert any(np.array_equal(found, cache.read(3, view)) for view in range(VIEWS))
+    # Another range makes other views.
+    other = config()
+    other.token_cache = str(workspace / 'tokens')
+    other.train_dataloader.dataset.pipeline[0].value_range = (0, 65535)
+    with pytest.raises(CacheError, match='value_range'):
+        use_token_cache(other)

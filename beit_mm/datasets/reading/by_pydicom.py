@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .depths import keep
+from .dicom_codecs import choose_plugin
 from .image_file import COLORS, GREY, ImageFile, Whole
 from .limits import refuse_bomb
 from .sliced import FIRST_OF_STACK, number_of
@@ -29,7 +30,8 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     head, count = _head(source)
     number = 0 if frame is None else number_of(frame, count)
     refuse_bomb(head.Rows, head.Columns, head.SamplesPerPixel * head.BitsAllocated // 8 or 1)
-    stored = pixels.pixel_array(_stream(source), index=number)
+    plugin = choose_plugin(head.file_meta.TransferSyntaxUID, head.BitsStored)
+    stored = pixels.pixel_array(_stream(source), index=number, decoding_plugin=plugin)
     changes = (FIRST_OF_STACK,) if frame is None and count > 1 else ()
     kind = head.PhotometricInterpretation
     if kind == 'PALETTE COLOR':

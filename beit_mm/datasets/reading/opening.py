@@ -114,6 +114,21 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
         return image.size
 
 
+def list_frames(source: Path) -> list[str]:
+    """Names of the images in a file that holds a stack of them, in order; else none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        BrokenImage: If it cannot be read here.
+    """
+    reader = reader_of(source)
+    try:
+        return reader.list_frames(source)
+    # Damaged files make libraries raise errors of a dozen kinds.
+    except Exception as error:
+        raise BrokenImage(source, f'{error}') from error
+
+
 def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFile:
     """Open an image of any format.
 

@@ -44,7 +44,8 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
 
     Args:
         cfg: A whole config, changed in place.
-        mode: 'train' or 'test'.
+        mode: 'train'; 'cache', which keeps nothing, as it is not a run's folder that it works for;
+            or 'test'.
 
     Returns:
         A line for the log, if anything was measured.
@@ -82,10 +83,11 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     except ValueError as error:
         raise ConfigError(f'value_range cannot be measured: {in_a_line(error)}') from error
     _put(steps, found)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(dict(asked=word, value_range=found), indent=1).encode())
+    if mode == 'train':
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(dict(asked=word, value_range=found), indent=1).encode())
     told = '; '.join(f'{kind}: {_in_words(ranges)}' for kind, ranges in found.items())
-    return f'Ranges of pixels, measured on {len(looked)} images: {told} ({FILE}, value_range)'
+    return f'Ranges of pixels, measured on {len(looked)} images: {told} (value_range)'
 
 
 def repeat_ranges(cfg: Config, work_dir: str | Path) -> bool:

@@ -1,0 +1,68 @@
+"""Files that hold a stack of images: each of its images takes part under a name of its own."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .finding import Found
+from .reading.broken_image import BrokenImage
+from .reading.known_formats import FORMAT_OF, ending_of
+from .reading.measuring import spread
+from .reading.opening import FRAME, list_frames
+
+# Formats of stacks, and those of which few files are one.
+STACKS, RARELY = frozenset(('nii', 'npz', 'h5', 'zarr')), frozenset(('npy', 'dcm', 'tif'))
+# Files of the latter that are asked whether any is one.
+ASKED = 16
+THREADS = 8
+
+
+def unroll(folder: str | Path, found: Found) -> Found:
+    """Name the images of stacks one by one: ``scan.nii.gz#40`` in the place of ``scan.nii.gz``.
+
+    All files are opened whose formats are made for stacks. Of TIFF, DICOM and .npy some are opened,
+    and all of a format if one of those is a stack. Pages of a TIFF that are no stack, and
+    animations, stay one image.
+
+    Args:
+        folder: That was searched.
+        found: What is in it.
+
+    Returns:
+        The same, or with more names. Files that cannot be read keep theirs.
+    """
+    kinds = set(found.kinds) & (STACKS | RARELY)
+    if not kinds:
+        return found
+    by_kind: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for name in found.names:
+        kind = FORMAT_OF.get(ending_of(name), '')
+        if kind in kinds:
+            by_kind[kind].append(name)
+    frames: dict[str, list[str]] = {}
+    for kind, names in by_kind.items():
+        if kind in RARELY and not any(_frames(folder, spread(names, ASKED)).values()):
+            continue
+        frames.update(_frames(folder, names))
+    frames = {name: inside for name, inside in frames.items() if inside}
+    if not frames:
+        return found
+    every = [
+        unrolled
+        for name in found.names
+        for unrolled in ([f'{name}{FRAME}{f}' for f in frames[name]] if name in frames else [name])
+    ]
+    return found._replace(names=every, stacks=len(frames))
+
+
+def _frames(folder: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """File -> names of the images in it, none of one that is no stack or cannot be read."""
+
+    def one(name: str) -> list[str]:
+        try:
+            return list_frames(Path(folder, name))
+        except (BrokenImage, OSError):
+            return []
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))

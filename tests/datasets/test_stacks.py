@@ -1,0 +1,101 @@
+"""Volumes and stacks: each of their images takes part, and whole stacks are held out."""
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from beit_mm.commands.photos import hold_out, photos_with_labels, photos_without_labels
+from beit_mm.datasets import photo_folder
+from beit_mm.datasets.finding import find_photos
+from beit_mm.datasets.stacks import unroll
+
+RNG = np.random.default_rng(0)
+
+
+def volume(path, slices=5, level=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = (RNG.integers(0, 500, (12, 14, slices)) + level).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), path)
+    return pixels
+
+
+def test_volumes_are_named_slice_by_slice(tmp_path):
+    volume(tmp_path / 'a.nii.gz', 3)
+    volume(tmp_path / 'b/c.nii', 2)
+    np.savez(tmp_path / 'd.npz', one=np.zeros((8, 8), np.uint8), two=np.ones((8, 8), np.uint8))
+    Image.new('RGB', (8, 8)).save(tmp_path / 'e.png')
+    found = unroll(tmp_path, find_photos(tmp_path))
+    assert list(found.names) == [
+        'a.nii.gz#0', 'a.nii.gz#1', 'a.nii.gz#2', 'b/c.nii#0', 'b/c.nii#1', 'd.npz#one',
+        'd.npz#two', 'e.png',
+    ]  # fmt: skip
+    assert str(found) == '8 images (2 nii, 1 npz, 1 png) in 4 files, of which 3 hold a stack'
+
+
+def test_pages_stay_one_image_and_series_do_not(tmp_path):
+    pages = RNG.integers(0, 255, (4, 16, 18), dtype=np.uint8)
+    with tifffile.TiffWriter(tmp_path / 'book.tif') as writer:
+        for page in pages:
+            writer.write(page, photometric='minisblack', metadata=None)
+    found = find_photos(tmp_path)
+    assert unroll(tmp_path, found) is found
+    tifffile.imwrite(tmp_path / 'stack.tif', pages, imagej=True, metadata={'axes': 'ZYX'})
+    names = list(unroll(tmp_path, find_photos(tmp_path)).names)
+    assert names == ['book.tif', *(f'stack.tif#{n}' for n in range(4))]
+
+
+def test_folders_without_stacks_are_not_opened(tmp_path, monkeypatch):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'e.png')
+    (tmp_path / 'broken.nii').write_bytes(b'nothing')
+    found = find_photos(tmp_path)
+    assert list(unroll(tmp_path, found).names) == list(found.names)
+
+
+def test_a_data_set_reads_each_slice(tmp_path):
+    made = volume(tmp_path / 'scans/a.nii', 4)
+    dataset = photo_folder(
+        data_root=str(tmp_path), data_prefix='scans', with_label=False,
+        pipeline=[dict(type='beit_mm.LoadPhoto', bands=1, value_range=(0, 255))],
+    )  # fmt: skip
+    assert len(dataset) == 4
+    slices = [dataset[index]['img'][0].numpy() for index in range(4)]
+    # Turned as nibabel's canonical axes lie, whichever those are, each has its own values.
+    for index, found in enumerate(slices):
+        expected = np.clip(made[..., index], 0, 255)
+        assert sorted(found.ravel().tolist()) == sorted(expected.ravel().astype(float).tolist())
+
+
+def test_whole_volumes_are_held_out(tmp_path):
+    for index in range(8):
+        volume(tmp_path / f'{index}.nii', 4)
+    photos = photos_without_labels(tmp_path)
+    assert len(photos.train) + len(photos.val) == 32
+    assert len(photos.val) >= 5
+    sides = [{name.partition('#')[0] for name in names} for names in (photos.train, photos.val)]
+    assert not sides[0] & sides[1]
+
+
+def test_of_few_volumes_slices_are_held_out(tmp_path):
+    volume(tmp_path / 'one.nii', 40)
+    photos = photos_without_labels(tmp_path)
+    assert (len(photos.train), len(photos.val)) == (35, 5)
+
+
+def test_class_folders_of_volumes(tmp_path):
+    for label, level in (('ill', 0), ('well', 300)):
+        for index in range(6):
+            volume(tmp_path / label / f'{index}.nii', 3, level)
+    photos = photos_with_labels(tmp_path)
+    assert len(photos.labels) == 36
+    sides = [{name.partition('#')[0] for name in names} for names in (photos.train, photos.val)]
+    assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize('count', [1, 7, 20])
+def test_files_that_are_no_stacks_are_held_out_one_by_one(count):
+    names = [f'{index}.png' for index in range(40)]
+    train, val = hold_out(names, count)
+    assert sorted([*train, *val]) == sorted(names)
+    assert len(val) == count
