@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .reading.known_formats import FORMATS
 from .sources.folder_index import FolderIndex
 from .sources.folder_listing import Folder
-from .sources.folder_search import FolderSearch, folder_format, is_hidden
+from .sources.folder_search import FolderSearch, folder_format, is_folder, is_hidden
 from .sources.names import JoinedNames
 
 # Kinds of files that are told one by one.
@@ -105,7 +105,7 @@ def has_photo(folder: str | Path) -> bool:
 def list_classes(folder: str | Path) -> list[str]:
     """Names of the folders in a folder, in order, without hidden ones and those that are images."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.is_dir() and not is_hidden(e.name)]
+        names = [e.name for e in entries if is_folder(e) and not is_hidden(e.name)]
     return sorted(name for name in names if folder_format(name) is None)
 
 

@@ -46,8 +46,12 @@ JPEG = b'\xff\xd8\xff\xe0 looks like one'
 def walked(root: Path) -> list[str]:
     """Independent: by endings and first bytes."""
     found = []
-    for folder, _, files in os.walk(root):
+    for folder, below, files in os.walk(root):
+        # Of bytes that are no text.
+        below[:] = [name for name in below if '\udcff' not in name]
         for file in files:
+            if '\udcff' in file:
+                continue
             path = os.path.join(folder, file)
             with open(path, 'rb') as opened:
                 image = file.endswith(('.jpg', '.png')) or opened.read(3) == JPEG[:3]

@@ -51,15 +51,27 @@ def _dataset(item: Any) -> Any:
     return item
 
 
-def _datasets(group: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """Name -> dataset, of a group and those in it; links to elsewhere are not followed."""
+def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
+    """Name -> dataset, of a file and the groups in it; links to elsewhere are not followed.
+
+    A group that is reached in more than one way, or that holds itself, is searched once.
+    """
     import h5py
 
-    for name in group:
+    seen, waiting = {file.id}, [(file, '', iter(file))]
+    while waiting:
+        group, prefix, names = waiting[-1]
+        name = next(names, None)
+        if name is None:
+            waiting.pop()
+            continue
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         item = group[name]
         if isinstance(item, h5py.Group):
-            yield from _datasets(item, f'{prefix}{name}/')
+            # Two of one object are equal.
+            if item.id not in seen:
+                seen.add(item.id)
+                waiting.append((item, f'{prefix}{name}/', iter(item)))
         elif (dataset := _dataset(item)) is not None:
             yield f'{prefix}{name}', dataset

@@ -11,10 +11,12 @@ import numpy as np
 
 from .depths import changes_of, keep, kept_dtype
 from .image_file import ALPHA, COLORS, Box, ImageFile, numbered
-from .limits import refuse_bomb
+from .limits import refuse_bomb, refuse_cut_off, refuse_list
 from .sliced import FIRST_OF_STACK, MOST_BANDS, number_of
 
 GZIP = b'\x1f\x8b'
+# Bytes that one of gzip can become.
+MOST_UNPACKED = 1040
 
 
 def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
@@ -26,7 +28,7 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
     """
     file = _stream(source)
     try:
-        return Volume(_load(file, source), file, frame)
+        return Volume(_load_whole(file, source), file, frame)
     except BaseException:
         file.close()
         raise
@@ -35,7 +37,8 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
 def list_frames(source: Path | bytes) -> list[str]:
     """The slices of a volume by number; of several in a file, volume by volume."""
     with _stream(source) as file:
-        count = Volume(_load(file, source), file, None).count
+        count = Volume(_load_whole(file, source), file, None).count
+    refuse_list(count)
     return [str(n) for n in range(count)] if count > 1 else []
 
 
@@ -44,6 +47,24 @@ def _stream(source: Path | bytes) -> Any:
     packed = file.read(2) == GZIP
     file.seek(0)
     return gzip.GzipFile(fileobj=file) if packed else file
+
+
+def _load_whole(file: Any, source: Path | bytes) -> Any:
+    """nibabel's image of a file that is as long as it must be."""
+    image = _load(file, source)
+    data = image.dataobj
+    needed = math.prod(int(n) for n in data.shape) * data.dtype.itemsize
+    held = _length(source)
+    if isinstance(file, gzip.GzipFile):
+        held *= MOST_UNPACKED
+    elif not hasattr(data.file_like, 'read'):
+        held = _length(Path(data.file_like))
+    refuse_cut_off(needed, held, 'volume')
+    return image
+
+
+def _length(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def _load(file: Any, source: Path | bytes) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from .depths import keep
 from .dicom_codecs import choose_plugin
 from .image_file import COLORS, GREY, ImageFile, Whole
-from .limits import refuse_bomb
+from .limits import refuse_bomb, refuse_cut_off, refuse_list
 from .sliced import FIRST_OF_STACK, number_of
 
 # Numbers of 16 and 32 bits, and what the smallest and the largest of them are.
@@ -68,7 +68,19 @@ def _head(source: Path | bytes) -> tuple[Any, int]:
         raise ValueError('it is DICOM without an image, or none')
     if not head.file_meta.get('TransferSyntaxUID'):
         head.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return head, max(int(head.get('NumberOfFrames') or 1), 1)
+    count = max(int(head.get('NumberOfFrames') or 1), 1)
+    syntax = head.file_meta.TransferSyntaxUID
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    # An item of a compressed frame has a header of 8 bytes.
+    bits = 64
+    if not syntax.is_compressed and not syntax.is_deflated:
+        bits = head.Rows * head.Columns * head.SamplesPerPixel * head.BitsAllocated
+        # Of three colours two are stored.
+        bits = bits * 2 // 3 if '422' in head.get('PhotometricInterpretation', '') else bits
+    if not syntax.is_deflated:
+        refuse_cut_off(count * bits // 8, size, 'pixels')
+    refuse_list(count)
+    return head, count
 
 
 class Unit(NamedTuple):

@@ -130,6 +130,11 @@ class Reading:
             # 256 steps of equal width, as dropping the lower bits makes them.
             steps = (pixels.astype(np.float64) - low) * (256 / (high - low + 1))
             return np.clip(steps, 0, 255).astype(np.uint8)
+        if kind.itemsize > 2 and kind != np.float32:
+            # Beyond 2^24 float32 has no room for steps of 1. Of halves, no difference is too large.
+            low, high = np.asarray(low) / 2, np.asarray(high) / 2
+            halves = np.clip(pixels / 2, low, high)
+            return ((halves - low) / (high - low) * 255).astype(np.float32)
         scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
         return np.clip(scaled, 0, 255, out=scaled)
 
@@ -214,7 +219,7 @@ class Chosen:
             return self._read(box, min(factor, MOST_REDUCED))
         # Damaged files make libraries raise errors of a dozen kinds.
         except Exception as error:
-            raise BrokenImage(self.name, ' '.join(str(error).split())) from error
+            raise BrokenImage.by(self.name, error) from error
 
     def _read_by_tiles(self, box: Box, factor: int) -> np.ndarray:
         """The mean of each ``factor`` x ``factor`` pixels, of a few tiles at a time."""

@@ -6,6 +6,8 @@ from PIL import Image
 
 # Bytes of a tile or chunk, which is decoded whole for any part of it.
 MOST_BYTES = 2**30
+# Images of a stack that are named one by one.
+MOST_LISTED = 10_000_000
 
 
 def most_pixels() -> float:
@@ -51,4 +53,26 @@ def refuse_piece(count: int, itemsize: int, what: str) -> None:
         raise ValueError(
             f'a {what} of it takes {count * itemsize} bytes, more than the {MOST_BYTES} that are '
             'read at once'
+        )
+
+
+def refuse_cut_off(needed: int, held: int, what: str) -> None:
+    """Refuse a file that ends before what it says is in it.
+
+    Raises:
+        ValueError: If it needs more bytes than there are.
+    """
+    if needed > held:
+        raise ValueError(f'it is cut off: its {what} takes {needed} bytes, and {held} are there')
+
+
+def refuse_list(count: int) -> None:
+    """Refuse to name so many images of a stack.
+
+    Raises:
+        ValueError: If they are more than ten million.
+    """
+    if count > MOST_LISTED:
+        raise ValueError(
+            f'it holds {count} images, more than the {MOST_LISTED} of a file that are told apart'
         )

@@ -24,6 +24,8 @@ MOST_LOOKED_AT = 256
 MOST_PIXELS, WINDOWS, WINDOW = 2**24, 4, 256
 # Pixels of an image that means, spreads and percentiles are of.
 SAMPLED = 4096
+# Beyond it a step of the seventh digit may be none.
+LARGEST = 1e308
 
 Source = str | Path | bytes
 
@@ -89,34 +91,38 @@ def look_at(
         BrokenImage: If it is no image, or lacks a band.
     """
     with _opened(source, bands, no_data) as image:
-        height, width = image.size
-        whole = height * width <= MOST_PIXELS
         try:
-            parts = [image.read_unscaled(box) for box in ([None] if whole else _windows(image))]
+            return _looked(image, sampled)
         # Damaged files make libraries raise errors of a dozen kinds.
         except Exception as error:
-            raise BrokenImage(image.name, ' '.join(str(error).split())) from error
-        count = len(image.places)
-        pixels = np.concatenate([part.reshape(-1, count) for part, _ in parts])
-        valued = np.concatenate([_valued(*part) for part in parts])
-        kept = pixels[valued]
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(f'{image.size}{image.image.bands}{pixels.dtype}'.encode())
-        digest.update(np.ascontiguousarray(pixels).data)
-        low, high, smallest, largest = _ends(kept, count)
-        return Looked(
-            size=image.size,
-            bands=image.image.bands,
-            dtype=pixels.dtype,
-            changes=tuple(image.changes),
-            low=low,
-            high=high,
-            smallest=smallest,
-            largest=largest,
-            sample=kept[:: max(1, -(-len(kept) // sampled))].copy(),
-            void=int((~valued).sum()),
-            digest=digest.hexdigest() if whole else None,
-        )
+            raise BrokenImage.by(image.name, error) from error
+
+
+def _looked(image: Chosen, sampled: int) -> Looked:
+    height, width = image.size
+    whole = height * width <= MOST_PIXELS
+    parts = [image.read_unscaled(box) for box in ([None] if whole else _windows(image))]
+    count = len(image.places)
+    pixels = np.concatenate([part.reshape(-1, count) for part, _ in parts])
+    valued = np.concatenate([_valued(*part) for part in parts])
+    kept = pixels[valued]
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f'{image.size}{image.image.bands}{pixels.dtype}'.encode('utf-8', 'replace'))
+    digest.update(np.ascontiguousarray(pixels).data)
+    low, high, smallest, largest = _ends(kept, count)
+    return Looked(
+        size=image.size,
+        bands=image.image.bands,
+        dtype=pixels.dtype,
+        changes=tuple(image.changes),
+        low=low,
+        high=high,
+        smallest=smallest,
+        largest=largest,
+        sample=kept[:: max(1, -(-len(kept) // sampled))].copy(),
+        void=int((~valued).sum()),
+        digest=digest.hexdigest() if whole else None,
+    )
 
 
 def _opened(source: Source, bands: int | Sequence[str] | None, no_data: float | None) -> Chosen:
@@ -192,9 +198,7 @@ def measure(looked: Sequence[Looked], method: str = 'measured') -> Measured:
         else:
             low = np.quantile([each.low for each in some], ODD_IMAGES, axis=0, method='lower')
             high = np.quantile([e.high for e in some], 1 - ODD_IMAGES, axis=0, method='higher')
-        # A band of one value becomes 0.
-        high = np.where(high > low, high, low + 1)
-        ranges[kind] = [(_plain(a), _plain(b)) for a, b in zip(low, high, strict=True)]
+        ranges[kind] = [_apart(_plain(a), _plain(b)) for a, b in zip(low, high, strict=True)]
     return Measured(ranges, *means_and_spreads(looked, ranges))
 
 
@@ -213,6 +217,19 @@ def means_and_spreads(
     # A band of one value would be divided by nothing.
     std = np.maximum(pixels.std(axis=0), 1.0)
     return pixels.mean(axis=0).round(3).tolist(), std.round(3).tolist()
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """The ends of a range; of a band of one value, which becomes 0, the next number that differs.
+
+    >>> _apart(7.0, 7.0), _apart(3e9, 3e9)
+    ((7.0, 8.0), (3000000000.0, 3000003000.0))
+    """
+    # Of seven digits the last one.
+    step = max(1.0, 1e-6 * abs(low))
+    if low < high:
+        return low, high
+    return (low, _plain(low + step)) if low < LARGEST else (_plain(low - step), low)
 
 
 def _plain(value: Any) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from PIL import ExifTags, Image
 
 from .broken_image import BrokenImage
-from .image_file import ImageFile
+from .image_file import ALPHA, ImageFile, numbered
 from .known_formats import (
     FORMAT_OF,
     FORMATS,
@@ -109,7 +109,7 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
                 return image.size if turned else image.size[::-1]
         except Exception as error:
             name = 'the image' if isinstance(source, bytes) else source
-            raise BrokenImage(name, f'{error}') from error
+            raise BrokenImage.by(name, error) from error
     with open_image(source) as image:
         return image.size
 
@@ -126,7 +126,7 @@ def list_frames(source: Path) -> list[str]:
         return reader.list_frames(source)
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
-        raise BrokenImage(source, f'{error}') from error
+        raise BrokenImage.by(source, error) from error
 
 
 def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFile:
@@ -152,9 +152,26 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
     if not size:
         raise BrokenImage(name, 'the file is empty')
     try:
-        return reader_of(source).open_file(source, frame)
+        return _named(reader_of(source).open_file(source, frame))
     except BrokenImage:
         raise
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
-        raise BrokenImage(name, ' '.join(f'{error}'.split()) or type(error).__name__) from error
+        raise BrokenImage.by(name, error) from error
+
+
+def _named(image: ImageFile) -> ImageFile:
+    """The image with bands that can be told apart, whatever its file calls them.
+
+    Raises:
+        ValueError: If it has no pixel or no band.
+    """
+    if not all(image.size) or not image.bands:
+        image.close()
+        size = f'{image.size[0]} x {image.size[1]} with {len(image.bands)} bands'
+        raise ValueError(f'it is {size}, which is no image')
+    # What is alone is no transparency of something else.
+    alike = len(set(image.bands)) < len(image.bands)
+    if alike or not all(image.bands) or ALPHA in (image.bands[0], *image.bands[:-1]):
+        image.bands = numbered(len(image.bands))
+    return image

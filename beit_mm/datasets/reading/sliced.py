@@ -9,7 +9,7 @@ import numpy as np
 from .depths import changes_of, keep, kept_dtype
 from .image_file import Box, ImageFile, numbered
 from .levels import box_in_level, choose_level
-from .limits import refuse_bomb
+from .limits import refuse_bomb, refuse_list
 
 FIRST_OF_STACK = 'the first image of a stack taken'
 # More in the last place, or before height and width, are no bands.
@@ -147,6 +147,7 @@ def frames_of(
         if axes is not None and axes.images == 1:
             names.append(name)
         elif axes is not None:
+            refuse_list(len(names) + axes.images)
             names += [f'{name}/{n}' if name else str(n) for n in range(axes.images)]
     return names if len(names) > 1 else []
 

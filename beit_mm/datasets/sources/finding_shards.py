@@ -13,8 +13,8 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from ...checkpoints.writing import write_whole
-from ..finding import is_hidden
 from ..reading.known_formats import FORMAT_OF, ending_of
+from .folder_search import is_folder, is_hidden
 from .shard_index import (
     COMPRESSED,
     ENDING,
@@ -101,7 +101,7 @@ def is_shards(folder: str | Path) -> bool:
     with os.scandir(folder) as entries:
         found = [e for e in entries if not is_hidden(e.name)]
     tars = [e for e in found if e.name.endswith('.tar')]
-    images = [e for e in found if e.is_dir() or ending_of(e.name) in FORMAT_OF]
+    images = [e for e in found if is_folder(e) or ending_of(e.name) in FORMAT_OF]
     return bool(tars) and not images
 
 

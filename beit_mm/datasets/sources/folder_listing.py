@@ -16,7 +16,7 @@ from ...checkpoints.writing import written_whole
 from .names import Names, Strings, StringsBuilder, as_array, encode, first_at_least
 
 # Of the file's layout.
-FORMAT = 1
+FORMAT = 2
 # Said of a folder that must be listed again whatever its time stamp.
 UNSURE = -1
 # What is counted in a folder, by kind or ending: images; other files; files of an unknown ending

@@ -1,6 +1,7 @@
 """One search of a folder and of all folders in it for images."""
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from ..reading.known_formats import (
 from .folder_listing import UNSURE, Folder, KnownFolders, Listing, ListingBuilder
 from .names import NameSorter, decode
 
+# Line breaks and other control characters, or bytes that are no UTF-8: lists of images are text, a
+# line each. An image of such a name would end a run where its list is written or read.
+UNLISTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
+CONTROLS, NO_TEXT = 'with control characters in the name', 'with a name that is no UTF-8'
 # What systems leave in folders; hidden ones begin with a dot.
 OF_SYSTEMS = frozenset(('__macosx', 'thumbs.db', 'desktop.ini', '@eadir'))
 # Files of an unknown ending that are opened before one is an image; then the ending is no image's.
@@ -30,6 +35,14 @@ RECENT = 2_000_000_000
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or of a system's making."""
     return name[0] == '.' or name.lower() in OF_SYSTEMS
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or a link to one; a link in circles leads to none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 class FolderSearch:
@@ -149,6 +162,9 @@ class FolderSearch:
                 name = entry.name
                 if is_hidden(name):
                     continue
+                if wrong := UNLISTABLE.search(name):
+                    found.left_out[NO_TEXT if wrong[0] >= '\ud800' else CONTROLS] += 1
+                    continue
                 try:
                     if entry.is_dir():
                         if (kind := folder_format(name)) is None:
@@ -188,7 +204,9 @@ class FolderSearch:
             found.opened[ending] += 1
         if in_vain is not None:
             self.opened[ending] = in_vain + 1
-        found.left_out[ending or 'of no known ending'] += 1
+        # The ending of images that are folders.
+        kind = f'{ending} that is no folder' if ending in FORMAT_OF else ending
+        found.left_out[kind or 'of no known ending'] += 1
         return False
 
 

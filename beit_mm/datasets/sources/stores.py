@@ -201,7 +201,7 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
     """
     if not is_url(folder):
         with os.scandir(folder) as entries:
-            kept = [e for e in entries if e.name.endswith(endings) and e.is_file()]
+            kept = [e for e in entries if e.name.endswith(endings) and os.path.isfile(e.path)]
         stats = [(e.path, e.stat()) for e in kept]
         return sorted(Stored(p, s.st_size, str(s.st_mtime_ns)) for p, s in stats)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...component import Component, Note, in_a_line
-from ...datasets.finding import has_photo, is_hidden
+from ...datasets.finding import has_photo, is_folder, is_hidden
 from .data_check import innermost
 
 # Data sets whose classes are the folders that images lie in.
@@ -31,7 +31,7 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     listed = kind.startswith('ImageNet') and (root / 'meta' / f'{prefix}.txt').is_file()
     if listed or not folder.is_dir():
         return None
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in os.scandir(folder) if is_folder(entry))
     return folder, [n for n in names if not is_hidden(n)] if _finds(dataset) else names
 
 
