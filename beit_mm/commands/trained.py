@@ -17,6 +17,7 @@ from ..checkpoints import load_state_dict
 from ..component import ConfigError
 from ..datasets.reading.broken_image import BrokenImage
 from ..engine.checking.config_check import enter_scope
+from .changed_images import Changes
 from .how_to_read import Place
 
 # What each command leaves in its folder: a config, and weights when it has come to its end.
@@ -107,14 +108,15 @@ def predict_files(
     ]
     enter_scope(trained.cfg.default_scope)
     pipeline = Compose([_built(step, trained) for step in steps])
-    size = 1 if trained.segments else 32
+    size, changes = 1 if trained.segments else 32, Changes()
     left = iter(files)
     while batch := list(islice(left, size)):
         prepared: dict[Path, Any] = {}
         for file in batch:
             try:
                 inside = {} if place is None else dict(img_bytes=place.joinpath(str(file)))
-                prepared[file] = pipeline(dict(img_path=str(file), **inside))
+                with changes.of_image():
+                    prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {error}')
         results: list[Any] = []
@@ -122,6 +124,7 @@ def predict_files(
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))
         made = dict(zip(prepared, results, strict=True))
         yield from ((file, made.get(file)) for file in batch)
+    changes.tell()
 
 
 def truth_of(trained: Trained) -> Callable[[Path], np.ndarray]:

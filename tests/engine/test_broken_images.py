@@ -126,7 +126,7 @@ def test_training_ends_and_counts_right(folder, tmp_path, capsys):
 
 
 def test_too_many_stop_the_run_by_a_plain_error(folder, tmp_path):
-    with pytest.raises(RunStopped, match=r'21 of \d+ photos .*max_share.* 0\.02,.*check_images'):
+    with pytest.raises(RunStopped, match=r'21 of \d+ photos .*max_share.* 0\.02,.*beit-mm check'):
         train(folder, tmp_path, max_share=0.02)
     with pytest.raises(RunStopped, match='1 of '):
         train(folder, tmp_path / 'none', max_share=0)

@@ -132,3 +132,18 @@ def test_a_refused_run_leaves_no_range(scans, tmp_path):
     told = train(scans, tmp_path / 'run', *WORD, 'model.head.num_classes=1')
     assert told.returncode == 2
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_step_that_takes_8_bits_alone_is_told(scans, tmp_path):
+    """With a range before the run begins; without one the upper bits are read, as ever."""
+    jitter = """
+train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.pipeline.insert(1, dict(type='torchvision/ColorJitter', brightness=0.4))
+"""
+    told = train(scans, tmp_path / 'run', *WORD, text=jitter)
+    assert told.returncode == 2
+    assert 'ColorJitter after it takes 8 bits' in told.stdout + told.stderr
+    done = train(scans, tmp_path / 'plain', text=jitter)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'ColorJitter in the pipeline takes 8' in done.stdout
+    assert 'reduced to 8 bits' in done.stdout

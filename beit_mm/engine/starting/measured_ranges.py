@@ -21,6 +21,7 @@ from ...datasets.reading.broken_image import BrokenImage
 from ...datasets.reading.choosing import TO_MEASURE
 from ...datasets.reading.measuring import MOST_LOOKED_AT, Looked, look_at, measure, spread
 from ...datasets.sources.photo_source import photo_source
+from ..checking.bands_check import taking_8_bits
 from ..checking.config_check import enter_scope
 from ..checking.data_check import innermost
 from ..checking.names_check import LOADERS
@@ -76,6 +77,11 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     settings = next(step for step in steps if step.get('value_range') in (*TO_MEASURE, None))
     if silent and not _is_deep(images, settings):
         return None
+    if silent and (name := next(filter(None, map(taking_8_bits, _pipelines(cfg))), None)):
+        return (
+            f'Images have more than 8 bits, and {name} in the pipeline takes 8: the upper ones are '
+            "read. With value_range='measured', and without that step, all would be"
+        )
     word = next(iter(words), TO_MEASURE[0])
     looked = list(_look(spread(images, MOST_LOOKED_AT), settings))
     try:
@@ -120,15 +126,20 @@ def _in_words(ranges: list) -> str:
     return different[0] if len(different) == 1 else ', '.join(f'{a:g} to {b:g}' for a, b in ranges)
 
 
-def _steps(cfg: Mapping) -> Iterator[dict]:
-    """The steps of all pipelines that read images."""
+def _pipelines(cfg: Mapping) -> Iterator[list[dict]]:
+    """The steps of all data sets."""
     for name in LOADERS:
         loader = cfg.get(name) or {}
         for _, dataset in innermost(f'{name}.dataset', loader.get('dataset') or {}):
-            for step in dataset.get('pipeline') or ():
-                kind = str(step.get('type')).rpartition('.')[2] if isinstance(step, dict) else ''
-                if kind in ('LoadPhoto', 'LoadTwoViews'):
-                    yield step
+            yield [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+
+
+def _steps(cfg: Mapping) -> Iterator[dict]:
+    """Those that read images."""
+    for steps in _pipelines(cfg):
+        for step in steps:
+            if str(step.get('type')).rpartition('.')[2] in ('LoadPhoto', 'LoadTwoViews'):
+                yield step
 
 
 def _put(steps: list[dict], found: Any) -> None:
