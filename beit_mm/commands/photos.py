@@ -99,7 +99,7 @@ def photos_without_labels(folder: str | Path, choose: Chooser = how_to_read) -> 
     names = found.names
     if len(names) < 10:
         raise ConfigError(
-            f'{root} has {found}; ten is the least to learn from (what Pillow reads is looked for, '
+            f'{root} has {found}; ten is the least to learn from (images are looked for '
             'in all folders inside)'
         )
     _tell(root, found)

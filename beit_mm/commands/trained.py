@@ -118,7 +118,7 @@ def predict_files(
                 with changes.of_image():
                     prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
-                print(f'{file}: left out, {error}')
+                print(f'{file}: left out, {getattr(error, "reason", error)}')
         results: list[Any] = []
         if prepared:
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))
