@@ -13,6 +13,7 @@ import numpy as np
 from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
 from ..engine.starting.stages import minutes
+from .changed_images import Changes
 from .features import extractor, features_in_order
 from .how_to_read import Place
 from .photos import existing_folder, find_and_tell
@@ -59,7 +60,8 @@ def embed(
     names = sharded.names if sharded else find_and_tell(existing_folder(folder))
     if not names:
         raise ConfigError(f'{root} has no images')
-    take = extractor(weights, size)
+    take = extractor(weights, size).for_images(root, names)
+    changes = Changes()
     parts = out.with_name(f'{out.name}.parts')
     settings = dict(weights=_about(weights), size=take.size, names=_digest(names))
     _begin(parts, settings)
@@ -69,7 +71,7 @@ def embed(
         chosen = names[begin : begin + PART]
         if part.is_file():
             continue
-        rows = list(features_in_order(take, root, chosen, batch_size, _tell))
+        rows = list(features_in_order(take, root, chosen, batch_size, _tell, changes))
         _save(part, [name for kept, _ in rows for name in kept],
               np.concatenate([features for _, features in rows]))  # fmt: skip
         done += len(chosen)
@@ -77,8 +79,10 @@ def embed(
         print(
             f'{begin + len(chosen)} of {len(names)} images, {minutes(left)} left', file=sys.stderr
         )
+    changes.tell()
     files, features = _join(parts)
     if not len(files):
+        shutil.rmtree(parts)
         raise ConfigError(f'{root}: of its {len(names)} images none can be decoded')
     _write(out, files, features)
     shutil.rmtree(parts)

@@ -11,8 +11,10 @@ from torch import Tensor
 from ..component import ConfigError
 from ..engine.measuring.feature_evaluation import knn_top1, linear_top1
 from ..engine.measuring.several_labels_evaluation import knn_mean_precision, linear_mean_precision
+from .changed_images import Changes
 from .features import Extractor, extractor, features_in_order
 from .photos import Photos, photos_with_labels
+from .sharded_photos import sharded_with_labels
 
 
 def evaluate(
@@ -45,8 +47,8 @@ def evaluate(
         raise ConfigError(
             'a linear classifier takes scikit-learn: pip install scikit-learn'
         ) from error
-    photos = photos_with_labels(source, multi_label)
-    take = extractor(weights, size)
+    photos = sharded_with_labels(source) or photos_with_labels(source, multi_label)
+    take = extractor(weights, size).for_images(photos.lies_in, photos.train)
     print(f'{len(photos.train)} images to learn from, {len(photos.val)} held out, of '
           f'{len(photos.classes)} classes, {take.size} x {take.size} pixels')  # fmt: skip
     train, train_labels = _features(take, photos, photos.train)
@@ -76,12 +78,14 @@ def _features(take: Extractor, photos: Photos, names: Sequence[str]) -> tuple[Te
     numbers = {name: index for index, name in enumerate(photos.classes)}
     rows: list[Tensor] = []
     labels: list[Any] = []
-    for kept, features in features_in_order(take, photos.root, names, 64, _tell):
+    changes = Changes()
+    for kept, features in features_in_order(take, photos.lies_in, names, 64, _tell, changes):
         rows.append(torch.from_numpy(features))
         if photos.several is not None:
             labels += [[c in photos.several[name] for c in photos.classes] for name in kept]
         else:
             labels += [numbers[photos.labels[name]] for name in kept]
+    changes.tell()
     return torch.cat(rows), torch.tensor(labels)
 
 

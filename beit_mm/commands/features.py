@@ -1,5 +1,6 @@
 """Vectors of images, by frozen weights."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,9 @@ from torch import Tensor
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
 from ..models import BEiT, load
+from .changed_images import Changes
 from .how_to_read import HowToRead, Place
-from .starting_weights import check_size, images_of, weights_of
+from .starting_weights import Start, check_size, images_of, weights_of
 
 
 class Extractor(NamedTuple):
@@ -23,11 +25,26 @@ class Extractor(NamedTuple):
         model: In eval mode, with ``out_type='featmap'``.
         size: Height and width of an image.
         how: They are read.
+        says_how: Whether the weights do.
     """
 
     model: BEiT
     size: int
     how: HowToRead
+    says_how: bool = True
+
+    def for_images(self, root: Place, names: Sequence[str]) -> 'Extractor':
+        """The same, with ranges of pixels that fit images which the weights know nothing of.
+
+        Args:
+            root: Where the images lie.
+            names: Their names there.
+        """
+        begun_from = Start(None, self.model, self.how, self.says_how)
+        how = begun_from.choose(None, None)(root, names)
+        if how != self.how:
+            print(f'read as {how.line.partition(" (--")[0]}', file=sys.stderr)
+        return self._replace(how=how)
 
     @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -68,10 +85,10 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
     weights = weights_of(str(weights))
     model = load(weights, out_type='featmap')
     check_size(size, model.patch_size[0])
-    how, _ = images_of(weights, model)
+    how, says_how = images_of(weights, model)
     if torch.cuda.is_available():
         model.cuda()
-    return Extractor(model, size or model.grid[0] * model.patch_size[0], how)
+    return Extractor(model, size or model.grid[0] * model.patch_size[0], how, says_how)
 
 
 def _of_bands(values: Sequence[float], device: torch.device) -> Tensor:
@@ -84,6 +101,7 @@ def features_in_order(
     names: Sequence[str],
     batch_size: int,
     broken: Callable[[str, str], None],
+    changes: Changes,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Vectors of images, a batch at a time.
 
@@ -93,6 +111,7 @@ def features_in_order(
         names: Their names there.
         batch_size: Images at once.
         broken: Is told the name of an image that cannot be decoded, which is left out, and why.
+        changes: Counts what reading changes.
 
     Yields:
         Names, and (N, C) float32.
@@ -101,7 +120,8 @@ def features_in_order(
         kept, images = [], []
         for name in names[begin : begin + batch_size]:
             try:
-                images.append(read_pixels(root.joinpath(name), take.how.reading))
+                with changes.of_image():
+                    images.append(read_pixels(root.joinpath(name), take.how.reading))
                 kept.append(name)
             except (BrokenImage, OSError) as error:
                 broken(name, getattr(error, 'reason', f'{error}'))

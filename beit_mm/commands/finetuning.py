@@ -26,6 +26,7 @@ from .lengths import (
 from .photos import Photos, photos_with_labels
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .several_labels import list_of, look_back_at_several, read_list
+from .sharded_photos import SHARDED, sharded_with_labels
 from .starting_weights import check_same_weights, start_of, values_of_weights
 from .trained import load_trained, predict_files
 
@@ -84,7 +85,8 @@ def finetune(
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
     begun_from = start_of(str(weights))
-    photos = photos_with_labels(source, multi_label, begun_from.choose(bands, value_range))
+    choose = begun_from.choose(bands, value_range)
+    photos = sharded_with_labels(source, choose) or photos_with_labels(source, multi_label, choose)
     name = Path(source).stem if Path(source).is_file() else photos.root.name
     run = RunFolder(out or Path('work_dirs', f'{name}_finetune'), 'finetune.py')
     machine = this_machine()
@@ -96,7 +98,7 @@ def finetune(
     if run.begin(resume):
         known = run.known(minutes=minutes, size=size, bands=bands, value_range=value_range)
         check_same_weights(known.weights, str(weights))
-        check_same_folder(known.data_root, photos.root)
+        check_same_folder(known.data_root, photos.place)
         photos = _photos_of(run, known, photos)
         run.change(with_length(options, steps))
     else:
@@ -105,7 +107,7 @@ def finetune(
             _write_lists(run, photos)
             several = ', an image may have several of them' if photos.several is not None else ''
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, of '
-                  f'{len(photos.classes)} classes{several}, from {photos.root}; read as '
+                  f'{len(photos.classes)} classes{several}, from {photos.place}; read as '
                   f'{photos.how.line}')  # fmt: skip
             cfg = config_of(_text(run, photos, machine, own, 1000), options)
             steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
@@ -125,7 +127,8 @@ def _text(
     batch = own['batch_size'] * machine.processes
     rate = 4e-3 * np.sqrt(batch / 1024) * 768 / own['embed_dims']
     values = dict(
-        data_root=str(photos.root),
+        data_root=photos.place,
+        **(SHARDED if photos.shards else {}),
         train_list=str(run.path / _list('train', photos)),
         val_list=str(run.path / _list('val', photos)),
         classes=photos.classes,
@@ -192,8 +195,8 @@ def _look_back(run: RunFolder, photos: Photos, start: float) -> str:
     trained = load_trained(run.path)
     numbers = {name: index for index, name in enumerate(trained.classes)}
     rows, truths, predictions = [], [], []
-    files = [photos.root / name for name in photos.val]
-    for (_, sample), name in zip(predict_files(trained, files), photos.val, strict=True):
+    predicted = predict_files(trained, photos.held_out, photos.inside)
+    for (_, sample), name in zip(predicted, photos.val, strict=True):
         if sample is None:
             continue
         truths.append(numbers[photos.labels[name]])

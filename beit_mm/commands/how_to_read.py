@@ -155,6 +155,32 @@ def how_to_read_in(bands: int | list[str] | None, root: Place, names: Sequence[s
     return _measured(looked, bands, None)
 
 
+def with_ranges_of(known: HowToRead, root: Place, names: Sequence[str]) -> HowToRead:
+    """How weights read images, with ranges of types of pixels that they know nothing of.
+
+    Args:
+        known: As the weights say.
+        root: Where the images lie.
+        names: Their names there.
+    """
+    if not isinstance(known.value_range, Mapping):
+        return known
+    looked = list(_look(root, names, known.bands, MOST_ASKED))
+    # Photos of 8 bits have the range of their type.
+    new = {each.dtype.name for each in looked if len(each.sample)} - {*known.value_range, 'uint8'}
+    if not new:
+        return known
+    found = measure(list(_look(root, names, known.bands, MOST_LOOKED_AT))).value_range
+    return known._replace(
+        value_range={**known.value_range, **{kind: found[kind] for kind in new if kind in found}}
+    )
+
+
+def as_option(bands: int | list[str] | None) -> str | None:
+    """What says so behind ``--bands``."""
+    return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)
+
+
 def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: Any) -> HowToRead:
     """With ranges in numbers, means and spreads."""
     try:

@@ -17,7 +17,7 @@ from ..datasets.reading.opening import FRAME, size_of
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
-from ..datasets.sources.table_columns import TRAIN, VAL
+from ..datasets.sources.table_columns import TEST, TRAIN, VAL
 from ..datasets.stacks import unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
@@ -45,6 +45,7 @@ class Photos(NamedTuple):
         several: Path -> names of its classes, where an image may have several or none; ``labels``
             is empty then. None where each has one.
         shards: Folder of the disk or a store with the shards that they lie in, or ''.
+        inside: What reads these.
     """
 
     root: Path
@@ -55,6 +56,17 @@ class Photos(NamedTuple):
     how: HowToRead
     several: dict[str, tuple[str, ...]] | None = None
     shards: str = ''
+    inside: Place | None = None
+
+    @property
+    def lies_in(self) -> Place:
+        """What gives an image by its name."""
+        return self.inside or self.root
+
+    @property
+    def held_out(self) -> list[Path]:
+        """Files of the images held out; of shards their names."""
+        return [Path(name) if self.inside else self.root / name for name in self.val]
 
     @property
     def place(self) -> str:
@@ -326,7 +338,8 @@ def _read_class_folders(root: Path, stacks: bool = True) -> tuple[dict[str, str]
     folders = {path.name: path.name.lower() for path in root.iterdir() if path.is_dir()}
     train = next((name for name, lower in folders.items() if lower in TRAIN), None)
     # A side for tests is held out where there is no other.
-    held_out = sorted((VAL.index(lower), name) for name, lower in folders.items() if lower in VAL)
+    others = (*VAL, *TEST)
+    held_out = sorted((others.index(low), name) for name, low in folders.items() if low in others)
     labels, sides = {}, {}
     # '' is the folder itself. A class searched by itself keeps images that links put in two.
     for side in (train, held_out[0][1]) if train and held_out else ('',):
@@ -341,7 +354,7 @@ def _read_class_folders(root: Path, stacks: bool = True) -> tuple[dict[str, str]
                 labels[path] = label
                 if side:
                     sides[path] = 'train' if side == train else 'val'
-    if labels and not sides and {label.lower() for label in labels.values()} <= {*TRAIN, *VAL}:
+    if labels and not sides and {label.lower() for label in labels.values()} <= {*TRAIN, *others}:
         raise ConfigError(
             f'{root} has the folders {", ".join(sorted(set(labels.values())))}: of train and val '
             'there must be both, or a folder for each class'

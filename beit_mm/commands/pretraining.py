@@ -32,7 +32,7 @@ from .lengths import (
 )
 from .photos import Photos, photos_without_labels
 from .run_folder import RunFolder, copy_whole, write_bare_weights
-from .sharded_photos import sharded_without_labels
+from .sharded_photos import SHARDED, sharded_without_labels
 from .timing import seconds_a_step
 from .which_tokenizer import Tokenizer, own_tokenizer, tokenizer_of
 
@@ -194,10 +194,9 @@ def pretraining_text(
 
 
 def _where(run: RunFolder, photos: Photos) -> dict[str, str]:
-    sharded = dict(dataset='beit_mm.PhotoShards', train_sampler='beit_mm.ShardSampler')
     return dict(
         data_root=photos.place,
-        **(sharded if photos.shards else {}),
+        **(SHARDED if photos.shards else {}),
         train_list=str(run.path / 'train.txt'),
         val_list=str(run.path / 'val.txt'),
     )

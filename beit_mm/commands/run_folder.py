@@ -12,7 +12,8 @@ from mmengine.config import Config
 from ..checkpoints import read_checkpoint, take_tensors
 from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
-from ..engine.starting.stages import Progress, Stage, run_stage
+from ..engine.starting.measured_ranges import repeat_ranges
+from ..engine.starting.stages import Progress, Stage, changes_of_images, run_stage
 from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
@@ -131,10 +132,17 @@ class RunFolder:
         arguments = [*amp, *resumed]
         if track is not None:
             arguments += ['--track', track]
-        return run_stage(
+        checkpoint = run_stage(
             stage, folder_of_tools() / 'train.py', work_dir, {}, progress,
             machine.environment, arguments, machine.processes,
         )  # fmt: skip
+        for line in changes_of_images(work_dir):
+            print(line)
+        # What goes on with the weights reads images as the run has, which may have measured them.
+        cfg = Config.fromfile(stage.config)
+        if repeat_ranges(cfg, work_dir):
+            self.write(stage.config.name, cfg.pretty_text)
+        return checkpoint
 
 
 def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:

@@ -46,8 +46,8 @@ def look_back_at_several(run: RunFolder, photos: Photos, start: float) -> str:
     trained = load_trained(run.path)
     truths, scores, rows = [], [], []
     labels = photos.several or {}
-    files = [photos.root / name for name in photos.val]
-    for (_, sample), name in zip(predict_files(trained, files), photos.val, strict=True):
+    held_out = predict_files(trained, photos.held_out, photos.inside)
+    for (_, sample), name in zip(held_out, photos.val, strict=True):
         if sample is None:
             continue
         truths.append([label in labels[name] for label in trained.classes])

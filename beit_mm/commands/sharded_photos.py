@@ -18,6 +18,9 @@ from .photos import (
     short_side,
 )
 
+# Variables of the recipes in ``configs/own`` for images of shards.
+SHARDED = dict(dataset='beit_mm.PhotoShards', train_sampler='beit_mm.ShardSampler')
+
 
 class _Shards(PhotoShards):
     """Shards that a command looks at, before there is a log."""
@@ -31,15 +34,16 @@ class ShardedPhotos:
 
     Args:
         where: A folder of the disk or a store, a shard, or a pattern of shards.
+        with_label: Whether they have labels.
 
     Raises:
-        ConfigError: If there are no shards, or one is damaged.
+        ConfigError: If there are no shards, one is damaged, or labels are missing.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, with_label: bool = False) -> None:
         self.where = where
         try:
-            self.dataset = _Shards(where, with_label=False)
+            self.dataset = _Shards(where, with_label=with_label)
         except (OSError, ValueError) as error:
             raise ConfigError(f'{error}') from error
         self.names = [self.dataset.short_name(index) for index in range(len(self.dataset))]
@@ -57,8 +61,12 @@ class ShardedPhotos:
         return self.where
 
 
-def find_sharded(folder: str | Path) -> ShardedPhotos | None:
-    """The images of shards; None if it is a folder of images.
+def find_sharded(folder: str | Path, with_label: bool = False) -> ShardedPhotos | None:
+    """The images of shards; None if it is a folder of images, or a table.
+
+    Args:
+        folder: See :class:`ShardedPhotos`.
+        with_label: Whether they have labels.
 
     Raises:
         ConfigError: If there is no such folder, it is in a store and no shards, or shards are
@@ -70,7 +78,7 @@ def find_sharded(folder: str | Path) -> ShardedPhotos | None:
     except OSError as error:
         raise ConfigError(f'{error}') from error
     if found:
-        return ShardedPhotos(where)
+        return ShardedPhotos(where, with_label)
     if is_url(where):
         raise ConfigError(
             f'{where} has no shards, files that end in .tar; beit-mm shard makes them of a folder'
@@ -101,3 +109,49 @@ def sharded_without_labels(folder: str | Path, choose: Chooser = how_to_read) ->
     root = Path(sharded.where.split('://')[-1].rstrip('/'))
     val, side = decodable(sharded, val, how), short_side(sharded, names)
     return Photos(root, train, val, {}, side, how, shards=sharded.where)
+
+
+def sharded_with_labels(source: str | Path, choose: Chooser = how_to_read) -> Photos | None:
+    """Images of shards with the classes that these give them; None if it is no set of shards.
+
+    Every fifth of a class is held out, drawn by chance.
+
+    Args:
+        source: Of the disk or a store; a shard, or a pattern of shards.
+        choose: How they are read.
+
+    Raises:
+        ConfigError: See :func:`find_sharded`; or if a class has no image on both sides.
+    """
+    path = Path(source).expanduser()
+    if not is_url(str(source)) and path.is_file() and path.suffix != '.tar':
+        return None
+    if all(is_shards(path / side) for side in ('train', 'val')):
+        raise ConfigError(
+            f'{source} has shards in train and in val: train on those by a config with '
+            'beit_mm.PhotoShards, or give one of the folders, of which a fifth is held out'
+        )
+    sharded = find_sharded(source, with_label=True)
+    if sharded is None:
+        return None
+    classes = sharded.dataset.CLASSES or ()
+    labels = {
+        name: str(classes[sharded.dataset.get_data_info(place)['gt_label']])
+        for name, place in sharded.places.items()
+    }
+    by_class: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        by_class.setdefault(label, []).append(name)
+    how = choose(sharded, sharded.names)
+    train: list[str] = []
+    val: list[str] = []
+    for label, names in sorted(by_class.items()):
+        some, held_out = hold_out(names, len(names) // 5 or 1)
+        kept = decodable(sharded, held_out, how)
+        if not some or not kept:
+            raise ConfigError(f'class {label!r} has {len(names)} images; two is the least')
+        train += some
+        val += kept
+    root = Path(sharded.where.split('://')[-1].rstrip('/'))
+    side = short_side(sharded, sharded.names)
+    return Photos(root, train, val, labels, side, how, shards=sharded.where, inside=sharded)

@@ -12,7 +12,16 @@ from ..checkpoints.folders import read_mean_and_std
 from ..component import ConfigError
 from ..models import BEiT, load
 from .choices import Machine, choose_batch, choose_sizes, values_for_backbone
-from .how_to_read import MEAN, STD, HowToRead, Place, how_to_read, how_to_read_in
+from .how_to_read import (
+    MEAN,
+    STD,
+    HowToRead,
+    Place,
+    as_option,
+    how_to_read,
+    how_to_read_in,
+    with_ranges_of,
+)
 from .photos import Chooser, Photos
 from .trained import CLASSIFIER, PRETRAINED, SEGMENTOR
 
@@ -58,21 +67,18 @@ class Start(NamedTuple):
 
         def chooser(root: Place, names: Sequence[str]) -> HowToRead:
             if bands is None and value_range is None:
-                if self.says_how:
-                    return known
+                # Weights of photos of 8 bits say nothing of deep images.
+                if self.says_how and known.value_range is not None:
+                    return with_ranges_of(known, root, names)
                 found = how_to_read_in(known.bands, root, names)
             else:
-                found = how_to_read(root, names, bands or _as_option(known.bands), value_range)
+                found = how_to_read(root, names, bands or as_option(known.bands), value_range)
             if found.reading.num_bands == known.reading.num_bands:
                 # The network knows images that are normalised so.
                 return found._replace(mean=known.mean, std=known.std)
             return found
 
         return chooser
-
-
-def _as_option(bands: int | list[str] | None) -> str | None:
-    return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)
 
 
 def start_of(weights: str) -> Start:

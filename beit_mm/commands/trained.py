@@ -17,6 +17,8 @@ from ..checkpoints import load_state_dict
 from ..component import ConfigError
 from ..datasets.reading.broken_image import BrokenImage
 from ..engine.checking.config_check import enter_scope
+from .changed_images import Changes
+from .how_to_read import Place
 
 # What each command leaves in its folder: a config, and weights when it has come to its end.
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
@@ -89,8 +91,16 @@ def _load(cfg: Config, weights: Path, segments: bool) -> Trained:
 
 
 @torch.no_grad()
-def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """(file, data sample with the prediction) of each, in order; None for a file that is broken."""
+def predict_files(
+    trained: Trained, files: Sequence[Path], place: Place | None = None
+) -> Iterator[tuple[Path, Any]]:
+    """(file, data sample with the prediction) of each, in order; None for a file that is broken.
+
+    Args:
+        trained: The model.
+        files: Images.
+        place: What gives what is in them, where they are names in shards.
+    """
     steps = [
         step
         for step in trained.cfg.val_dataloader.dataset.pipeline
@@ -98,13 +108,15 @@ def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Pat
     ]
     enter_scope(trained.cfg.default_scope)
     pipeline = Compose([_built(step, trained) for step in steps])
-    size = 1 if trained.segments else 32
+    size, changes = 1 if trained.segments else 32, Changes()
     left = iter(files)
     while batch := list(islice(left, size)):
         prepared: dict[Path, Any] = {}
         for file in batch:
             try:
-                prepared[file] = pipeline(dict(img_path=str(file)))
+                inside = {} if place is None else dict(img_bytes=place.joinpath(str(file)))
+                with changes.of_image():
+                    prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {error}')
         results: list[Any] = []
@@ -112,6 +124,7 @@ def predict_files(trained: Trained, files: Sequence[Path]) -> Iterator[tuple[Pat
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))
         made = dict(zip(prepared, results, strict=True))
         yield from ((file, made.get(file)) for file in batch)
+    changes.tell()
 
 
 def truth_of(trained: Trained) -> Callable[[Path], np.ndarray]:

@@ -35,7 +35,7 @@ def check_photos(
         workers: Number of processes; None for one a core.
         no_data: The value of pixels without a measurement.
 
-    Yields:
+    Returns:
         Name, and what is in the photo, with all of its bands, or why it cannot be decoded; in
         order. A photo that ends the process that reads it is one that cannot be.
     """
@@ -43,6 +43,15 @@ def check_photos(
     look = functools.partial(_look_at_all, functools.partial(_look, folder, no_data, sampled))
     workers = workers or os.cpu_count() or 1
     processes = Processes(workers)
+    # They are started now, and not when the first result is asked for: of a process that has
+    # threads by then, as of a bar that shows progress, they would inherit locks that nobody opens.
+    processes.submit(int)
+    return _checked(look, names, workers, processes)
+
+
+def _checked(
+    look: Callable, names: Sequence[str], workers: int, processes: 'Processes'
+) -> Iterator[Found]:
     pieces: deque[tuple[Sequence[str], Future]] = deque()
     try:
         for begin in range(0, len(names), PIECE):

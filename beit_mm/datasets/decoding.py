@@ -1,10 +1,10 @@
 """From a photo's file to its pixels, or a reason why there are none."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from PIL import Image
 from ..component import Component, Plan
 from ..registry import TRANSFORMS
 from .reading.broken_image import BrokenImage
-from .reading.by_pillow import as_file
+from .reading.by_pillow import Picture, as_file
 from .reading.choosing import Chosen, Reading
-from .reading.image_file import Whole
+from .reading.image_file import ImageFile, Whole
 from .reading.noted import note_changes
 from .sources.stores import StoreError, as_source
 
 PLAIN = Reading()
+Pixels = TypeVar('Pixels', np.ndarray, Image.Image)
 # Of an image that is read as a whole; what is said of a larger one.
 MOST_PIXELS = 2**26
 REDUCED = 'large images reduced as they are read whole'
@@ -44,7 +45,15 @@ def decode_image(source: str | Path | bytes, reading: Reading = PLAIN) -> Image.
         BrokenImage: If it is empty, no image, cut off, or of more pixels than Pillow's limit for
             decompression bombs, 179 million.
     """
-    return Image.fromarray(np.rint(read_pixels(source, reading)).astype(np.uint8))
+    with reading.open(source) as image:
+        if reading.is_plain and isinstance(image.image, Picture) and _share(image) <= 1:
+            # As Pillow has it: pixels that are copied into an array and back take a third longer.
+            picture = image.image.image
+            if picture.mode in ('RGB', 'L'):
+                note_changes(image.changes)
+                return picture if picture.mode == 'RGB' else picture.convert('RGB')
+        pixels = _read_whole(image)
+    return Image.fromarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8))
 
 
 def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
@@ -60,8 +69,17 @@ def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
         BrokenImage: If it is no image, or lacks a band.
     """
     with reading.open(source) as image:
-        share = image.size[0] * image.size[1] / MOST_PIXELS
-        pixels = image.read(factor=1 if share <= 1 else 2 ** math.ceil(math.log2(share) / 2))
+        return _read_whole(image)
+
+
+def _share(image: Chosen) -> float:
+    """Of the pixels that are read as they are, how many an image has."""
+    return image.size[0] * image.size[1] / MOST_PIXELS
+
+
+def _read_whole(image: Chosen) -> np.ndarray:
+    share = _share(image)
+    pixels = image.read(factor=1 if share <= 1 else 2 ** math.ceil(math.log2(share) / 2))
     note_changes([*image.changes, *([REDUCED] if share > 1 else [])])
     return pixels
 
@@ -83,7 +101,8 @@ class LoadPhoto(BaseTransform):
 
     Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). An ``img`` that is
     there already may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or
-    were given, a (H, W, 3) uint8 array, BGR; of other bands a (H, W, bands) array at its own depth.
+    were given, a (H, W, 3) array, BGR, uint8 without the settings below; of other bands a
+    (H, W, bands) array. With these settings arrays have the depth that they have.
 
     Args:
         as_array: Whether ``img`` is a (H, W, bands) array as mmcv's transforms take it, BGR unless
@@ -128,33 +147,48 @@ class LoadPhoto(BaseTransform):
             BrokenImage: If the file is none, see :meth:`Reading.open`.
             ValueError: If ``img`` is there and none of the above.
         """
+        if self.reading.is_plain and not self.as_array:
+            image = self._picture(results)
+            results.update(img=image, img_shape=image.size[::-1], ori_shape=image.size[::-1])
+            return results
         pixels = self._pixels(results)
         results['img_shape'] = results['ori_shape'] = pixels.shape[:2]
         if self.as_array and self.reading.bands is None:
             results['img'] = pixels[..., ::-1].copy()
         elif self.as_array:
-            results['img'] = pixels
-        elif self.reading.is_plain:
-            results['img'] = Image.fromarray(pixels)
+            # What reading gives may not be written into, as steps that follow do.
+            results['img'] = pixels if pixels.flags.writeable else pixels.copy()
         else:
-            results['img'] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            results['img'] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         return results
+
+    def _picture(self, results: dict) -> Image.Image:
+        given = results.get('img')
+        return _as_pil(given) if given is not None else self._by(decode_image, results)
 
     def _pixels(self, results: dict) -> np.ndarray:
         """(H, W, bands), red first."""
         given = results.get('img')
         if given is None:
-            source = results.get('img_bytes')
-            try:
-                source = as_source(results['img_path']) if source is None else source
-                return read_pixels(source, self.reading)
-            except (BrokenImage, StoreError) as error:
-                path = results.get('img_path', 'the image')
-                raise BrokenImage(path, getattr(error, 'reason', f'{error}')) from error
+            return self._by(read_pixels, results)
         if self.reading.is_plain:
             return np.asarray(_as_pil(given))
-        whole = as_file(given) if isinstance(given, Image.Image) else Whole(given)
+        if isinstance(given, Image.Image):
+            whole: ImageFile = as_file(given)
+        else:
+            # Three bands are mmcv's, as above.
+            whole = Whole(given[..., ::-1] if given.shape[2:] == (3,) else given)
         return Chosen(whole, self.reading).read()
+
+    def _by(self, read: Callable[[str | bytes, Reading], Pixels], results: dict) -> Pixels:
+        """What a function reads of the image of a sample."""
+        source = results.get('img_bytes')
+        try:
+            source = as_source(results['img_path']) if source is None else source
+            return read(source, self.reading)
+        except (BrokenImage, StoreError) as error:
+            path = results.get('img_path', 'the image')
+            raise BrokenImage(path, getattr(error, 'reason', f'{error}')) from error
 
     def __repr__(self) -> str:
         settings = ''.join(f', {name}={v!r}' for name, v in self.reading.settings.items())

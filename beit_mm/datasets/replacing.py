@@ -6,8 +6,8 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 
 from ..registry import DATASETS
-from .decoding import decode_image
 from .reading.broken_image import BrokenImage
+from .reading.measuring import look_at
 from .sources.photo_source import photo_source
 from .sources.stores import StoreError
 
@@ -56,7 +56,8 @@ class ReplacingDataset:
             if path is None:
                 raise error
             try:
-                decode_image(photo_source(self.dataset, index))
+                # All of its bands, at any depth: what of them is wanted is not known here.
+                look_at(photo_source(self.dataset, index), 0)
             except FileNotFoundError:
                 return path, 'there is no such file'
             except (BrokenImage, StoreError) as found:

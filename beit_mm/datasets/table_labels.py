@@ -13,6 +13,7 @@ from .sources.table_columns import (
     LABELS,
     PATHS,
     SPLITS,
+    TEST,
     TRAIN,
     VAL,
     find_column,
@@ -23,6 +24,8 @@ from .sources.table_columns import (
 ENDINGS = (*DELIMITER_OF, *PARQUET)
 YES, NO = ('1', '1.0', 'true', 'yes'), ('0', '0.0', 'false', 'no', '')
 SHOWN = 5
+# Of the messages.
+TO = dict(train='train', val='validate', test='test')
 
 
 class TableLabels(NamedTuple):
@@ -30,7 +33,8 @@ class TableLabels(NamedTuple):
 
     Attributes:
         labels: Path -> names of its classes.
-        sides: Path -> 'train' or 'val'; empty where the table does not say.
+        sides: Path -> 'train', 'val' or, where there are both of the latter, 'test'; empty where
+            the table does not say.
         several: Whether an image may have several, or none.
         said: What was taken for what, a line each.
     """
@@ -104,6 +108,8 @@ def labels_of_rows(
     else:
         labels, said = _by_cells(path, rows, file_column, label_column, multi_label)
         several = bool(multi_label) or any(len(names) > 1 for names in labels.values())
+    if tests := sum(side == 'test' for side in sides.values()):
+        said.append(f'{tests} images for a test are left out, as there are others to validate with')
     if not several and (none := [name for name, names in labels.items() if not names]):
         raise ConfigError(f'{path}: {none[0]} has no {label_column or "label"}')
     if several:
@@ -197,12 +203,16 @@ def _sides(
     sides: dict[str, str] = {}
     for row in rows:
         name, given = row[file_column], row[split_column].strip().lower()
-        if given not in (*TRAIN, *VAL):
+        if given not in (*TRAIN, *VAL, *TEST):
             raise ConfigError(f'{path}: {split_column} is {given!r}; it must be train or val')
-        side = 'train' if given in TRAIN else 'val'
+        side = 'train' if given in TRAIN else 'val' if given in VAL else 'test'
         if sides.setdefault(name, side) != side:
-            raise ConfigError(f'{path} has {name} both to train with and to validate with')
-    return sides
+            first, second = sorted(TO[each] for each in (side, sides[name]))
+            raise ConfigError(f'{path} has {name} both to {first} with and to {second} with')
+    # A side for tests is held out where there is no other.
+    if 'val' in sides.values():
+        return sides
+    return {name: 'train' if side == 'train' else 'val' for name, side in sides.items()}
 
 
 def _few(names: Sequence[str]) -> str:

@@ -12,6 +12,9 @@ Expected: top-1 above that of the same network from scratch.
 
 _base_ = ['./_base_.py', '../_base_/small_finetune.py']
 
+# Or beit_mm.PhotoShards and beit_mm.ShardSampler.
+dataset = 'beit_mm.PhotoFolder'
+train_sampler = 'InfiniteSampler'
 data_root = 'data/mine'
 # A path below data_root and the number of its class on each line.
 train_list = 'train.txt'
@@ -71,13 +74,14 @@ flip = dict(type='torchvision/RandomHorizontalFlip', p=0.5)
 short_side = dict(type='torchvision/Resize', size=image_size, **smooth)
 middle = dict(type='torchvision/CenterCrop', size=image_size)
 photos = dict(
-    type='MultiLabelDataset' if several_labels else 'beit_mm.PhotoFolder',
+    type='MultiLabelDataset' if several_labels else dataset,
     data_root=data_root,
     metainfo=dict(classes=classes),
 )
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
+    sampler=dict(type=train_sampler),
     dataset=dict(ann_file=train_list, pipeline=[load, crop, flip, pack], **photos),
 )
 val_dataloader = dict(

@@ -68,7 +68,10 @@ model = dict(
         bands=band_names,
         type='beit_mm.BEiT',
     ),
-    target_generator=dict(tokenizer=tokenizer, checkpoint=tokenizer_file),
+    target_generator=dict(
+        tokenizer={'in_channels': in_channels, 'bands': band_names, **tokenizer},
+        checkpoint=tokenizer_file,
+    ),
     head=dict(embed_dims=embed_dims, vocab_size=tokenizer['vocab_size']),
     data_preprocessor=dict(
         _delete_=True,

@@ -10,10 +10,18 @@ from PIL import Image
 from beit_mm.checkpoints import load_state_dict, read_about
 from beit_mm.commands.embedding import embed
 from beit_mm.commands.finetuning import finetune
-from beit_mm.commands.how_to_read import how_to_read, parse_bands, parse_range
+from beit_mm.commands.how_to_read import (
+    PHOTOS,
+    HowToRead,
+    how_to_read,
+    parse_bands,
+    parse_range,
+    with_ranges_of,
+)
 from beit_mm.commands.predicting import predict
 from beit_mm.commands.pretraining import pretrain
 from beit_mm.commands.segmenting import segment
+from beit_mm.commands.starting_weights import Start
 from beit_mm.component import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -87,6 +95,16 @@ def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):
         how_to_read(images, names, 'swir')
 
 
+def test_weights_of_photos_leave_the_range_of_deep_images_to_these(tmp_path):
+    images, _ = write(tmp_path, 1)
+    names = sorted(str(path.relative_to(images)) for path in images.rglob('*.tif'))
+    found = Start('w.pth', None, PHOTOS, says_how=True).choose(None, None)(images, names)
+    assert all(low < 700 and 2500 < high < 4096 for low, high in found.value_range['uint16'])
+    assert (found.bands, found.mean, found.std) == (None, PHOTOS.mean, PHOTOS.std)
+    known = PHOTOS._replace(value_range=dict(uint16=[(0, 1000)] * 3))
+    assert Start('w.pth', None, known, says_how=True).choose(None, None)(images, names) == known
+
+
 def test_photos_are_read_as_ever(tmp_path):
     for index, mode in enumerate(('RGB', 'L', 'RGBA', 'P')):
         Image.new(mode, (20, 20)).save(tmp_path / f'{index}.png')
@@ -105,3 +123,17 @@ def test_photos_are_read_as_ever(tmp_path):
 def test_slips_are_told(parse, text, said):
     with pytest.raises(ConfigError, match=said):
         parse(text)
+
+
+def test_weights_that_know_no_range_of_a_type_get_one(tmp_path):
+    known = HowToRead(1, {'uint16': [(0.0, 4095.0)]}, [100.0], [50.0])
+    for index in range(3):
+        tifffile.imwrite(tmp_path / f'{index}.tif', RNG.normal(20, 5, (16, 16)).astype(np.float32))
+    names = [f'{index}.tif' for index in range(3)]
+    found = with_ranges_of(known, tmp_path, names)
+    assert found.value_range['uint16'] == [(0.0, 4095.0)]
+    ((low, high),) = found.value_range['float32']
+    assert 0 < low < 20 < high < 40
+    assert (found.mean, found.std) == (known.mean, known.std)
+    tifffile.imwrite(tmp_path / '0.tif', np.zeros((16, 16), np.uint16))
+    assert with_ranges_of(known, tmp_path, names[:1]) == known

@@ -142,6 +142,10 @@ def test_tables(tmp_path):
     write('path,label', '0.png,a', 'missing.png,b')
     with pytest.raises(ConfigError, match=r'names missing.png, .* \(1 of 2 are not\)'):
         photos_with_labels(table)
+    write('path,label,split', *(f'{i}.png,{"ab"[i % 2]},{("train", "val", "test")[i // 2]}'
+                                for i in range(6)))  # fmt: skip
+    photos = photos_with_labels(table)
+    assert (sorted(photos.train), sorted(photos.val)) == (['0.png', '1.png'], ['2.png', '3.png'])
     write('path,label,split', '0.png,a,later')
     with pytest.raises(ConfigError, match="split is 'later'; it must be train or val"):
         photos_with_labels(table)

@@ -88,3 +88,26 @@ def test_what_is_no_shard_in_a_store_is_told_in_a_line(root, tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert 'beit-mm pretrain: ' in said[0]
+
+
+@pytest.mark.slow
+def test_a_classifier_on_shards_is_that_of_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    for label, seed in (('cat', 0), ('dog', 100)):
+        (tmp_path / 'photos' / label).mkdir(parents=True)
+        for number in range(12):
+            content = encoded(Image.fromarray(pixels(seed + number)), 'PNG')
+            (tmp_path / 'photos' / label / f'{number}.png').write_bytes(content)
+    main(['shard', str(tmp_path / 'photos'), str(tmp_path / 'shards'), '--images', '9'])
+    common = ['--weights', 'none', '--size', '32', '--steps', '4']
+    for name in ('photos', 'shards'):
+        out = tmp_path / f'of_{name}'
+        main(['finetune', str(tmp_path / name), '--out', str(out), *common])
+        rows = (out / 'predictions.csv').read_text().splitlines()[1:]
+        # Two of twelve of each class.
+        assert sorted(row.split(',')[1] for row in rows) == ['cat', 'cat', 'dog', 'dog']
+    lines = (tmp_path / 'of_shards/train.txt').read_text().splitlines()
+    assert len(lines) == 20
+    assert all(line.startswith('shard-') for line in lines)
+    main(['finetune', str(tmp_path / 'shards'), '--out', str(tmp_path / 'of_shards'), '--resume',
+          '--weights', 'none', '--steps', '6'])  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from failing_server import serving
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
@@ -25,7 +26,7 @@ from beit_mm.datasets import HubPhotos, PhotoLMDB, PhotoTable
 from beit_mm.datasets.places import PlacedSampler, SeededDataset
 from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.datasets.replacing import ReplacingDataset
-from beit_mm.datasets.sources import parquet_table
+from beit_mm.datasets.sources import parquet_table, stores
 from beit_mm.datasets.sources.column_labels import MISSING, Codes, number_labels
 from beit_mm.engine.checking.data_check import check_data
 from beit_mm.engine.starting import measured_ranges
@@ -143,6 +144,23 @@ def test_what_is_wrong_with_a_list_is_told_with_its_line(tmp_path, text, setting
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=said):
         PhotoTable(str(path), **settings)
+
+
+@pytest.mark.parametrize(
+    ('there', 'asked', 'found'),
+    [
+        (('train', 'val', 'test'), 'val', ['val']),
+        (('train', 'val', 'test'), 'testing', ['test']),
+        (('train', 'Valid', 'testing'), 'val', ['Valid']),
+        (('train', 'test'), 'val', ['test']),
+        (('train', 'val', 'validation'), 'test', ['val', 'validation']),
+    ],
+)
+def test_rows_of_a_test_are_none_of_validation(tmp_path, there, asked, found):
+    rows = [f'{side}.png,{side}' for side in there]
+    (tmp_path / 'list.csv').write_text('\n'.join(['path,split', *rows]) + '\n')
+    dataset = PhotoTable(str(tmp_path / 'list.csv'), split=asked, with_label=False)
+    assert [Path(info['img_path']).stem for info in infos(dataset)] == found
 
 
 def test_labels_are_numbered():
@@ -300,7 +318,7 @@ def test_ranges_are_measured_on_stored_images(stored):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measured_ranges.DATASETS, 'build', lambda settings: dataset)
         found = measured_ranges._training_images(cfg)
-    assert found == [encoded(number) for number in range(COUNT)]
+    assert [read() for _, read in found] == [encoded(number) for number in range(COUNT)]
 
 
 class Number:
@@ -379,22 +397,24 @@ def test_row_groups_of_a_store_are_asked_for_again(tmp_path, monkeypatch):
     dataset = PhotoTable('memory://lists/images.parquet', pipeline=[dict])
     assert [dataset[k]['img_bytes'] for k in range(COUNT)] == [encoded(k) for k in range(COUNT)]
     assert dataset[3]['img_path'] == 'memory://lists/images.parquet, row 3'
-    failures, pauses = [2], []
-    own = parquet_table.open_parquet
 
-    def fail(path):
-        failures[0] -= 1
-        if failures[0] >= 0:
-            raise ConnectionError('gone')
-        return own(path)
 
-    monkeypatch.setattr(parquet_table, 'open_parquet', fail)
-    monkeypatch.setattr(parquet_table.time, 'sleep', pauses.append)
-    assert pickle.loads(pickle.dumps(dataset))[3]['img_bytes'] == encoded(3)
-    assert pauses == [0.5, 1.0]
-    failures[0] = 100
-    with pytest.raises(BrokenImage, match='row 3 cannot be decoded: gone'):
-        pickle.loads(pickle.dumps(dataset))[3]
+@pytest.mark.parametrize('seed', range(3))
+def test_parquet_comes_from_a_server_that_fails(tmp_path, monkeypatch, seed):
+    write_parquet(tmp_path / 'data', COUNT, 1)
+    [path] = (tmp_path / 'data').iterdir()
+    pauses = []
+    monkeypatch.setattr(stores.time, 'sleep', pauses.append)
+    with serving(tmp_path / 'data', share=0.3, seed=seed) as server:
+        dataset = PhotoTable(f'{server.url}/{path.name}', pipeline=[dict])
+        assert [dataset[k]['gt_label'] for k in range(COUNT)] == [k % 3 for k in range(COUNT)]
+        for number in range(COUNT):
+            assert pickle.loads(pickle.dumps(dataset))[number]['img_bytes'] == encoded(number)
+        assert pauses
+        server.always = [path.name]
+        monkeypatch.setenv('BEIT_MM_STORE_TRIES', '2')
+        with pytest.raises(BrokenImage, match=r'row 3 cannot be decoded: .* tried 2 times'):
+            pickle.loads(pickle.dumps(dataset))[3]
 
 
 def test_what_parquet_has_none_of_is_told_with_its_row(tmp_path):

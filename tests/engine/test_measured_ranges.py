@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 from toy_run import CLASSES, begin, train
 
+from beit_mm.checkpoints.writing import write_weights
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.engine import ConfigError
 from beit_mm.engine.checking.data_check import innermost
-from beit_mm.engine.starting.measured_ranges import FILE, measure_ranges
+from beit_mm.engine.starting.measured_ranges import FILE, measure_ranges, repeat_ranges
 
 WORD = [f'{loader}_dataloader.dataset.pipeline.0.value_range=percentile' for loader in
         ('train', 'val', 'test')]  # fmt: skip
@@ -68,6 +70,11 @@ def test_a_range_is_measured_once_and_repeated_where_a_run_goes_on(scans, tmp_pa
     assert again.returncode == 0, again.stdout
     dumped = Config.fromfile(next(work_dir.glob('own.py')))
     assert value_ranges(dumped) == [kept['value_range']] * 3
+    # So does a config that is not the one of its log, as the commands have one.
+    cfg = Config.fromfile(scans / 'own.py')
+    assert repeat_ranges(cfg, work_dir)
+    assert value_ranges(cfg) == [kept['value_range']] * 3
+    assert not repeat_ranges(cfg, scans)
     # A test of its checkpoint takes what it was trained with.
     cfg = Config.fromfile(scans / 'own.py')
     cfg.merge_from_dict(dict(option.split('=') for option in WORD))
@@ -85,6 +92,33 @@ def test_a_test_without_a_range_is_refused(scans):
         measure_ranges(cfg, 'test')
 
 
+@pytest.mark.parametrize('name', ['weights.pth', 'weights.safetensors'])
+def test_bare_weights_say_what_range_they_were_trained_with(scans, tmp_path, name):
+    about = dict(images=dict(value_range=dict(uint16=[[0, 1000]])))
+    write_weights(tmp_path / name, dict(w=torch.zeros(1)), 'beit_mm', about)
+    cfg = Config.fromfile(scans / 'own.py')
+    cfg.load_from = str(tmp_path / name)
+    measure_ranges(cfg, 'test')
+    assert value_ranges(cfg) == [about['images']['value_range']] * 3
+
+
+def test_all_data_sets_that_are_joined_are_measured(scans, tmp_path):
+    brighter = tmp_path / 'brighter'
+    for path in (scans / 'train').rglob('*.png'):
+        target = brighter / path.relative_to(scans)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint16(20000)).save(target)
+    cfg = Config.fromfile(scans / 'own.py')
+    own = innermost('', cfg.train_dataloader.dataset)[0][1]
+    other = {**own, 'data_root': str(brighter)}
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[own, other])
+    cfg.work_dir = str(tmp_path / 'run')
+    measure_ranges(cfg, 'train')
+    low, high = json.loads((tmp_path / 'run' / FILE).read_text())['value_range']['uint16'][0]
+    assert low < 4096
+    assert high > 20000
+
+
 def test_photos_of_8_bits_are_left_as_they_are(tmp_path):
     from toy_run import make_photos
 
@@ -98,3 +132,18 @@ def test_a_refused_run_leaves_no_range(scans, tmp_path):
     told = train(scans, tmp_path / 'run', *WORD, 'model.head.num_classes=1')
     assert told.returncode == 2
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_step_that_takes_8_bits_alone_is_told(scans, tmp_path):
+    """With a range before the run begins; without one the upper bits are read, as ever."""
+    jitter = """
+train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.pipeline.insert(1, dict(type='torchvision/ColorJitter', brightness=0.4))
+"""
+    told = train(scans, tmp_path / 'run', *WORD, text=jitter)
+    assert told.returncode == 2
+    assert 'ColorJitter after it takes 8 bits' in told.stdout + told.stderr
+    done = train(scans, tmp_path / 'plain', text=jitter)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'ColorJitter in the pipeline takes 8' in done.stdout
+    assert 'reduced to 8 bits' in done.stdout

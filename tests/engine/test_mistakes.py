@@ -72,7 +72,8 @@ TOLD = {
         '36 images make no batch of 64 a process in 1 process(es)'),
     'other channels': (
         ['model.backbone.in_channels=1'],
-        'model.backbone.in_channels is 1, and the pipeline gives images of 3 channels'),
+        'model.backbone.in_channels is 1, and train_dataloader.dataset.pipeline[0] (LoadPhoto) '
+        'reads 3 bands; set model.backbone.in_channels=3, or train_dataloader.dataset.pipeline[0]'),
     'another width': (
         ['model.backbone.arch=tiny'],
         'model.head.in_channels is 64; it must be 192, by the width of model.backbone'),
@@ -102,7 +103,7 @@ def test_told_in_a_line(photos, tmp_path, case):
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('case', ['misspelt section', 'other channels'])
+@pytest.mark.parametrize('case', ['misspelt section', 'another width'])
 def test_the_tool_tells_it_without_a_traceback(photos, tmp_path, case):
     """Before a Runner is there, and with one."""
     options, said = TOLD[case]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .image_file import ALPHA, COLORS, GREY, ImageFile, Whole
+from .image_file import ALPHA, COLORS, GREY, Box, ImageFile, Whole
 from .known_formats import load_plugins
 
 FIRST_TAKEN = 'the first of several images in a file taken'
@@ -47,7 +47,33 @@ def open_file(source: Path | bytes, frame: str | None) -> ImageFile:
         return as_file(turned(image), changes, kind)
 
 
-def as_file(image: Image.Image, changes: tuple[str, ...] = (), kind: str | None = None) -> Whole:
+class Picture(ImageFile):
+    """An image of Pillow's, of which pixels are copied when they are asked for.
+
+    Args:
+        image: Of a mode that :data:`MODES` hand on.
+        bands, changes: See :class:`ImageFile`.
+    """
+
+    def __init__(
+        self, image: Image.Image, bands: tuple[str, ...], changes: tuple[str, ...] = ()
+    ) -> None:
+        self.image, self.bands, self.changes = image, bands, changes
+        self.size = image.size[::-1]
+        self.dtype = np.dtype(dict(F=np.float32, I=np.int32).get(image.mode, np.uint8))
+
+    def read(self, box: Box | None = None, factor: int = 1) -> np.ndarray:
+        """Cut a part out; nothing is reduced."""
+        image = self.image
+        if box is not None:
+            top, left, height, width = box
+            image = image.crop((left, top, left + width, top + height))
+        return np.asarray(image).reshape(image.height, image.width, len(self.bands))
+
+
+def as_file(
+    image: Image.Image, changes: tuple[str, ...] = (), kind: str | None = None
+) -> ImageFile:
     """An image of Pillow's with its bands.
 
     Args:
@@ -67,7 +93,8 @@ def as_file(image: Image.Image, changes: tuple[str, ...] = (), kind: str | None 
     if image.mode.startswith('I;16') or (image.mode == 'I' and kind in ('PNG', 'PPM')):
         return Whole(np.asarray(image).astype(np.uint16), GREY, changes=changes)
     mode, bands = MODES.get(image.mode, ('RGB', COLORS))
-    return Whole(np.array(image.convert(mode)), bands, changes=changes)
+    # Pillow copies what it converts, into its own mode too.
+    return Picture(image if image.mode == mode else image.convert(mode), bands, changes)
 
 
 def _is_reduced(image: Image.Image) -> bool:

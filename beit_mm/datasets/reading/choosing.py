@@ -34,7 +34,7 @@ class Reading:
             repeated, others behind the third are left out.
         value_range: What becomes 0 and what 255: (low, high), or one such pair for each band;
             'dtype' for the smallest and the largest number of the pixels' type, of floating ones 0
-            and 1; or pairs by type, ``dict(uint16=(0, 4095))``, of other types as 'dtype' says.
+            and 1; or pairs by type, ``dict(uint16=(0, 4095))``, of which bytes need none.
             'measured' and 'percentile' are measured when a run starts. None for 8 bits: of more
             bits the upper ones are taken, and there is no range of floating numbers.
         background: What transparent images are laid on, in [0, 255], a number or one for each
@@ -142,6 +142,11 @@ class Reading:
         """Low and high of a type of pixels: numbers, or (bands,) float64."""
         found = self.value_range
         if isinstance(found, Mapping):
+            if kind.name not in found and kind != np.uint8:
+                raise ValueError(
+                    f'its pixels are {kind}, and value_range has ranges of '
+                    f'{", ".join(sorted(found))} alone'
+                )
             found = found.get(kind.name)
         if found is None or found == BY_DTYPE:
             if kind.kind in 'iu':
@@ -330,7 +335,7 @@ def _places(
             places = (0, 1, 2)
         else:
             raise ValueError(f'it has the bands {", ".join(there)}, and no red, green and blue')
-        if visible > len(COLORS):
+        if wanted is None and visible > len(COLORS):
             changes.append(DROPPED)
         return places
     if isinstance(wanted, int):
@@ -342,10 +347,8 @@ def _places(
         if visible > wanted:
             changes.append(DROPPED)
         return tuple(range(wanted))
-    places = tuple(_place(name, there) for name in wanted)
-    if set(range(visible)) - set(places):
-        changes.append(DROPPED)
-    return places
+    # Who names some has chosen: what is left out is no surprise.
+    return tuple(_place(name, there) for name in wanted)
 
 
 def _place(name: str, there: tuple[str, ...]) -> int:

@@ -142,7 +142,9 @@ def labels_of_column(
     ]
     every = list(dict.fromkeys(name for names in parted for name in names))
     # The row of the first cell with each, for messages.
-    first = {name: int(np.argmax(column.codes == k)) for k, names in reversed([*enumerate(parted)])
+    codes, rows = np.unique(column.codes, return_index=True)
+    row_of = dict(zip(codes.tolist(), rows.tolist(), strict=True))
+    first = {name: row_of.get(k, 0) for k, names in reversed([*enumerate(parted)])
              for name in names}  # fmt: skip
     numbers, known = number_labels(
         Codes(np.arange(len(every)), every), classes, lambda place: where(first[every[place]])

@@ -5,12 +5,12 @@ any place can be read, which resuming in mid-epoch, splitting and shuffling need
 group is read with it and kept for the next one.
 """
 
+import functools
 import glob
 import json
 import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from .column_labels import Codes, CodesBuilder
 from .names import Strings, StringsBuilder
+from .stores import is_url, tried
 from .table_columns import Table, check_needed, find_columns
 
 # How Parquet files end.
@@ -26,8 +27,6 @@ PARQUET = ('.parquet', '.pq')
 KEPT = 256 << 20
 # Larger row groups make each image cost too much to be of use.
 LARGEST_GROUP = 1 << 30
-# How often a row group is asked for, and the seconds of the first pause between.
-TRIES, PAUSE = 4, 0.5
 # Files of a store that are asked for their row groups at once.
 AT_ONCE = 16
 
@@ -37,6 +36,7 @@ def open_parquet(path: str) -> Any:
 
     Raises:
         ImportError: If pyarrow, or what the store takes, is not installed.
+        StoreError: If a store fails.
         ValueError: If it is none.
     """
     try:
@@ -47,11 +47,11 @@ def open_parquet(path: str) -> Any:
             f"{path} takes pyarrow to be read: pip install 'beit-mm[sources]'"
         ) from error
     try:
-        if '://' not in path:
+        if not is_url(path):
             return parquet.ParquetFile(path)
         import fsspec
 
-        return parquet.ParquetFile(fsspec.open(path, 'rb').open())
+        return tried(path, lambda: parquet.ParquetFile(fsspec.open(path, 'rb').open()))
     except pa.ArrowInvalid as error:
         raise ValueError(f'{path} is no Parquet file: {error}') from error
 
@@ -184,20 +184,21 @@ def _class_names(schema: Any) -> dict[str, Sequence[str]]:
         return {}
 
 
-def _batches(opened: Sequence[Any], column: str) -> Any:
-    """(row of the first, array) of a column's values, some thousands at a time."""
+def _batches(opened: Sequence[Any], column: str, where: RowNames) -> Iterator[tuple[int, Any]]:
+    """(row of the first, array) of a column's values, one part of a file after another."""
     row = 0
-    for file in opened:
-        for batch in file.iter_batches(batch_size=1 << 16, columns=[column]):
-            yield row, batch.column(0)
-            row += len(batch)
+    for path, file in zip(where.files, opened, strict=True):
+        read = functools.partial(file.read, columns=[column])
+        for values in (tried(path, read) if is_url(path) else read()).column(0).chunks:
+            yield row, values
+            row += len(values)
 
 
-def _texts(opened: Sequence[Any], column: str, where: Callable[[int], str]) -> Strings:
+def _texts(opened: Sequence[Any], column: str, where: RowNames) -> Strings:
     import pyarrow as pa
 
     texts = StringsBuilder()
-    for row, values in _batches(opened, column):
+    for row, values in _batches(opened, column, where):
         if values.null_count:
             empty = row + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
             raise ValueError(f'{where(empty)}: there is no {column}')
@@ -210,7 +211,7 @@ def _texts(opened: Sequence[Any], column: str, where: Callable[[int], str]) -> S
 
 
 def _codes(
-    opened: Sequence[Any], column: str, names: Sequence[str] | None, where: Callable[[int], str]
+    opened: Sequence[Any], column: str, names: Sequence[str] | None, where: RowNames
 ) -> Codes:
     import pyarrow as pa
     from pyarrow import types
@@ -219,7 +220,7 @@ def _codes(
     value = kind.value_type if types.is_dictionary(kind) else kind
     if types.is_integer(value) or types.is_boolean(value):
         parts = []
-        for row, values in _batches(opened, column):
+        for row, values in _batches(opened, column, where):
             if values.null_count:
                 empty = row + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
                 raise ValueError(f'{where(empty)}: there is no {column}')
@@ -227,7 +228,7 @@ def _codes(
         return Codes(np.concatenate([np.zeros(0, np.int32), *parts]), names, names is not None)
     codes = CodesBuilder()
     if types.is_list(value) and types.is_string(value.value_type):
-        for _, values in _batches(opened, column):
+        for _, values in _batches(opened, column, where):
             for names_of_one in values.to_pylist():
                 codes.add(';'.join(names_of_one or ()))
         return codes.build()
@@ -235,7 +236,7 @@ def _codes(
         raise ValueError(
             f'column {column} is of {kind}; a label is a text, a list of texts or a whole number'
         )
-    for _, values in _batches(opened, column):
+    for _, values in _batches(opened, column, where):
         encoded = values.dictionary_encode()
         places = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
         codes.extend([t or '' for t in encoded.dictionary.to_pylist()], places)
@@ -318,17 +319,18 @@ class ParquetImages:
 
     def _read(self, number: int, place: int) -> Any:
         """The column in a row group of a file, which is opened again where a store has failed."""
-        for left in reversed(range(TRIES)):
+
+        def read() -> Any:
             try:
                 if number not in self.opened:
-                    self.opened[number] = open_parquet(self.files[number])
+                    self.opened[number] = open_parquet(path)
                 return self.opened[number].read_row_group(place, columns=[self.column]).column(0)
-            except OSError:
+            except Exception:
                 self.opened.pop(number, None)
-                if not left:
-                    raise
-                time.sleep(PAUSE * (TRIES - left))
-        raise AssertionError
+                raise
+
+        path = self.files[number]
+        return tried(path, read) if is_url(path) else read()
 
 
 def read_named(path: str | None) -> bytes:

@@ -98,14 +98,14 @@ def read_bytes(path: str | os.PathLike, crc32: int | None = None, keep: bool = T
 
     cache = _cache_of(path) if keep else None
     if cache is None:
-        return _tried(path, read)
+        return tried(path, read)
     with cache.find(path) as kept:
         if kept is not None:
             data = kept.read()
             if crc32 is None or zlib.crc32(data) == crc32:
                 return data
             cache.drop(path)
-    data = _tried(path, read)
+    data = tried(path, read)
     cache.put(path, data)
     return data
 
@@ -140,7 +140,7 @@ def read_range(
             data = data[offset : offset + length]
         return _checked(data, length, crc32)
 
-    return _tried(path, read)
+    return tried(path, read)
 
 
 def read_part(
@@ -189,7 +189,7 @@ def open_whole(url: str, size: int, version: str, sha256: str = '') -> BinaryIO 
             raise Damaged(f'its checksum is {found[:8]}..., it must be {sha256[:8]}...')
 
     key = f'{url} {size} {version}'
-    return _tried(url, lambda: cache.open(key, size, fetch))
+    return tried(url, lambda: cache.open(key, size, fetch))
 
 
 def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
@@ -212,7 +212,7 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
         return fs.ls(inside, detail=True)
 
     fs, _ = _file_system(folder)
-    found = [e for e in _tried(folder, read) if e['name'].endswith(endings)]
+    found = [e for e in tried(folder, read) if e['name'].endswith(endings)]
     stored = [_stored(fs.unstrip_protocol(entry['name']), entry) for entry in found]
     # A web server's list has no sizes.
     return sorted(file if file.size else look_up(file.url) for file in stored)
@@ -233,7 +233,7 @@ def look_up(path: str) -> Stored:
         fs, inside = _file_system(path)
         return fs.info(inside)
 
-    return _stored(path, _tried(path, read))
+    return _stored(path, tried(path, read))
 
 
 def exists(path: str) -> bool:
@@ -315,8 +315,17 @@ def _passes(error: BaseException | None) -> bool:
     return not (isinstance(status, int) and 400 <= status < 500 and status not in FOR_A_WHILE)
 
 
-def _tried(url: str, read: Callable[[], T]) -> T:
-    """What a function returns, in one of so many tries."""
+def tried(url: str, read: Callable[[], T]) -> T:
+    """What a function returns that asks a store, in one of so many tries.
+
+    Args:
+        url: What is asked for, for messages.
+        read: Asks; it may be called again whatever it raises.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        StoreError: If it fails for good, or again and again.
+    """
     tries = int(os.environ.get('BEIT_MM_STORE_TRIES', TRIES))
     for number in range(1, tries + 1):
         try:

@@ -25,7 +25,7 @@ SPLITS = ('split', 'subset', 'set', 'fold')
 IMAGES = ('image', 'img', 'image_bytes', 'img_bytes', 'bytes', 'photo', 'picture')
 USUAL = dict(path=PATHS, label=LABELS, mask=MASKS, split=SPLITS, image=IMAGES)
 # Sides, as people call them.
-TRAIN, VAL = ('train', 'training'), ('val', 'valid', 'validation', 'test', 'testing')
+TRAIN, VAL, TEST = ('train', 'training'), ('val', 'valid', 'validation'), ('test', 'testing')
 # How text tables end, and what parts the cells of a line where the first does not tell.
 DELIMITER_OF = {'.csv': ',', '.tsv': '\t'}
 DELIMITERS = ',;\t|'
@@ -250,7 +250,15 @@ def _read_cells(
 
 
 def rows_of_split(splits: Codes, split: str) -> np.ndarray:
-    """(n,) numbers of the rows on a side: 'train', 'val', by any of their names, or another."""
-    wanted = next((names for names in (TRAIN, VAL) if split.lower() in names), (split.lower(),))
-    numbers = [n for n, name in enumerate(splits.names or ()) if name.strip().lower() in wanted]
-    return np.flatnonzero(np.isin(splits.codes, numbers))
+    """(n,) numbers of the rows on a side: train, val, test, by any of their names, or another.
+
+    Where there are no rows for validation, those of the test are meant, and the other way round.
+    """
+    given = [name.strip().lower() for name in splits.names or ()]
+    sides = next((s for s in ((TRAIN,), (VAL, TEST), (TEST, VAL)) if split.lower() in s[0]), None)
+    for side in sides or ((split.lower(),),):
+        numbers = [number for number, name in enumerate(given) if name in side]
+        rows = np.flatnonzero(np.isin(splits.codes, numbers))
+        if len(rows):
+            break
+    return rows

@@ -236,7 +236,9 @@ class LoadTwoViews(TwoViews):
             view = self.draw(rng, size)
             crop = cut(view.box, reduction(view.box, (height, width)))
         # OpenCV has no third axis where there is one band.
-        crop = cv2.flip(crop, 1).reshape(crop.shape) if view.flip else np.ascontiguousarray(crop)
+        if view.flip:
+            crop = cv2.flip(crop, 1).reshape(crop.shape)
+        crop = np.require(crop, requirements=['C', 'W'])
         crop = change_colors(crop, view.jitter)
         views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in which]
         return views, size, view

@@ -1,6 +1,6 @@
 """Images have as many bands, and the same, as networks take and preprocessors normalise."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -17,6 +17,15 @@ COLORS = ['red', 'green', 'blue']
 TURNS = ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr')
 # Unless LoadPhoto is told which bands, and then they come in this order.
 IN_ORDER = 'bands'
+
+# Steps that take bytes, or would take floating numbers for ones in [0, 1].
+TAKE_8_BITS = frozenset((
+    'AutoAugment', 'AutoContrast', 'AutoContrastTransform', 'Brightness', 'ColorJitter',
+    'ColorTransform', 'Contrast', 'Equalize', 'Invert', 'NumpyToPIL', 'PhotoMetricDistortion',
+    'Posterize', 'RandAugment', 'RandomAutocontrast', 'RandomEqualize', 'RandomInvert',
+    'RandomPosterize', 'RandomSolarize', 'Sharpness', 'Solarize', 'SolarizeAdd', 'ToPILImage',
+    'TrivialAugmentWide',
+))  # fmt: skip
 
 # Of preprocessors that take one mean or three, those that take any number.
 INSTEAD = dict(
@@ -80,6 +89,8 @@ def check_bands(
             if (taken.key, read.number, str(read.names)) not in said:
                 said.add((taken.key, read.number, str(read.names)))
                 yield from _compare(taken, read)
+    for steps in pipelines.values():
+        yield from _check_depth(steps)
     preprocessor = _preprocessor(cfg, model)
     known = [(f'{read}', read.number) for read in reads]
     known += [(f'{taken.key} is {taken.number}', taken.number) for taken in networks]
@@ -87,6 +98,33 @@ def check_bands(
         yield from _check_means(preprocessor, told, number)
     for read in reads[:1]:
         yield from _check_order(preprocessor, read)
+
+
+def taking_8_bits(steps: Iterable[Mapping]) -> str | None:
+    """The first step of a pipeline that takes images of 8 bits alone, if any.
+
+    Args:
+        steps: As the config has them.
+    """
+    for step in steps:
+        name = str(step.get('type')).replace('/', '.').rpartition('.')[2]
+        if name in TAKE_8_BITS or step.get('backend') == 'pillow':
+            return name
+    return None
+
+
+def _check_depth(steps: Sequence[Component]) -> Iterator[str]:
+    """What reads images deeper than 8 bits is followed by what takes them."""
+    for place, step in enumerate(steps):
+        if str(step.given['type']).rpartition('.')[2] not in OURS or not step.get('value_range'):
+            continue
+        name = taking_8_bits(one.given for one in steps[place + 1 :])
+        if name is not None:
+            yield (
+                f'{step.key}.value_range makes floating numbers of pixels, and {name} after it '
+                'takes 8 bits; leave it out (beit_mm.JitterBands changes brightness and contrast '
+                'of any images), or value_range'
+            )
 
 
 def _networks(model: Component) -> Iterator[Taken]:

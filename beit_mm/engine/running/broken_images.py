@@ -59,8 +59,8 @@ class BrokenImagesHook(Hook):
                 f'{self.broken} of {self.drawn} photos drawn could not be decoded, more than '
                 f"max_share of BrokenImagesHook, {self.max_share:g}, of the dataset's "
                 f'{len(runner.train_dataloader.dataset)}; the log names them. '
-                'tools/check_images.py finds them all and writes a list that PhotoFolder leaves '
-                'out'
+                'beit-mm check FOLDER LIST finds them all; PhotoFolder leaves out what is in '
+                'LIST (train_dataloader.dataset.exclude=LIST)'
             )
 
     def _at_least_a_pass(self, runner: Runner) -> int:

@@ -1,13 +1,19 @@
 """Count images whose meaning reading has changed, and say so once a kind."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...checkpoints.writing import write_whole
 from ...registry import HOOKS
+
+# In the work directory, for who has not seen the log.
+FILE = 'image_changes.json'
 
 
 @HOOKS.register_module()
@@ -15,7 +21,8 @@ class ImageChangesHook(Hook):
     """Say what is lost or made up of images while they are read: bands, depth, transparency.
 
     ``data_samples`` tell it by ``image_changes``, see :class:`beit_mm.datasets.SeededDataset`. The
-    log has a line on the first image of each kind, and when training ends the number of all.
+    log has a line on the first image of each kind, and when training ends the number of all, which
+    ``image_changes.json`` in the work directory keeps.
     """
 
     def __init__(self) -> None:
@@ -54,3 +61,6 @@ class ImageChangesHook(Hook):
         drawn = sum(number for _, number in parts)
         for change, count in counts.most_common():
             runner.logger.warning(f'Changed as images were read: {change}, {count} of {drawn}')
+        if counts and is_main_process():
+            told = dict(images=drawn, changes=dict(counts.most_common()))
+            write_whole(Path(runner.work_dir, FILE), json.dumps(told, indent=1).encode())

@@ -14,13 +14,14 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from ...checkpoints import CheckpointError, locate, read_checkpoint
+from ...checkpoints import CheckpointError, locate, read_about, read_checkpoint
 from ...checkpoints.writing import write_whole
 from ...component import ConfigError, in_a_line
 from ...datasets.reading.broken_image import BrokenImage
 from ...datasets.reading.choosing import TO_MEASURE
 from ...datasets.reading.measuring import MOST_LOOKED_AT, Looked, look_at, measure, spread
 from ...datasets.sources.photo_source import photo_source
+from ..checking.bands_check import taking_8_bits
 from ..checking.config_check import enter_scope
 from ..checking.data_check import innermost
 from ..checking.names_check import LOADERS
@@ -76,6 +77,11 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     settings = next(step for step in steps if step.get('value_range') in (*TO_MEASURE, None))
     if silent and not _is_deep(images, settings):
         return None
+    if silent and (name := next(filter(None, map(taking_8_bits, _pipelines(cfg))), None)):
+        return (
+            f'Images have more than 8 bits, and {name} in the pipeline takes 8: the upper ones are '
+            "read. With value_range='measured', and without that step, all would be"
+        )
     word = next(iter(words), TO_MEASURE[0])
     looked = list(_look(spread(images, MOST_LOOKED_AT), settings))
     try:
@@ -90,6 +96,26 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     return f'Ranges of pixels, measured on {len(looked)} images: {told} (value_range)'
 
 
+def repeat_ranges(cfg: Config, work_dir: str | Path) -> bool:
+    """Put the numbers that a run has measured into its config, for who reads as it has read.
+
+    Args:
+        cfg: The run's, changed in place; its variable ``value_range`` too.
+        work_dir: Of the run.
+
+    Returns:
+        Whether there are any.
+    """
+    file = Path(work_dir, FILE)
+    if not file.is_file():
+        return False
+    found = json.loads(file.read_text())['value_range']
+    _put(list(_steps(cfg)), found)
+    if cfg.get('value_range') in (*TO_MEASURE, None):
+        cfg.value_range = found
+    return True
+
+
 def _in_words(ranges: list) -> str:
     """'0 to 4095', or so for each band.
 
@@ -100,15 +126,20 @@ def _in_words(ranges: list) -> str:
     return different[0] if len(different) == 1 else ', '.join(f'{a:g} to {b:g}' for a, b in ranges)
 
 
-def _steps(cfg: Mapping) -> Iterator[dict]:
-    """The steps of all pipelines that read images."""
+def _pipelines(cfg: Mapping) -> Iterator[list[dict]]:
+    """The steps of all data sets."""
     for name in LOADERS:
         loader = cfg.get(name) or {}
         for _, dataset in innermost(f'{name}.dataset', loader.get('dataset') or {}):
-            for step in dataset.get('pipeline') or ():
-                kind = str(step.get('type')).rpartition('.')[2] if isinstance(step, dict) else ''
-                if kind in ('LoadPhoto', 'LoadTwoViews'):
-                    yield step
+            yield [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+
+
+def _steps(cfg: Mapping) -> Iterator[dict]:
+    """Those that read images."""
+    for steps in _pipelines(cfg):
+        for step in steps:
+            if str(step.get('type')).rpartition('.')[2] in ('LoadPhoto', 'LoadTwoViews'):
+                yield step
 
 
 def _put(steps: list[dict], found: Any) -> None:
@@ -120,8 +151,7 @@ def _put(steps: list[dict], found: Any) -> None:
 def _training_images(cfg: Config) -> list[Image]:
     """Some of the training images, evenly spread."""
     enter_scope(cfg.get('default_scope') or 'mmengine')
-    key = 'train_dataloader.dataset'
-    _, settings = innermost(key, cfg.train_dataloader['dataset'])[0]
+    datasets = innermost('train_dataloader.dataset', cfg.train_dataloader['dataset'])
     # The log is another run's until this one has its own; what a data set says of itself it says
     # again when it is built to train.
     logger = MMLogger.get_current_instance()
@@ -129,11 +159,14 @@ def _training_images(cfg: Config) -> list[Image]:
     logger.setLevel(logging.ERROR)
     try:
         with torch.random.fork_rng(devices=[]):
-            dataset = DATASETS.build(dict(settings, pipeline=[]))
+            built = [DATASETS.build(dict(settings, pipeline=[])) for _, settings in datasets]
     finally:
         logger.setLevel(level)
-    if not hasattr(dataset, 'get_data_info'):
-        return []
+    known = [dataset for dataset in built if hasattr(dataset, 'get_data_info')]
+    return [image for dataset in known for image in _images_of(dataset)]
+
+
+def _images_of(dataset: Any) -> list[Image]:
     return [
         (str(dataset.get_data_info(i).get('img_path', '')), partial(photo_source, dataset, i))
         for i in spread(range(len(dataset)), MOST_LOOKED_AT)
@@ -171,7 +204,8 @@ def _of_checkpoint(cfg: Config) -> Any:
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str):
-        return None
+        # Bare weights, as the commands leave them.
+        return (read_about(cfg.load_from).get('images') or {}).get('value_range')
     try:
         steps = list(_steps(saved_settings(text)))
     except SyntaxError:

@@ -1,6 +1,7 @@
 """Several runs of tools/train.py in a row: a line of progress each, and the time that is left."""
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from ..running.image_changes import FILE as IMAGE_CHANGES
 from ..running.stop_signals import STAGE
 
 TRAINING = re.compile(r'Iter\(train\)\s*\[\s*(\d+)/(\d+)\]')
@@ -189,3 +191,15 @@ def _watch(
             process.wait()
             raise
     return process.returncode
+
+
+def changes_of_images(work_dir: Path) -> list[str]:
+    """What reading has changed in the images of a run that is done, a line each."""
+    file = work_dir / IMAGE_CHANGES
+    if not file.is_file():
+        return []
+    told = json.loads(file.read_text())
+    return [
+        f'changed as images are read: {change}, {count} of {told["images"]} drawn'
+        for change, count in told['changes'].items()
+    ]
