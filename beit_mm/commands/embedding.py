@@ -86,7 +86,9 @@ def embed(
         raise ConfigError(f'{root}: of its {len(names)} images none can be decoded')
     _write(out, files, features)
     shutil.rmtree(parts)
-    print(f'{out}: {len(files)} vectors of {features.shape[1]} numbers')
+    rest = len(names) - len(files)
+    told = f', {rest} images left out' if rest else ''
+    print(f'{out}: {len(files)} vectors of {features.shape[1]} numbers{told}')
     return out
 
 

@@ -123,6 +123,6 @@ def features_in_order(
                 with changes.of_image():
                     images.append(read_pixels(root.joinpath(name), take.how.reading))
                 kept.append(name)
-            except BrokenImage as error:
-                broken(name, error.reason)
+            except (BrokenImage, OSError) as error:
+                broken(name, getattr(error, 'reason', f'{error}'))
         yield kept, take(images) if images else np.zeros((0, take.model.embed_dims), np.float32)

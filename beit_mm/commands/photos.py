@@ -221,8 +221,8 @@ def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
             with how.reading.open(root.joinpath(name)) as image:
                 image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
             kept.append(name)
-        except BrokenImage as error:
-            said = f'{root}/{name} cannot be decoded: {error.reason}'
+        except (BrokenImage, OSError) as error:
+            said = f'{root}/{name} cannot be decoded: {getattr(error, "reason", error)}'
             print(f'{said}; left out (beit-mm check {root} finds all such)')
     return kept
 

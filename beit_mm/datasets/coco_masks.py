@@ -11,12 +11,15 @@ from PIL import Image
 
 from ..component import ConfigError, did_you_mean
 from .label_files import narrow
+from .reading.limits import refuse_bomb
 
 BACKGROUND = 'background'
 # What pixels of no class are in the masks, with up to 255 classes and with more.
 IGNORED, IGNORED_16 = 255, 65535
 # Numbers of a polygon with three corners.
 LEAST = 6
+# Sides of an image that a corner may lie outside of it.
+FAR = 10
 INSTALL = "annotations in JSON take faster-coco-eval: pip install 'beit-mm[coco]'"
 
 
@@ -117,12 +120,16 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         known = json.loads(path.read_text(encoding='utf-8-sig'))
         for image in known['images']:
-            image['id'], image['file_name'], image['height'], image['width']
+            hash(image['id']), image['file_name']
+            refuse_bomb(int(image['height']), int(image['width']))
         for annotation in known['annotations']:
-            annotation['image_id'], annotation['category_id']
+            hash(annotation['image_id']), hash(annotation['category_id'])
         for category in known['categories']:
-            category['id'], category['name']
-    except (ValueError, KeyError, TypeError) as error:
+            hash(category['id']), category['name']
+        # Classes are numbered in the order of these.
+        sorted(category['id'] for category in known['categories'])
+    # A list in a list in a list ... ends in the last.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f'{path} has no annotations of instances as COCO has them, with images, annotations '
             f'and categories ({type(error).__name__}: {error})'
@@ -153,7 +160,7 @@ def draw_instances(
 
     Raises:
         ConfigError: If faster-coco-eval is missing.
-        ValueError: If run lengths are of another size.
+        ValueError: If a region is none: run lengths are of another size, or corners far outside.
     """
     try:
         from faster_coco_eval import mask as drawing
@@ -161,7 +168,7 @@ def draw_instances(
         raise ConfigError(INSTALL) from error
     drawn = []
     for annotation in annotations:
-        lengths = _run_lengths(annotation['segmentation'], size)
+        lengths = _region(annotation['segmentation'], size)
         if lengths is not None:
             crowd = bool(annotation.get('iscrowd'))
             number = ignored if crowd else numbers[annotation['category_id']]
@@ -173,19 +180,37 @@ def draw_instances(
     return narrow(labels)
 
 
+def _region(segmentation: Any, size: tuple[int, int]) -> Any:
+    """:func:`_run_lengths`, of what cannot be drawn an error of one kind."""
+    try:
+        return _run_lengths(segmentation, size)
+    # What is no polygon of numbers makes the library raise errors of several kinds.
+    except Exception as error:
+        reason = f'{error}'.splitlines()[:1] or ['']
+        raise ValueError(f'a region is no polygon and no run lengths: {reason[0]}') from error
+
+
 def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
     """Compressed run lengths of a region; None of a polygon with less than three corners."""
     from faster_coco_eval import mask as drawing
 
     if isinstance(segmentation, list):
         polygons = [polygon for polygon in segmentation if len(polygon) >= LEAST]
+        # Of a corner far outside the library walks all the way, and keeps every step.
+        far = FAR * max(size)
+        if not all(abs(float(number)) <= far for polygon in polygons for number in polygon):
+            raise ValueError(f'a corner of a polygon is more than {far} pixels away')
         return drawing.merge(drawing.frPyObjects(polygons, *size)) if polygons else None
     if tuple(segmentation['size']) != size:
         raise ValueError(
             f'run lengths are of {segmentation["size"]} pixels, and the image is of {list(size)}'
         )
     if isinstance(segmentation['counts'], list):
+        if sum(segmentation['counts']) != size[0] * size[1] or min(segmentation['counts']) < 0:
+            raise ValueError(f'run lengths do not add up to {size[0]} x {size[1]} pixels')
         return drawing.frPyObjects(segmentation, *size)
+    # Damaged ones come out here.
+    drawing.decode(segmentation)
     return segmentation
 
 
@@ -206,7 +231,7 @@ def write_coco_masks(coco: CocoAnnotations, files: Mapping[str, str], folder: Pa
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             mask = coco.mask(file)
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:
             raise ConfigError(f'{file}: its annotations cannot be drawn: {error}') from error
         Image.fromarray(mask).save(target, compress_level=1)
 

@@ -38,7 +38,11 @@ def read_labels(path: str | Path) -> np.ndarray:
         if image is not None:
             return _numbers(image) // packed if packed > 1 else _numbers(image)
     with open_image(path) as other:
-        return _shaped(path, other.read())
+        try:
+            pixels = other.read()
+        except Exception as error:
+            raise BrokenImage.by(path, error) from error
+        return _shaped(path, pixels)
 
 
 def _numbers(image: Image.Image) -> np.ndarray:
@@ -91,20 +95,25 @@ def _opened(path: str | Path) -> Iterator[tuple[Image.Image | None, int]]:
             image.load()
         # Damaged files make Pillow raise errors of a dozen kinds.
         except Exception as error:
-            raise BrokenImage(path, f'{error}') from error
+            raise BrokenImage.by(path, error) from error
         yield image, packed
 
 
 def _array(path: str | Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise BrokenImage(path, f'{error}') from error
+    except FileNotFoundError:
+        raise
+    # Damaged headers make NumPy raise errors of a dozen kinds.
+    except Exception as error:
+        raise BrokenImage.by(path, error) from error
 
 
 def _shaped(path: str | Path, pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3 and 1 in (pixels.shape[0], pixels.shape[2]):
         pixels = pixels[0] if pixels.shape[0] == 1 else pixels[..., 0]
+    if pixels.dtype.kind not in 'buif':
+        raise BrokenImage(path, f'it holds {pixels.dtype}, which is no number of a class')
     colored = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
     if pixels.ndim != 2 and not colored:
         raise BrokenImage(path, f'its shape is {pixels.shape}; a mask has one number in each pixel')

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from odd_files import write_odd_files
 
-from beit_mm.datasets import broken_photos
+from beit_mm.datasets import LoadLabels, broken_photos
 from beit_mm.datasets.finding import find_photos
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.datasets.reading.measuring import look_at, measure
@@ -119,6 +119,21 @@ def test_names_that_no_list_can_hold_are_counted(tmp_path):
     found = find_photos(tmp_path)
     assert list(found.names) == ['a b.png', 'c#1.png']
     assert found.left_out == {CONTROLS: 4, NO_TEXT: 1}
+
+
+@pytest.mark.slow
+def test_odd_masks_are_told_by_name(tmp_path):
+    written = write_odd_files(tmp_path / 'files', 600) and tmp_path / 'files'
+    names = [name for name in find_photos(written).names if not name.startswith('up/')]
+    told = {}
+    for name in names:
+        try:
+            assert LoadLabels().read(str(written / name)).ndim == 2
+        # BrokenImage is one of them.
+        except ValueError as error:
+            told[name] = str(error)
+    assert len(told) > len(names) // 3
+    assert all(str(written / name) in message for name, message in told.items())
 
 
 def files_in(folder: Path) -> int:

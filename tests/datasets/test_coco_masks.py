@@ -151,3 +151,35 @@ def test_what_cannot_be_is_told(tmp_path):
     coco = read_coco(path)
     with pytest.raises(ConfigError, match=r'more/2\.jpg: its annotations cannot be drawn'):
         write_coco_masks(coco, {'more/2.jpg': 'm.png'}, tmp_path)
+
+
+@pytest.mark.parametrize('segmentation', [
+    [[0, 0, 1e30, 0, 5, 5]], [[0, 0, float('nan'), 0, 5, 5]], [['a'] * 6], [[None] * 6], [1, 2, 3],
+    7, dict(size=[8, 9]), dict(counts=[72]), dict(size=[8, 9], counts=[5]),
+    dict(size=[8, 9], counts=[-5, 77]), dict(size=[8, 9], counts=['a']),
+    dict(size=[8, 9], counts='zz'), dict(size=[8, 9], counts=None),
+])  # fmt: skip
+def test_a_region_that_is_none_is_an_error_of_one_kind(segmentation):
+    with pytest.raises(ValueError, match='a region is no polygon and no run lengths'):
+        draw_instances([dict(segmentation=segmentation, category_id=1)], (8, 9), {1: 1})
+
+
+@pytest.mark.parametrize(('part', 'key', 'value'), [
+    ('images', 'height', 0), ('images', 'width', 2**40), ('images', 'height', None),
+    ('images', 'id', []), ('annotations', 'category_id', {}), ('categories', 'id', [1]),
+])  # fmt: skip
+def test_annotations_with_odd_values_are_told(tmp_path, part, key, value):
+    content = dict(
+        images=[dict(id=1, file_name='a.png', height=8, width=9)],
+        annotations=[dict(image_id=1, category_id=1, segmentation=[[0, 0, 5, 0, 5, 5]])],
+        categories=[dict(id=1, name='a')],
+    )
+    read_coco(write_json(tmp_path, content))
+    content[part][0][key] = value
+    with pytest.raises(ConfigError, match='as COCO has them'):
+        read_coco(write_json(tmp_path, content))
+
+
+def write_json(folder, content):
+    (folder / 'odd.json').write_text(json.dumps(content))
+    return folder / 'odd.json'

@@ -133,7 +133,8 @@ def _label(data: bytes, ending: str) -> int | str | None:
             content = json.loads(text)
             found = next((content[k] for k in LABEL_KEYS if k in content), None)
             return found if isinstance(found, (int, str)) else None
-    except (ValueError, TypeError):
+    # A list in a list in a list ... ends in the last.
+    except (ValueError, TypeError, RecursionError):
         return None
     return int(text) if text.lstrip('-').isdecimal() else text or None
 
