@@ -17,6 +17,8 @@ from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained,
 
 # Of a classifier's answer on the screen.
 NAMED = 3
+# Of numbers of classes that are others than in the masks, how many are told.
+MOST_NUMBERS = 12
 NONE_DECODED = 'of {} images none can be decoded'
 
 
@@ -172,6 +174,11 @@ def _masks(
         written.append(path)
     if not written:
         raise ConfigError(NONE_DECODED.format(len(files)))
+    if label_map := trained.cfg.get('label_map'):
+        others = ', '.join(
+            f'{new} for {old}' for old, new in list(label_map.items())[:MOST_NUMBERS]
+        )
+        print(f'numbers are not those of the masks that it has learned from: {others}')
     return written
 
 
