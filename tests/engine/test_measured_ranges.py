@@ -147,3 +147,13 @@ train_dataloader.dataset.pipeline.insert(1, dict(type='torchvision/ColorJitter',
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'ColorJitter in the pipeline takes 8' in done.stdout
     assert 'reduced to 8 bits' in done.stdout
+
+
+def test_what_is_wrong_with_a_data_set_is_told_as_ever(scans, tmp_path):
+    """Whether its images would be measured or not."""
+    nothing = 'train_dataloader.dataset.ann_file=nothing.txt'
+    for options in ([nothing], [nothing, *WORD]):
+        told = train(scans, tmp_path / 'run', *options)
+        assert told.returncode == 2
+        assert 'Traceback' not in told.stdout + told.stderr
+        assert 'nothing.txt' in told.stdout + told.stderr

@@ -73,7 +73,15 @@ def measure_ranges(cfg: Config, mode: str) -> str | None:
     if cfg.get('resume') and file.is_file():
         _put(steps, json.loads(file.read_text())['value_range'])
         return f'Pixels are scaled as {file} says'
-    images = _training_images(cfg)
+    try:
+        images = _training_images(cfg)
+    except Exception as error:
+        if silent:
+            # What builds the data set for the run says what is wrong with it.
+            return None
+        raise ConfigError(
+            f'value_range cannot be measured: {in_a_line(error)} (--debug shows where)'
+        ) from error
     settings = next(step for step in steps if step.get('value_range') in (*TO_MEASURE, None))
     if silent and not _is_deep(images, settings):
         return None
