@@ -18,6 +18,8 @@ WRAPPERS = dict(beit_mm='state_dict', mmpretrain='state_dict', mmseg='state_dict
 # Under which key a file says what its weights are; in .pth beside others of 'meta', which
 # mmengine's tools take for a dict and look for their own keys in.
 ABOUT = 'about'
+# How files end that are being written beside those that they become.
+TEMPORARY = '.tmp'
 
 
 def partial_path(path: Path) -> Path:
@@ -47,7 +49,7 @@ def put_in_place(path: Path) -> None:
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that is there as a whole or not at all, whenever the process stops."""
     # Processes on two machines may have one number.
-    temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
+    temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}{TEMPORARY}')
     try:
         with temporary.open('wb') as file:
             yield file

@@ -181,6 +181,8 @@ def test_killed_at_ten_places_it_goes_on_and_leaves_the_same_bytes(folder, tmp_p
     assert kills == 10
     with pytest.raises(ConfigError, match='the begin of shards of other files or settings'):
         shard(folder, out, images=3)
+    # What a kill at the worst moment leaves.
+    (out / 'shard-000009.tar.idx.0a.tmp').touch()
     write(folder, out)
     assert contents(out) == whole
 

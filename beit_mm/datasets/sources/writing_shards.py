@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from ...checkpoints.writing import partial_path, put_in_place, write_whole
+from ...checkpoints.writing import TEMPORARY, partial_path, put_in_place, write_whole
 from ..reading.known_formats import FORMAT_OF, FORMATS, ending_of, format_of_bytes
 from .finding_shards import UNFINISHED
 from .shard_index import ENDING, FORMAT, MANIFEST, Sample, ShardIndex, to_json
@@ -117,6 +117,9 @@ def write_shards(plan: Plan, out: Path) -> Iterator[int]:
     manifest = dict(format=FORMAT, plan=plan.digest, classes=plan.classes, shards=entries)
     text = json.dumps(manifest, ensure_ascii=False, indent=1) + '\n'
     write_whole(out / MANIFEST, text.encode())
+    for left in out.glob(f'*{TEMPORARY}'):
+        # Of a process that was killed while it wrote a small file.
+        left.unlink()
     (out / UNFINISHED).unlink()
 
 

@@ -116,12 +116,13 @@ def taking_8_bits(steps: Iterable[Mapping]) -> str | None:
 def _check_depth(steps: Sequence[Component]) -> Iterator[str]:
     """What reads images deeper than 8 bits is followed by what takes them."""
     for place, step in enumerate(steps):
-        if str(step.given['type']).rpartition('.')[2] not in OURS or not step.get('value_range'):
+        reader = str(step.given.get('type')).rpartition('.')[2]
+        if reader not in OURS or not step.get('value_range'):
             continue
-        name = taking_8_bits(one.given for one in steps[place + 1 :])
-        if name is not None:
+        after = taking_8_bits(one.given for one in steps[place + 1 :])
+        if after is not None:
             yield (
-                f'{step.key}.value_range makes floating numbers of pixels, and {name} after it '
+                f'{step.key}.value_range makes floating numbers of pixels, and {after} after it '
                 'takes 8 bits; leave it out (beit_mm.JitterBands changes brightness and contrast '
                 'of any images), or value_range'
             )
