@@ -61,7 +61,8 @@ def read_coco(path: str | Path, classes: Sequence[str] | None = None) -> CocoAnn
             not.
         classes: Names of categories in the order of their numbers, 'background' among them or not;
             without, the background is 0 and the categories follow in the order of their ids.
-            Categories that are not named count as background.
+            Categories that are not named count as background, and are ignored where no class is
+            that.
 
     Raises:
         ConfigError: If it is no such file, there are no masks in it, or a class is no category.
@@ -94,10 +95,11 @@ def read_coco(path: str | Path, classes: Sequence[str] | None = None) -> CocoAnn
             f'{path} has {len(known["annotations"])} annotations, of which none has a mask: '
             'segmentation must be polygons or run lengths'
         )
+    nowhere = 'count as background' if BACKGROUND in names else 'are ignored'
     told = {
         'annotations without a mask, boxes or points alone, are left out': without,
-        'annotations of categories that are not among the classes count as background': others,
-        'images without an annotation are background as a whole': sum(
+        f'annotations of categories that are not among the classes {nowhere}': others,
+        f'images without an annotation {nowhere}, as a whole': sum(
             not inside for inside in instances.values()
         ),
         'regions of crowds are ignored': sum(

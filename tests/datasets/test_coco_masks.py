@@ -130,6 +130,27 @@ def test_annotations_become_masks_of_a_run(tmp_path, capsys):
     assert 'crowds are ignored' in ' '.join(coco.said)
 
 
+@pytest.mark.parametrize(
+    ('classes', 'so'),
+    [(['background', 'dog'], 'count as background'), (['cat', 'dog'], 'are ignored')],
+)
+def test_what_becomes_of_the_others_is_told(tmp_path, classes, so):
+    names = ['cat', 'dog', 'horse']
+    known = dict(
+        images=[dict(id=i, file_name=f'{i}.png', height=9, width=9) for i in range(4)],
+        annotations=[
+            dict(id=i, image_id=i, category_id=i, segmentation=[[1, 1, 5, 1, 5, 5]])
+            for i in range(3)
+        ],
+        categories=[dict(id=i, name=name) for i, name in enumerate(names)],
+    )
+    file = tmp_path / 'a.json'
+    file.write_text(json.dumps(known))
+    others, empty = read_coco(file, classes).said
+    assert others.endswith(f'not among the classes {so}')
+    assert empty.endswith(f'images without an annotation {so}, as a whole')
+
+
 def test_what_cannot_be_is_told(tmp_path):
     known = write(tmp_path)
     path = tmp_path / 'a.json'
