@@ -1,8 +1,7 @@
 """How the images of a run are read: bands, depth, means and spreads, chosen by the images."""
 
-import os
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,12 +10,13 @@ from mmengine.config import Config
 
 from ..component import ConfigError
 from ..datasets.decoding import read_pixels
-from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.choosing import TO_MEASURE, Reading
+from ..datasets.reading.known_formats import ENDINGS_OF_PHOTOS
 from ..datasets.reading.measuring import (
+    MOST_ASKED,
     MOST_LOOKED_AT,
     Looked,
-    look_at,
+    look_at_some,
     means_and_spreads,
     measure,
     spread,
@@ -27,10 +27,6 @@ from ..visualization import as_photo
 
 # ImageNet's, in [0, 255]: what this project's recipes normalise photos by.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-# Images that are looked at to see whether all are plain photos.
-MOST_ASKED = 16
-# Of 8 bits and three bands or one, whatever is in the file.
-OF_PHOTOS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp')
 
 
 class Place(Protocol):
@@ -195,7 +191,7 @@ def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: An
 
 def _are_photos(root: Place, names: Sequence[str]) -> bool:
     """Whether images are of 8 bits, in colours or grey, as far as some of them tell."""
-    others = [name for name in names if not name.lower().endswith(OF_PHOTOS)]
+    others = [name for name in names if not name.lower().endswith(ENDINGS_OF_PHOTOS)]
     return all(
         each.dtype.name == 'uint8' and visible(each.bands) in (1, 3)
         for each in _look(root, others, 0, MOST_ASKED)
@@ -204,16 +200,8 @@ def _are_photos(root: Place, names: Sequence[str]) -> bool:
 
 def _look(root: Place, names: Sequence[str], bands: Any, most: int) -> Iterator[Looked]:
     """What is in some of the images that can be read."""
-
-    def one(name: str) -> Looked | None:
-        try:
-            return look_at(root.joinpath(name), bands)
-        except (BrokenImage, OSError):
-            # A run leaves it out and says so.
-            return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from (each for each in pool.map(one, spread(names, most)) if each is not None)
+    sources = [functools.partial(root.joinpath, name) for name in spread(names, most)]
+    return look_at_some(sources, bands)
 
 
 def parse_bands(text: str | None) -> int | list[str] | None:
