@@ -90,7 +90,7 @@ def find_pairs(images: Path, masks: Path) -> MaskPairs:
     if mask_ending.lower() in LOSSY:
         raise ConfigError(
             f'{masks} has masks that end in {mask_ending}, which changes the numbers in '
-            'them; they must be .png'
+            'them; write them as .png, .tif, .bmp or .npy'
         )
     for what, names, known in (('images', found, by_stem), ('masks', drawn, marks)):
         if len(known) < len(names):
