@@ -6,6 +6,7 @@ from photos import encoded
 from PIL import Image
 
 from beit_mm.datasets.reading import measuring
+from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.datasets.reading.measuring import look_at, measure, spread
 
@@ -103,6 +104,18 @@ def test_images_are_alike_by_their_pixels_whatever_the_file():
     scan[0, 0] ^= 1
     other = look_at(encoded(Image.fromarray(scan), 'PNG'), 1, None).digest
     assert same[0] == same[1] != other
+
+
+@pytest.mark.parametrize('bands', [0, 1])
+def test_damaged_pixels_are_told_by_the_name_of_the_file_or_none(tmp_path, bands):
+    data = encoded(Image.fromarray(scans(1)[0]), 'TIFF', compression='tiff_deflate')
+    # Of the pixels, which are decoded when they are read.
+    damaged = data[:20] + bytes(100) + data[120:]
+    (tmp_path / 'a.tif').write_bytes(damaged)
+    for source, name in ((damaged, 'the image'), (tmp_path / 'a.tif', str(tmp_path / 'a.tif'))):
+        with pytest.raises(BrokenImage) as raised:
+            look_at(source, bands)
+        assert raised.value.path == name
 
 
 def test_of_large_images_windows_are_read(monkeypatch):
