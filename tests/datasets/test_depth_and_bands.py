@@ -58,6 +58,8 @@ def test_ranges_by_type_and_by_the_type_itself():
         assert np.array_equal(read(pixels(), 3, value_range)[0], pixels().astype(np.float32))
     assert np.allclose(read(DEEP, 4, 'dtype')[0], DEEP / 65535 * 255, atol=1e-3)
     signed = np.array([[-32768, 0, 32767]], np.int16)[..., None]
+    with pytest.raises(BrokenImage, match='pixels are int16, and value_range has ranges of uint16'):
+        read(signed, 1, by_type)
     assert np.allclose(read(signed, 1, 'dtype')[0].ravel(), [0, 127.502, 255], atol=1e-3)
     assert np.allclose(read(np.array([[0.25, 1.5]]), 1, 'dtype')[0].ravel(), [63.75, 255])
 
@@ -81,6 +83,9 @@ def test_bands_by_names_numbers_and_count():
     # Without names the first three stand for colours, by names those of the name.
     assert np.array_equal(read(DEEP)[0], read(DEEP[..., :3])[0])
     assert np.array_equal(read(DEEP, names=BANDS)[0], read(DEEP[..., 2::-1])[0])
+    # Whoever counts, or says nothing, may not know of the others.
+    for bands, changes in ((3, ['bands left out']), (None, ['bands left out']), (4, [])):
+        assert read(DEEP, bands, (0, 4095))[1] == changes
 
 
 @pytest.mark.parametrize(
