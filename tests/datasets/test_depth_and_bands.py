@@ -94,6 +94,7 @@ def test_bands_by_names_numbers_and_count():
         (5, 'it has 4 bands, and 5 are wanted'),
         (['red', 'swir'], "it has the bands blue, green, red, nir, and no 'swir'"),
         (['9'], "and no '9'"),
+        (['0'], "and no '0'"),
     ],
 )
 def test_bands_that_are_not_there(bands, said, tmp_path):
@@ -107,6 +108,11 @@ def test_grey_among_colours():
     found, changes = read(grey, 4)
     assert np.array_equal(found, np.repeat(grey, 4, axis=2))
     assert changes == ['one band repeated']
+    # Of two, transparency is the second.
+    see_through = np.concatenate([grey, pixels(1)[..., :1]], axis=2)
+    found, changes = read(see_through, 2, names=('grey', 'alpha'))
+    assert np.array_equal(found, see_through)
+    assert changes == []
 
 
 def test_pixels_without_a_value_become_0_and_are_said():
@@ -279,7 +285,7 @@ class Counted(Whole):
         self.asked = []
 
     def read(self, box=None, factor=1):
-        self.asked.append(box)
+        self.asked.append((box, factor))
         return super().read(box, factor)
 
 
@@ -293,7 +299,8 @@ def test_large_parts_are_reduced_tile_by_tile_to_the_mean(monkeypatch, factor, b
     found = Chosen(image, Reading(bands, (0, 255))).read(box, factor)
     cells = image.pixels[:, 16:].reshape(112 // factor, factor, 80 // factor, factor, bands)
     assert np.abs(found - cells.astype(float).mean(axis=(1, 3))).max() < 0.01
-    assert max(part.height * part.width for part in image.asked) <= 64 * 64
+    assert max(part.height * part.width for part, _ in image.asked) <= 64 * 64
+    assert {reduced for _, reduced in image.asked} == {min(factor, 8)}
 
 
 def test_large_parts_of_any_size_keep_their_shape(monkeypatch):

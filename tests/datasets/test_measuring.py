@@ -83,7 +83,14 @@ def test_bands_are_measured_one_by_one():
     image += np.array([10, 20, 30, 40], np.uint8)
     (each,) = looked([image], bands=4)
     assert each.smallest.tolist() == each.largest.tolist() == [10, 20, 30, 40]
-    assert np.allclose(measure([each]).mean, [10, 20, 30, 40])
+    found = measure([each])
+    assert np.allclose(found.mean, [10, 20, 30, 40])
+    # No band is divided by nothing.
+    assert found.std == [1, 1, 1, 1]
+    # Transparency is none of all bands.
+    (every,) = looked([image], bands=0)
+    assert every.smallest.tolist() == [10, 20, 30]
+    assert every.bands == ('red', 'green', 'blue', 'alpha')
 
 
 def test_values_that_are_none_are_left_out_and_counted():
@@ -128,9 +135,11 @@ def test_images_are_alike_by_their_pixels_whatever_the_file():
     scan = scans(1)[0]
     image = Image.fromarray(scan)
     same = [look_at(encoded(image, kind), 1, None).digest for kind in ('PNG', 'TIFF')]
-    scan[0, 0] ^= 1
-    other = look_at(encoded(Image.fromarray(scan), 'PNG'), 1, None).digest
-    assert same[0] == same[1] != other
+    assert same[0] == same[1]
+    for place in ((0, 0), (-1, -1)):
+        other = scan.copy()
+        other[place] ^= 1
+        assert look_at(encoded(Image.fromarray(other), 'PNG'), 1, None).digest != same[0]
 
 
 @pytest.mark.parametrize('bands', [0, 1])
