@@ -40,7 +40,7 @@ class Reading:
         background: What transparent images are laid on, in [0, 255], a number or one for each
             band; None to leave their transparency out.
         no_data: The value of pixels without a measurement where files do not say. They become 0,
-            and so does NaN.
+            and so do NaN and infinite numbers.
 
     Raises:
         ValueError: If a setting is none.
