@@ -108,6 +108,10 @@ def test_grey_among_colours():
     found, changes = read(grey, 4)
     assert np.array_equal(found, np.repeat(grey, 4, axis=2))
     assert changes == ['one band repeated']
+    # Colours by name are in grey too, and not in bands of numbers.
+    assert np.array_equal(read(grey, ['red', 'green', 'blue'])[0], np.repeat(grey, 3, axis=2))
+    with pytest.raises(ValueError, match='bands 1, 2, 3, 4, and no red, green and blue'):
+        read(DEEP, ['red', 'green', 'blue'])
     # Of two, transparency is the second.
     see_through = np.concatenate([grey, pixels(1)[..., :1]], axis=2)
     found, changes = read(see_through, 2, names=('grey', 'alpha'))
