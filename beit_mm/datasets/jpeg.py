@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 
 from .decoding import decode_image
 from .reading.image_file import Box
+from .reading.limits import most_pixels
 
 try:
     import simplejpeg
@@ -61,7 +62,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             if bits != 8 or components not in (1, 3) or not (height and width):
                 return None
             # A photo that was cut off would be decoded to its end, grey from there.
-            if data.rfind(END_OF_IMAGE, place) < 0 or height * width > _most_pixels():
+            if data.rfind(END_OF_IMAGE, place) < 0 or height * width > most_pixels():
                 return None
             return JpegHeader(height, width, place)
         # Tables, comments and applications' data are all that comes before the frame.
@@ -71,11 +72,6 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             return None
         place += 2 + length
     return None
-
-
-def _most_pixels() -> float:
-    """Pillow takes more for a decompression bomb, unless it was told to take any number."""
-    return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS is not None else math.inf
 
 
 def _is_turned(segment: bytes) -> bool:

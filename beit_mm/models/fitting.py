@@ -9,23 +9,20 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoints import (
-    BAND_NAMES,
     PREFIX,
     CheckpointError,
     find_layout,
     is_whole,
     of_the_function,
-    pack_names,
-    read_band_names,
     read_patch_grid,
     share_table,
     summarize,
     translate,
 )
-from ..layers.fit_bands import BandFit
 from ..layers.relative_position import relative_positions
 from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
 from ..relative_index import num_relative_positions, square_grid
+from .input_bands import fit_input
 
 # What a model may lack altogether, group by group: their initial value, zero, is what it has.
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
@@ -114,24 +111,8 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
 
 def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
     """Fit the projection of patches to a backbone's bands; returns what was done."""
-    names, kernels = read_band_names(fitted), fitted.get(PROJECTION)
-    fitted.pop(BAND_NAMES, None)
-    if backbone.bands is not None:
-        fitted[BAND_NAMES] = pack_names(backbone.bands)
-    own = backbone.patch_embed.proj.weight
-    # Of another width or patch: whoever loads them refuses them.
-    if kernels is None or kernels.ndim != 4 or kernels[:, 0].shape != own[:, 0].shape:
-        return ''
-    fit = BandFit(kernels.shape[1], own.shape[1], names, backbone.bands)
-    if not fit.is_needed:
-        return ''
-    if not backbone.fit_bands:
-        raise CheckpointError(
-            f'fit_bands is False, and the bands are not those of the weights ({fit}): set '
-            'fit_bands=True of the backbone, or its in_channels and bands to those of the weights'
-        )
-    fitted[PROJECTION] = fit.inputs(kernels)
-    return f'patch projection {fit}'
+    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
+    return f'patch projection {fit}' if fit else ''
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:

@@ -114,6 +114,19 @@ def test_the_smaller_instance_lies_on_top():
         )
 
 
+def test_what_is_ignored_is_no_class_however_many_there_are(tmp_path):
+    for count, ignored in ((255, 255), (256, 65535)):
+        path = write_json(tmp_path, dict(
+            images=[dict(id=1, file_name='a.png', height=8, width=9)],
+            annotations=[dict(image_id=1, category_id=1, segmentation=[[0, 0, 5, 0, 5, 5]])],
+            categories=[dict(id=number, name=f'{number}') for number in range(1, count + 1)],
+        ))  # fmt: skip
+        names = [f'{number}' for number in range(1, count + 1)]
+        coco = read_coco(path, names)
+        assert coco.background == coco.ignored == ignored
+        assert set(np.unique(coco.mask('a.png'))) == {0, ignored}
+
+
 def test_annotations_become_masks_of_a_run(tmp_path, capsys):
     write(tmp_path)
     Image.new('RGB', (9, 9)).save(tmp_path / 'images/other.png')
@@ -178,7 +191,7 @@ def test_what_cannot_be_is_told(tmp_path):
     [[0, 0, 1e30, 0, 5, 5]], [[0, 0, float('nan'), 0, 5, 5]], [['a'] * 6], [[None] * 6], [1, 2, 3],
     7, dict(size=[8, 9]), dict(counts=[72]), dict(size=[8, 9], counts=[5]),
     dict(size=[8, 9], counts=[-5, 77]), dict(size=[8, 9], counts=['a']),
-    dict(size=[8, 9], counts='zz'), dict(size=[8, 9], counts=None),
+    dict(size=[9, 8], counts=[72]), dict(size=[8, 9], counts='zz'), dict(size=[8, 9], counts=None),
 ])  # fmt: skip
 def test_a_region_that_is_none_is_an_error_of_one_kind(segmentation):
     with pytest.raises(ValueError, match='a region is no polygon and no run lengths'):

@@ -58,6 +58,8 @@ def test_ranges_by_type_and_by_the_type_itself():
         assert np.array_equal(read(pixels(), 3, value_range)[0], pixels().astype(np.float32))
     assert np.allclose(read(DEEP, 4, 'dtype')[0], DEEP / 65535 * 255, atol=1e-3)
     signed = np.array([[-32768, 0, 32767]], np.int16)[..., None]
+    with pytest.raises(BrokenImage, match='pixels are int16, and value_range has ranges of uint16'):
+        read(signed, 1, by_type)
     assert np.allclose(read(signed, 1, 'dtype')[0].ravel(), [0, 127.502, 255], atol=1e-3)
     assert np.allclose(read(np.array([[0.25, 1.5]]), 1, 'dtype')[0].ravel(), [63.75, 255])
 
@@ -81,6 +83,9 @@ def test_bands_by_names_numbers_and_count():
     # Without names the first three stand for colours, by names those of the name.
     assert np.array_equal(read(DEEP)[0], read(DEEP[..., :3])[0])
     assert np.array_equal(read(DEEP, names=BANDS)[0], read(DEEP[..., 2::-1])[0])
+    # Whoever counts, or says nothing, may not know of the others.
+    for bands, changes in ((3, ['bands left out']), (None, ['bands left out']), (4, [])):
+        assert read(DEEP, bands, (0, 4095))[1] == changes
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,7 @@ def test_bands_by_names_numbers_and_count():
         (5, 'it has 4 bands, and 5 are wanted'),
         (['red', 'swir'], "it has the bands blue, green, red, nir, and no 'swir'"),
         (['9'], "and no '9'"),
+        (['0'], "and no '0'"),
     ],
 )
 def test_bands_that_are_not_there(bands, said, tmp_path):
@@ -102,6 +108,15 @@ def test_grey_among_colours():
     found, changes = read(grey, 4)
     assert np.array_equal(found, np.repeat(grey, 4, axis=2))
     assert changes == ['one band repeated']
+    # Colours by name are in grey too, and not in bands of numbers.
+    assert np.array_equal(read(grey, ['red', 'green', 'blue'])[0], np.repeat(grey, 3, axis=2))
+    with pytest.raises(ValueError, match='bands 1, 2, 3, 4, and no red, green and blue'):
+        read(DEEP, ['red', 'green', 'blue'])
+    # Of two, transparency is the second.
+    see_through = np.concatenate([grey, pixels(1)[..., :1]], axis=2)
+    found, changes = read(see_through, 2, names=('grey', 'alpha'))
+    assert np.array_equal(found, see_through)
+    assert changes == []
 
 
 def test_pixels_without_a_value_become_0_and_are_said():
@@ -274,7 +289,7 @@ class Counted(Whole):
         self.asked = []
 
     def read(self, box=None, factor=1):
-        self.asked.append(box)
+        self.asked.append((box, factor))
         return super().read(box, factor)
 
 
@@ -288,7 +303,8 @@ def test_large_parts_are_reduced_tile_by_tile_to_the_mean(monkeypatch, factor, b
     found = Chosen(image, Reading(bands, (0, 255))).read(box, factor)
     cells = image.pixels[:, 16:].reshape(112 // factor, factor, 80 // factor, factor, bands)
     assert np.abs(found - cells.astype(float).mean(axis=(1, 3))).max() < 0.01
-    assert max(part.height * part.width for part in image.asked) <= 64 * 64
+    assert max(part.height * part.width for part, _ in image.asked) <= 64 * 64
+    assert {reduced for _, reduced in image.asked} == {min(factor, 8)}
 
 
 def test_large_parts_of_any_size_keep_their_shape(monkeypatch):

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image
+from PIL import ExifTags, Image
 
 from beit_mm.datasets import BrokenImage, CheckAnnotation, LoadLabels, MapLabels
 from beit_mm.datasets.label_files import read_colors, read_labels, read_palette
@@ -96,8 +96,8 @@ def test_labels_above_255_stay_what_they_are(tmp_path):
     zero_is_none = load(tmp_path / 'a.png', results=dict(reduce_zero_label=True), **settings)
     assert zero_is_none.tolist() == [[65535, 0, 299], [254, 65535, 298]]
     few = load(tmp_path / 'a.png', ignored=[65535])
-    few = MapLabels({300: 2, 299: 3}).transform(dict(gt_seg_map=few))['gt_seg_map']
-    assert few.tolist() == [[0, 1, 2], [255, 255, 3]]
+    few = MapLabels({300: 2, 299: 3, 0: 4}).transform(dict(gt_seg_map=few))['gt_seg_map']
+    assert few.tolist() == [[4, 1, 2], [255, 255, 3]]
     assert few.dtype == np.uint8
 
 
@@ -148,13 +148,26 @@ def test_numbers_saved_as_three_equal_channels(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / 'a.png'), numbers)
 
 
+def test_what_is_transparent_is_0_and_what_is_turned_is_turned_back(tmp_path):
+    numbers = RNG.integers(1, 99, SIZE).astype(np.uint8)
+    alpha = RNG.choice([0, 255], SIZE).astype(np.uint8)
+    Image.fromarray(np.dstack([numbers, alpha])).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(read_labels(tmp_path / 'a.png'), np.where(alpha, numbers, 0))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(numbers).save(tmp_path / 'b.png', exif=exif)
+    # To be turned by a quarter, clockwise.
+    np.testing.assert_array_equal(read_labels(tmp_path / 'b.png'), np.rot90(numbers, -1))
+
+
 def test_damaged_masks_are_named(tmp_path):
     (tmp_path / 'a.png').write_bytes(b'no image')
     Image.fromarray(RNG.integers(0, 255, (99, 99), np.uint8)).save(tmp_path / 'b.png')
     (tmp_path / 'b.png').write_bytes((tmp_path / 'b.png').read_bytes()[:3000])
     (tmp_path / 'c.npy').write_bytes(b'no array')
     np.save(tmp_path / 'd.npy', np.zeros((3, 4, 5)))
-    for name in 'a.png', 'b.png', 'c.npy', 'd.npy':
+    np.save(tmp_path / 'f.npy', np.array([['a', 'b']]))
+    for name in 'a.png', 'b.png', 'c.npy', 'd.npy', 'f.npy':
         with pytest.raises(BrokenImage, match=name):
             load(tmp_path / name)
     with pytest.raises(FileNotFoundError):

@@ -259,3 +259,12 @@ def test_a_text_with_an_images_ending_is_a_plain_line(tmp_path):
     (tmp_path / 'b.zarr').mkdir()
     with pytest.raises(BrokenImage):
         open_image(tmp_path / 'b.zarr')
+
+
+def test_what_ends_early_says_how_much_is_missing():
+    with pytest.raises(BrokenImage, match=r'cut off: its array takes 200 bytes, and 100 are there'):
+        open_image(npy((10, 10)))
+    with pytest.raises(BrokenImage, match='its array is empty'):
+        open_image(npy((0, 10)))
+    with pytest.raises(BrokenImage, match=r'cut off: its image takes 48 bytes, and 9 are there'):
+        open_image(b'P6 4 2 65535\n' + bytes(9))

@@ -46,6 +46,16 @@ def test_pages_stay_one_image_and_series_do_not(tmp_path):
     assert names == ['book.tif', *(f'stack.tif#{n}' for n in range(4))]
 
 
+def test_all_files_of_a_format_are_asked_if_a_few_are_stacks(tmp_path):
+    for number in range(20):
+        images = np.zeros((33 + number, 40, 40), np.uint8)
+        np.save(tmp_path / f'{number}.npy', images if number != 7 else images[0])
+    found = unroll(tmp_path, find_photos(tmp_path))
+    assert found.stacks == 19
+    assert len(found.names) == sum(33 + n for n in range(20)) - 40 + 1
+    assert '7.npy' in found.names
+
+
 def test_folders_without_stacks_are_not_opened(tmp_path, monkeypatch):
     Image.new('RGB', (8, 8)).save(tmp_path / 'e.png')
     (tmp_path / 'broken.nii').write_bytes(b'nothing')

@@ -70,6 +70,15 @@ def test_an_image_whose_other_bands_equal_the_mean_gives_the_same_by_names(old, 
     assert_same(apply(fitted, after), apply(weight, before))
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_few_bits_are_rounded_once(dtype):
+    weight = kernels(3).to(dtype)
+    fit = BandFit(3, 5, RGB, ('nir', *RGB, 'swir'))
+    fitted, exact = fit.inputs(weight), fit.inputs(weight.double())
+    assert fitted.dtype == dtype
+    assert ((fitted - exact).abs() <= 0.51 * torch.finfo(dtype).eps * exact.abs() + 1e-6).all()
+
+
 def test_with_added_bands_alone_the_mean_is_that_of_all_old_ones():
     pictures, weight = images(3), kernels(3)
     fitted = BandFit(3, 5, RGB, (*RGB, 'nir', 'swir')).inputs(weight)

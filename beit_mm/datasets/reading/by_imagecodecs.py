@@ -12,6 +12,7 @@ from . import by_pillow
 from .depths import keep
 from .image_file import ALPHA, COLORS, GREY, ImageFile, Whole
 from .known_formats import load_plugins
+from .limits import refuse_cut_off
 from .sliced import number_of
 from .turned import turned
 
@@ -90,7 +91,6 @@ def _read_pnm(content: bytes, header: re.Match[bytes]) -> ImageFile:
     width, height = int(header[2]), int(header[3])
     bands = COLORS if header[1] == b'6' else GREY
     count = width * height * len(bands)
-    if len(content) < header.end() + 2 * count:
-        raise ValueError('it is cut off')
+    refuse_cut_off(2 * count, len(content) - header.end(), 'image')
     pixels = np.frombuffer(content, '>u2', count, header.end())
     return Whole(keep(pixels.reshape(height, width, len(bands))), bands)

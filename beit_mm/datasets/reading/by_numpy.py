@@ -11,7 +11,7 @@ import numpy as np
 
 from .depths import kept_dtype
 from .image_file import ImageFile
-from .limits import refuse_piece
+from .limits import refuse_cut_off, refuse_piece
 from .sliced import Axes, Sliced, axes_of, choose_array, frames_of
 
 ENDING = '.npy'
@@ -96,8 +96,9 @@ def _product(lengths: tuple[int, ...]) -> int:
 
 
 def _check_whole(needed: int, held: int) -> None:
-    if needed > held or not needed:
-        raise ValueError(f'it is cut off: its array takes {needed} bytes, and {held} are there')
+    if not needed:
+        raise ValueError('its array is empty')
+    refuse_cut_off(needed, held, 'array')
 
 
 class Packed:

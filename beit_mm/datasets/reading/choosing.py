@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .broken_image import BrokenImage
+from .broken_image import BrokenImage, name_of
 from .image_file import ALPHA, COLORS, Box, ImageFile
 from .opening import open_image
 
@@ -40,7 +40,7 @@ class Reading:
         background: What transparent images are laid on, in [0, 255], a number or one for each
             band; None to leave their transparency out.
         no_data: The value of pixels without a measurement where files do not say. They become 0,
-            and so does NaN.
+            and so do NaN and infinite numbers.
 
     Raises:
         ValueError: If a setting is none.
@@ -103,12 +103,11 @@ class Reading:
             BrokenImage: If it is no image, or lacks a band.
         """
         image = open_image(source, frame)
-        name = 'the image' if isinstance(source, bytes) else str(source)
         try:
-            return Chosen(image, self, name)
+            return Chosen(image, self, name_of(source))
         except ValueError as error:
             image.close()
-            raise BrokenImage(name, str(error)) from error
+            raise BrokenImage(source, str(error)) from error
 
     def scale(self, pixels: np.ndarray) -> np.ndarray:
         """Bring pixels into [0, 255], clipped.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .broken_image import BrokenImage
+from .broken_image import BrokenImage, name_of
 from .choosing import Chosen, Reading
 from .image_file import ALPHA, Box
 from .opening import open_image
@@ -154,7 +154,7 @@ def _opened(source: Source, bands: int | Sequence[str] | None, no_data: float | 
     if bands != 0:
         return Reading(bands, no_data=no_data).open(source)
     image = open_image(source)
-    return Chosen(image, Reading(visible(image.bands), no_data=no_data), str(source)[:200])
+    return Chosen(image, Reading(visible(image.bands), no_data=no_data), name_of(source))
 
 
 def visible(bands: Sequence[str]) -> int:

@@ -89,7 +89,7 @@ def reader_of(source: Path | bytes) -> Any:
     kind = format_of_bytes(head) or FORMAT_OF.get(ending, '')
     if kind and FORMATS[kind].modules and kind not in readable_formats():
         needed = f'.{FORMATS[kind].endings[0]} takes {FORMATS[kind].package}'
-        raise BrokenImage('the image' if isinstance(source, bytes) else source, needed)
+        raise BrokenImage(source, needed)
     return importlib.import_module(f'.{READERS.get(kind, OF_PHOTOS)}', __package__)
 
 
@@ -108,8 +108,7 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 return image.size if turned else image.size[::-1]
         except Exception as error:
-            name = 'the image' if isinstance(source, bytes) else source
-            raise BrokenImage.by(name, error) from error
+            raise BrokenImage.by(source, error) from error
     with open_image(source) as image:
         return image.size
 
@@ -148,16 +147,15 @@ def open_image(source: str | Path | bytes, frame: str | None = None) -> ImageFil
         size = source.stat().st_size or source.is_dir()
     else:
         size = len(source)
-    name = 'the image' if isinstance(source, bytes) else source
     if not size:
-        raise BrokenImage(name, 'the file is empty')
+        raise BrokenImage(source, 'the file is empty')
     try:
         return _named(reader_of(source).open_file(source, frame))
     except BrokenImage:
         raise
     # Damaged files make libraries raise errors of a dozen kinds.
     except Exception as error:
-        raise BrokenImage.by(name, error) from error
+        raise BrokenImage.by(source, error) from error
 
 
 def _named(image: ImageFile) -> ImageFile:

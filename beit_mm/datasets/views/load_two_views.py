@@ -199,14 +199,15 @@ class LoadTwoViews(TwoViews):
 
         The plain twin of :meth:`load`, which decodes no more than the crop and changes the colors
         by one matrix; they differ by rounding, and by half a pixel where :meth:`load` reduces the
-        photo while it is decoded.
+        photo while it is decoded. Of photos as they are: it does without ``bands``,
+        ``value_range`` and what goes with them.
 
         Args:
             data: The file.
             view: What was drawn.
 
         Returns:
-            (3, h, w) uint8 each.
+            (3, h, w) uint8 each, RGB.
         """
         top, left, height, width = view.box
         crop = decode_image(data).crop((left, top, left + width, top + height))
