@@ -1,6 +1,7 @@
 """What data sets of lists share, wherever their images lie."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -27,9 +28,9 @@ class TableDataset(ColumnDataset):
     # What samples with masks say of them.
     reduce_zero_label = False
 
+    @abstractmethod
     def open_table(self) -> Table:
         """Read the list."""
-        raise NotImplementedError
 
     @property
     def title(self) -> str:
