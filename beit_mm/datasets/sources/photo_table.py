@@ -7,8 +7,9 @@ from typing import Any
 
 from ...registry import DATASETS
 from .parquet_table import PARQUET, parquet_files, read_parquet_table
+from .stores import join
 from .table_columns import DELIMITER_OF, Table, read_text_table
-from .table_dataset import TableDataset, below
+from .table_dataset import TableDataset
 
 # How lists end.
 TEXTS = ('.txt', *DELIMITER_OF)
@@ -86,8 +87,8 @@ class PhotoTable(TableDataset):
         if classes is not None:
             metainfo = {'classes': tuple(classes), **(metainfo or {})}
         root = os.path.expanduser(data_root)
-        ann_file = below(root, os.path.expanduser(ann_file))
-        given = below(root, data_prefix) if data_prefix else root
+        ann_file = join(root, os.path.expanduser(ann_file))
+        given = join(root, data_prefix) if data_prefix else root
         self.folder = given or os.path.dirname(ann_file)
         super().__init__(
             ann_file=ann_file, data_root=root, data_prefix={}, metainfo=metainfo, **settings
@@ -104,4 +105,4 @@ class PhotoTable(TableDataset):
 
     def located(self, path: str) -> str:
         """Where a file of the list is."""
-        return below(self.folder, path)
+        return join(self.folder, path)

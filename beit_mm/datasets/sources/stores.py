@@ -57,7 +57,9 @@ def is_url(path: str) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """A path below a folder of a disk or store; a whole path stays as it is."""
+    """A path below a folder of a disk or store; a whole path or an address stays as it is."""
+    if is_url(name):
+        return name
     if is_url(folder) and not os.path.isabs(name):
         return f'{folder.rstrip("/")}/{name}'
     return os.path.join(folder, name)

@@ -1,6 +1,5 @@
 """What data sets of lists share, wherever their images lie."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -117,10 +116,3 @@ class TableDataset(ColumnDataset):
         if blocks is None:
             return np.zeros(len(self), np.int64)
         return blocks if self.chosen is None else blocks[self.chosen]
-
-
-def below(folder: str, path: str) -> str:
-    """A path below a folder of the disk or of a store; one that is whole stays as it is."""
-    if '://' in path or os.path.isabs(path) or not folder:
-        return path
-    return f'{folder.rstrip("/")}/{path}' if '://' in folder else os.path.join(folder, path)
