@@ -9,6 +9,7 @@ import pickle
 import signal
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -520,15 +521,17 @@ def test_another_epoch_or_seed_is_another_order(seed, epoch):
     assert one != orders(sizes, 1, epoch, seed=seed + 1)
 
 
-def test_a_window_is_shuffled_evenly():
-    """Of two windows of two shards of two samples each order comes as often as any other."""
-    counts = {}
+def test_windows_and_the_orders_in_them_are_drawn_evenly():
+    """All orders of two shards of two samples, and all pairs of four shards, are as likely."""
+    inside, first = Counter(), Counter()
     for epoch in range(6000):
-        order = orders([1, 1, 1], 1, epoch, seed=0, window=3)[0]
-        counts[tuple(order)] = counts.get(tuple(order), 0) + 1
-    assert len(counts) == 6
+        inside[tuple(orders([2, 2], 1, epoch, seed=0, window=2)[0])] += 1
+        first[frozenset(orders([1] * 4, 1, epoch, seed=0, window=2)[0][:2])] += 1
+    assert len(inside) == 24
+    assert len(first) == 6
     # Five standard deviations.
-    assert all(abs(count - 1000) < 150 for count in counts.values())
+    assert all(abs(count - 250) < 78 for count in inside.values())
+    assert all(abs(count - 1000) < 145 for count in first.values())
 
 
 @settings(deadline=None, max_examples=30)
