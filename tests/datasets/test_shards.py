@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import tarfile
 import time
@@ -220,6 +221,19 @@ def test_train_and_val_and_tables_become_shards_too(folder, tmp_path):
     assert dataset.CLASSES == ('owl', 'tit')
     assert sorted(dataset.get_gt_labels()) == [0, 1]
     (folder / 'table.csv').unlink()
+
+
+def test_hidden_files_and_links_in_circles_count_for_nothing(folder, tmp_path):
+    """Some systems leave a hidden file beside each that they copy."""
+    images = shutil.copytree(folder, tmp_path / 'images')
+    (images / '._0.jpg').write_bytes(b'hidden')
+    (images / 'loop.jpg').symlink_to('loop.jpg')
+    out = shard(images, tmp_path / 'out')
+    assert len(PhotoShards(str(out)).CLASSES) == len(list(folder.iterdir()))
+    found = find_shards(out)
+    (out / '._shard-000000.tar').write_bytes(b'hidden')
+    (out / 'index.json').unlink()
+    assert find_shards(out).shards[0].url == found.shards[0].url
 
 
 # ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+from .folder_search import is_hidden
 from .store_cache import StoreCache, cache_from_environment
 
 # How often a store is asked for one thing: with the pauses below, for about a minute.
@@ -195,7 +196,7 @@ def open_whole(url: str, size: int, version: str, sha256: str = '') -> BinaryIO 
 
 
 def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
-    """Files in a folder of a disk or store whose names end so, in order of their names.
+    """Files in a folder of a disk or store whose names end so, in order; no hidden ones.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -203,7 +204,7 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
     """
     if not is_url(folder):
         with os.scandir(folder) as entries:
-            kept = [e for e in entries if e.name.endswith(endings) and os.path.isfile(e.path)]
+            kept = [e for e in entries if _counts(e.name, endings) and os.path.isfile(e.path)]
         stats = [(e.path, e.stat()) for e in kept]
         return sorted(Stored(p, s.st_size, str(s.st_mtime_ns)) for p, s in stats)
 
@@ -214,10 +215,14 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
         return fs.ls(inside, detail=True)
 
     fs, _ = _file_system(folder)
-    found = [e for e in tried(folder, read) if e['name'].endswith(endings)]
+    found = [e for e in tried(folder, read) if _counts(e['name'], endings)]
     stored = [_stored(fs.unstrip_protocol(entry['name']), entry) for entry in found]
     # A web server's list has no sizes.
     return sorted(file if file.size else look_up(file.url) for file in stored)
+
+
+def _counts(path: str, endings: tuple[str, ...]) -> bool:
+    return path.endswith(endings) and not is_hidden(os.path.basename(path))
 
 
 def look_up(path: str) -> Stored:
