@@ -1,5 +1,6 @@
 """Files of stores: a web server that fails, S3 as moto plays it, and copies in bounded space."""
 
+import errno
 import multiprocessing
 import os
 import random
@@ -227,7 +228,10 @@ def test_what_nobody_has_read_for_longest_goes_first(tmp_path):
         os.utime(cache._path(str(number)), (number, number))
     with cache.find('0') as file:
         assert file.read() == bytes(100)
+    left = tmp_path / 'total.of-a-killed-process.tmp'
+    left.touch()
     cache.put('large', bytes(300))
+    assert not left.exists()
     kept = [n for n in range(9) if cache._path(str(n)).exists()]
     # Room is made to nine tenths.
     assert kept == [0, 4, 5, 6, 7, 8]
@@ -243,6 +247,17 @@ def test_a_failed_copy_leaves_nothing(tmp_path):
 
     with pytest.raises(ConnectionError):
         cache.open('a', 100, fail)
+    assert bytes_in(tmp_path) == 0
+
+
+def test_where_the_disk_is_full_nothing_is_kept(tmp_path):
+    cache = StoreCache(tmp_path, 1000)
+
+    def fail(file):
+        file.write(b'half')
+        raise OSError(errno.ENOSPC, 'no space left')
+
+    assert cache.open('a', 100, fail) is None
     assert bytes_in(tmp_path) == 0
 
 
