@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from failing_server import serving
 from mmengine.fileio import BaseStorageBackend, register_backend
-from moto.server import ThreadedMotoServer
+from s3_server import s3_bucket
 
 from beit_mm.datasets.sources import stores
 from beit_mm.datasets.sources.store_cache import StoreCache, parse_size
@@ -132,21 +132,8 @@ def test_schemes_that_fsspec_has_not_are_mmengines():
 @pytest.fixture(scope='module')
 def bucket():
     """An S3 server of this process with a bucket; its address in the environment."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in dict(
-        ENDPOINT_URL=f'http://{host}:{port}', ACCESS_KEY_ID='a', SECRET_ACCESS_KEY='b',
-        DEFAULT_REGION='us-east-1',
-    ).items():  # fmt: skip
-        patch.setenv(f'AWS_{name}', value)
-    fsspec.get_filesystem_class('s3').clear_instance_cache()
-    fsspec.filesystem('s3').mkdir('of-stores')
-    yield 's3://of-stores'
-    fsspec.get_filesystem_class('s3').clear_instance_cache()
-    patch.undo()
-    server.stop()
+    with s3_bucket('of-stores') as url:
+        yield url
 
 
 def test_a_bucket_is_read_listed_and_kept(bucket, monkeypatch):
