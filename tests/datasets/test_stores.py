@@ -99,6 +99,15 @@ def test_what_fails_for_good_is_a_line_with_address_and_tries(folder, read, monk
             read(f'{server.url}/08.bin', crc32=1)
 
 
+@pytest.mark.parametrize(('status', 'tries', 'said'), [(429, 3, '3 times'), (403, 1, 'once')])
+def test_what_may_be_answered_later_is_asked_for_again(folder, status, tries, said, monkeypatch):
+    monkeypatch.setenv('BEIT_MM_STORE_TRIES', '3')
+    with serving(folder, always=['07.bin'], status=status) as server:
+        with pytest.raises(StoreError, match=f'tried {said}: {status}'):
+            read_bytes(f'{server.url}/07.bin')
+        assert len(server.asked) == tries
+
+
 def test_a_part_behind_the_end_is_no_part(folder):
     with pytest.raises(StoreError, match='5 bytes came in place of 10'):
         read_range(folder / '00.bin', len(CONTENT) - 5, 10)
