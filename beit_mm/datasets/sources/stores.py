@@ -76,17 +76,16 @@ def as_source(path: str) -> str | bytes:
     return read_bytes(path) if is_url(path) else path
 
 
-def read_bytes(path: str | os.PathLike, crc32: int | None = None, keep: bool = True) -> bytes:
+def read_bytes(path: str | os.PathLike, keep: bool = True) -> bytes:
     """Read a file of the disk or of a store, which is kept on the disk then.
 
     Args:
         path: A path, or an address with '://' whose scheme fsspec or mmengine knows.
-        crc32: Its checksum, if that is known.
         keep: Whether what a store sends is kept; False for what may change there.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        StoreError: If the store fails, again and again, or sends something else.
+        StoreError: If the store fails, again and again.
     """
     path = os.fspath(path)
     if not is_url(path):
@@ -97,17 +96,14 @@ def read_bytes(path: str | os.PathLike, crc32: int | None = None, keep: bool = T
 
     def read() -> bytes:
         fs, inside = _file_system(path)
-        return _checked(fs.cat_file(inside), None, crc32)
+        return fs.cat_file(inside)
 
     cache = _cache_of(path) if keep else None
     if cache is None:
         return tried(path, read)
     with cache.find(path) as kept:
         if kept is not None:
-            data = kept.read()
-            if crc32 is None or zlib.crc32(data) == crc32:
-                return data
-            cache.drop(path)
+            return kept.read()
     data = tried(path, read)
     cache.put(path, data)
     return data
@@ -272,8 +268,8 @@ def _stored(url: str, entry: dict) -> Stored:
     return Stored(url, int(entry.get('size') or 0), str(version))
 
 
-def _checked(data: bytes, length: int | None, crc32: int | None) -> bytes:
-    if length is not None and len(data) != length:
+def _checked(data: bytes, length: int, crc32: int | None) -> bytes:
+    if len(data) != length:
         raise Damaged(f'{len(data)} bytes came in place of {length}')
     if crc32 is not None and zlib.crc32(data) != crc32:
         raise Damaged('its checksum is another than that in the index')
