@@ -301,6 +301,20 @@ def test_what_is_no_shard_is_told_in_a_line(tmp_path, make, said):
     assert '\n' not in str(told.value)
 
 
+def test_an_index_of_another_shard_is_told(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / 'copy')
+    shutil.copy(copy / 'shard-000001.tar.idx', copy / 'shard-000000.tar.idx')
+    with pytest.raises(ValueError, match=r'shard-000000\.tar\.idx is of another shard'):
+        find_shards(copy)
+
+
+def test_a_shard_that_was_written_anew_is_read_anew(tmp_path):
+    for label in (3, 4):
+        path = write_tar(tmp_path / 'a.tar', {'0.jpg': b'an image', '0.cls': b'%d' % label})
+        os.utime(path, (label, label))
+        assert find_shards(path).indexes[0].samples[0].label == label
+
+
 def test_a_list_takes_some_and_says_their_classes(shards, tmp_path):
     every = PhotoShards(str(shards))
     names = ['/'.join(Path(every[i]['img_path']).parts[-2:]) for i in (30, 2)]
