@@ -73,7 +73,7 @@ def check(
         Path(list).write_text(lines, 'utf-8')
     alike = _alike(looked)
     proposal = propose([*looked.values()]) if any(len(e.sample) for e in looked.values()) else None
-    for line in _report(looked, alike, proposal):
+    for line in _report(looked, alike, proposal, no_data):
         print(line)
     print(f'{len(broken)} of {len(names)} images cannot be decoded', file=sys.stderr)
     return Checked(looked, broken, alike, proposal)
@@ -93,7 +93,10 @@ def _alike(looked: dict[str, Looked]) -> list[list[str]]:
 
 
 def _report(
-    looked: dict[str, Looked], alike: Sequence[Sequence[str]], proposal: Proposal | None
+    looked: dict[str, Looked],
+    alike: Sequence[Sequence[str]],
+    proposal: Proposal | None,
+    no_data: float | None,
 ) -> Iterator[str]:
     """Lines on the images that can be decoded."""
     every = [*looked.values()]
@@ -113,7 +116,7 @@ def _report(
     for change, count in Counter(c for e in every for c in e.changes).most_common():
         yield f'changed     {change}: {count} images'
     if proposal is not None:
-        yield from _lines_of_config(proposal)
+        yield from _lines_of_config(proposal, no_data)
 
 
 def _sizes(every: Sequence[Looked]) -> str:
@@ -152,11 +155,13 @@ def _values(every: Sequence[Looked]) -> Iterator[str]:
             yield f'            of the middle image without its hottest pixels: {most}'
 
 
-def _lines_of_config(proposal: Proposal) -> Iterator[str]:
+def _lines_of_config(proposal: Proposal, no_data: float | None) -> Iterator[str]:
     """What to write into a recipe."""
     yield 'for a config (mean and std are those in [0, 255] that a preprocessor takes):'
     yield f'  bands = {proposal.bands!r}'
     yield f'  value_range = {proposal.value_range!r}'
+    if no_data is not None:
+        yield f'  no_data = {no_data!r}'
     yield f'  in_channels = {len(proposal.names)}'
     yield f'  mean = {proposal.mean!r}'
     yield f'  std = {proposal.std!r}'

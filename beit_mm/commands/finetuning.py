@@ -47,6 +47,7 @@ def finetune(
     multi_label: bool | str | None = None,
     bands: str | None = None,
     value_range: str | None = None,
+    no_data: float | None = None,
     resume: bool = False,
     track: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
@@ -65,8 +66,8 @@ def finetune(
         size: Height and width of what the network sees; by default that of the weights.
         multi_label: Of a table, whether an image may have several labels, or what parts these in a
             cell, such as ','; without, the table tells.
-        bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`; without, those of
-            the weights.
+        bands, value_range, no_data: See :func:`beit_mm.commands.how_to_read.how_to_read`; without,
+            those of the weights.
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the config, which win over all others.
@@ -85,7 +86,7 @@ def finetune(
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
     begun_from = start_of(str(weights))
-    choose = begun_from.choose(bands, value_range)
+    choose = begun_from.choose(bands, value_range, no_data)
     photos = sharded_with_labels(source, choose) or photos_with_labels(source, multi_label, choose)
     name = Path(source).stem if Path(source).is_file() else photos.root.name
     run = RunFolder(out or Path('work_dirs', f'{name}_finetune'), 'finetune.py')
@@ -96,7 +97,9 @@ def finetune(
         print(config_of(_text(run, photos, machine, own, steps or 1000), options).pretty_text)
         return run.path
     if run.begin(resume):
-        known = run.known(minutes=minutes, size=size, bands=bands, value_range=value_range)
+        known = run.known(
+            minutes=minutes, size=size, bands=bands, value_range=value_range, no_data=no_data
+        )
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.data_root, photos.place)
         photos = _photos_of(run, known, photos)

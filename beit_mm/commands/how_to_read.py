@@ -1,8 +1,7 @@
 """How the images of a run are read: bands, depth, means and spreads, chosen by the images."""
 
-import os
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,12 +10,13 @@ from mmengine.config import Config
 
 from ..component import ConfigError
 from ..datasets.decoding import read_pixels
-from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.choosing import TO_MEASURE, Reading
+from ..datasets.reading.known_formats import ENDINGS_OF_PHOTOS
 from ..datasets.reading.measuring import (
+    MOST_ASKED,
     MOST_LOOKED_AT,
     Looked,
-    look_at,
+    look_at_some,
     means_and_spreads,
     measure,
     spread,
@@ -27,10 +27,6 @@ from ..visualization import as_photo
 
 # ImageNet's, in [0, 255]: what this project's recipes normalise photos by.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-# Images that are looked at to see whether all are plain photos.
-MOST_ASKED = 16
-# Of 8 bits and three bands or one, whatever is in the file.
-OF_PHOTOS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp')
 
 
 class Place(Protocol):
@@ -49,7 +45,7 @@ class HowToRead(NamedTuple):
     """Settings of a run's images.
 
     Attributes:
-        bands, value_range: See :class:`beit_mm.datasets.reading.choosing.Reading`.
+        bands, value_range, no_data: See :class:`beit_mm.datasets.reading.choosing.Reading`.
         mean, std: Of each band, in [0, 255].
     """
 
@@ -57,16 +53,17 @@ class HowToRead(NamedTuple):
     value_range: Any
     mean: list[float]
     std: list[float]
+    no_data: float | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether the images are photos of 8 bits in colours."""
-        return self.bands is None and self.value_range is None
+        return self.reading.is_plain
 
     @property
     def reading(self) -> Reading:
         """What reads them."""
-        return Reading(self.bands, self.value_range)
+        return Reading(self.bands, self.value_range, no_data=self.no_data)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -106,7 +103,11 @@ def _ends(pairs: Any) -> str:
 
 
 def how_to_read(
-    root: Place, names: Sequence[str], bands: str | None = None, value_range: str | None = None
+    root: Place,
+    names: Sequence[str],
+    bands: str | None = None,
+    value_range: str | None = None,
+    no_data: float | None = None,
 ) -> HowToRead:
     """Choose bands and range by the images, where the user does not.
 
@@ -115,44 +116,45 @@ def how_to_read(
         names: Their names there.
         bands: How many, or names with commas.
         value_range: 'dtype', 'measured', 'percentile', or two numbers with a comma.
+        no_data: See :class:`HowToRead`.
 
     Raises:
         ConfigError: If a choice of the user's cannot be.
     """
-    given = parse_bands(bands), parse_range(value_range)
-    if given == (None, None):
-        if _are_photos(root, names):
+    wanted, asked = parse_bands(bands), parse_range(value_range)
+    if wanted is None:
+        if asked is None and no_data is None and _are_photos(root, names):
             return PHOTOS
-        looked = list(_look(root, names, 0, MOST_LOOKED_AT))
+        looked = list(_look(root, names, 0, MOST_LOOKED_AT, no_data))
         if not any(len(each.sample) for each in looked):
             # What reads them says why.
-            return PHOTOS
+            return PHOTOS._replace(no_data=no_data)
         found = propose(looked)
-        return HowToRead(found.bands, found.value_range, found.mean, found.std)
-    wanted, asked = given
-    if wanted is None:
-        looked = list(_look(root, names, 0, MOST_LOOKED_AT))
-        wanted = propose(looked).bands if looked else None
-    looked = list(_look(root, names, wanted, MOST_LOOKED_AT))
+        if asked is None:
+            return HowToRead(found.bands, found.value_range, found.mean, found.std, no_data)
+        wanted = found.bands
+    looked = list(_look(root, names, wanted, MOST_LOOKED_AT, no_data))
     if not looked:
         raise ConfigError(f'--bands is {bands}, and {root} has no image with these bands')
-    return _measured(looked, wanted, asked)
+    return _measured(looked, wanted, asked, no_data)
 
 
-def how_to_read_in(bands: int | list[str] | None, root: Place, names: Sequence[str]) -> HowToRead:
+def how_to_read_in(
+    bands: int | list[str] | None, root: Place, names: Sequence[str], no_data: float | None = None
+) -> HowToRead:
     """Choose the range by the images, for bands that weights take.
 
     Args:
-        bands: See :class:`HowToRead`.
+        bands, no_data: See :class:`HowToRead`.
         root: Where the images lie.
         names: Their names there.
     """
-    if bands is None and _are_photos(root, names):
+    if bands is None and no_data is None and _are_photos(root, names):
         return PHOTOS
-    looked = list(_look(root, names, bands, MOST_LOOKED_AT))
+    looked = list(_look(root, names, bands, MOST_LOOKED_AT, no_data))
     if not any(len(each.sample) for each in looked):
-        return PHOTOS._replace(bands=bands)
-    return _measured(looked, bands, None)
+        return PHOTOS._replace(bands=bands, no_data=no_data)
+    return _measured(looked, bands, None, no_data)
 
 
 def with_ranges_of(known: HowToRead, root: Place, names: Sequence[str]) -> HowToRead:
@@ -165,12 +167,13 @@ def with_ranges_of(known: HowToRead, root: Place, names: Sequence[str]) -> HowTo
     """
     if not isinstance(known.value_range, Mapping):
         return known
-    looked = list(_look(root, names, known.bands, MOST_ASKED))
+    looked = list(_look(root, names, known.bands, MOST_ASKED, known.no_data))
     # Photos of 8 bits have the range of their type.
     new = {each.dtype.name for each in looked if len(each.sample)} - {*known.value_range, 'uint8'}
     if not new:
         return known
-    found = measure(list(_look(root, names, known.bands, MOST_LOOKED_AT))).value_range
+    looked = list(_look(root, names, known.bands, MOST_LOOKED_AT, known.no_data))
+    found = measure(looked).value_range
     return known._replace(
         value_range={**known.value_range, **{kind: found[kind] for kind in new if kind in found}}
     )
@@ -181,39 +184,36 @@ def as_option(bands: int | list[str] | None) -> str | None:
     return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)
 
 
-def _measured(looked: Sequence[Looked], bands: int | list[str] | None, asked: Any) -> HowToRead:
+def _measured(
+    looked: Sequence[Looked], bands: int | list[str] | None, asked: Any, no_data: float | None
+) -> HowToRead:
     """With ranges in numbers, means and spreads."""
     try:
         if asked in (*TO_MEASURE, None):
             found = measure(looked, asked or TO_MEASURE[0])
             of_8_bits = asked is None and set(found.value_range) == {'uint8'}
-            return HowToRead(bands, None if of_8_bits else found.value_range, found.mean, found.std)
-        return HowToRead(bands, asked, *means_and_spreads(looked, asked))
+            value_range = None if of_8_bits else found.value_range
+            return HowToRead(bands, value_range, found.mean, found.std, no_data)
+        return HowToRead(bands, asked, *means_and_spreads(looked, asked), no_data)
     except ValueError as error:
         raise ConfigError(f'the images cannot be read as asked: {error}') from error
 
 
 def _are_photos(root: Place, names: Sequence[str]) -> bool:
     """Whether images are of 8 bits, in colours or grey, as far as some of them tell."""
-    others = [name for name in names if not name.lower().endswith(OF_PHOTOS)]
+    others = [name for name in names if not name.lower().endswith(ENDINGS_OF_PHOTOS)]
     return all(
         each.dtype.name == 'uint8' and visible(each.bands) in (1, 3)
         for each in _look(root, others, 0, MOST_ASKED)
     )
 
 
-def _look(root: Place, names: Sequence[str], bands: Any, most: int) -> Iterator[Looked]:
+def _look(
+    root: Place, names: Sequence[str], bands: Any, most: int, no_data: float | None = None
+) -> Iterator[Looked]:
     """What is in some of the images that can be read."""
-
-    def one(name: str) -> Looked | None:
-        try:
-            return look_at(root.joinpath(name), bands)
-        except (BrokenImage, OSError):
-            # A run leaves it out and says so.
-            return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from (each for each in pool.map(one, spread(names, most)) if each is not None)
+    sources = [functools.partial(root.joinpath, name) for name in spread(names, most)]
+    return look_at_some(sources, bands, no_data)
 
 
 def parse_bands(text: str | None) -> int | list[str] | None:

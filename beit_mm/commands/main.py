@@ -53,6 +53,12 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
 
 
+def _no_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
+    )
+
+
 def _of_images(parser: argparse.ArgumentParser) -> None:
     """How images are read, where the images do not decide it."""
     parser.add_argument(
@@ -62,6 +68,7 @@ def _of_images(parser: argparse.ArgumentParser) -> None:
         '--value-range', metavar='LOW,HIGH', help='what is black and white; dtype, measured, '
         'percentile',
     )  # fmt: skip
+    _no_data(parser)
 
 
 def _pretrain(parser: argparse.ArgumentParser) -> None:
@@ -188,9 +195,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside')
     parser.add_argument('list', nargs='?', help='file to write the broken ones to')
     parser.add_argument('--workers', type=positive, metavar='N', help='processes')
-    parser.add_argument(
-        '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
-    )
+    _no_data(parser)
 
 
 def _shard(parser: argparse.ArgumentParser) -> None:

@@ -62,6 +62,7 @@ def pretrain(
     tokenizer: str | Path | None = None,
     bands: str | None = None,
     value_range: str | None = None,
+    no_data: float | None = None,
     resume: bool = False,
     track: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
@@ -80,7 +81,8 @@ def pretrain(
         size: Height and width of what the network sees, in pixels.
         tokenizer: Folder of another pre-training whose tokenizer is taken, or OpenAI's
             ``encoder.pkl``; without, a small one is trained first.
-        bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`.
+        bands, value_range, no_data: See
+            :func:`beit_mm.commands.how_to_read.how_to_read`.
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the pre-training's config, which win over all others.
@@ -96,7 +98,7 @@ def pretrain(
     start = time.monotonic()
     check_length(steps, minutes)
     check_dry_run(dry_run, resume)
-    choose = functools.partial(how_to_read, bands=bands, value_range=value_range)
+    choose = functools.partial(how_to_read, bands=bands, value_range=value_range, no_data=no_data)
     photos = sharded_without_labels(folder, choose) or photos_without_labels(folder, choose)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
@@ -114,7 +116,7 @@ def pretrain(
     if run.begin(resume):
         known = run.known(
             minutes=minutes, arch=arch, size=size, tokenizer=tokenizer, bands=bands,
-            value_range=value_range,
+            value_range=value_range, no_data=no_data,
         )  # fmt: skip
         check_same_folder(known.data_root, photos.place)
         run.change(with_length(options, steps))
@@ -163,7 +165,7 @@ def _stages(run: RunFolder, tokenizer: Length, transformer: Length) -> list[Stag
 
 def tokenizer_text(run: RunFolder, photos: Photos, sizes: Sizes, steps: int) -> str:
     """The config of the tokenizer."""
-    how = {name: photos.how.values[name] for name in ('bands', 'value_range')}
+    how = {name: photos.how.values[name] for name in ('bands', 'value_range', 'no_data')}
     values = {**values_for_tokenizer(sizes), **how, **_where(run, photos), 'max_iters': steps}
     return fill_recipe('own/dvae.py', values, 'The tokenizer of a beit-mm pretrain.')
 

@@ -17,6 +17,7 @@ from ..engine.starting.stages import Progress, Stage, changes_of_images, run_sta
 from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
+from .how_to_read import HowToRead
 
 # Configs that the commands write.
 MARKERS = ('pretrain.py', 'finetune.py', 'segment.py')
@@ -91,7 +92,9 @@ class RunFolder:
         Raises:
             ConfigError: If there is any of that.
         """
-        if wrong := [f'--{name}' for name, value in given.items() if value is not None]:
+        if wrong := [
+            f'--{name.replace("_", "-")}' for name, value in given.items() if value is not None
+        ]:
             raise ConfigError(
                 f'{" and ".join(wrong)} cannot be changed by --resume: what {self.marker} says '
                 'holds; leave it out, or begin another run in another --out'
@@ -154,7 +157,7 @@ def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:
         config: Of the training.
     """
     cfg = Config.fromfile(config).to_dict()
-    images = {name: cfg.get(name) for name in ('bands', 'value_range', 'mean', 'std')}
+    images = {name: cfg.get(name) for name in HowToRead._fields}
     about = dict(images={name: value for name, value in images.items() if value is not None})
     write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm', about)
 

@@ -48,6 +48,7 @@ def segment(
     divide_by: int | None = None,
     bands: str | None = None,
     value_range: str | None = None,
+    no_data: float | None = None,
     steps: int | None = None,
     minutes: float | None = None,
     size: int | None = None,
@@ -73,7 +74,7 @@ def segment(
         ignore: Numbers, or colours such as '#000000', that are no class; without, -1, 255 and
             65535.
         divide_by: 1000, where 26001 is the first of class 26.
-        bands, value_range, steps, minutes, size, resume, track, cfg_options, dry_run: See
+        bands, value_range, no_data, steps, minutes, size, resume, track, cfg_options, dry_run: See
             :func:`beit_mm.commands.finetuning.finetune`; ``size`` is that of a crop.
 
     Returns:
@@ -99,7 +100,7 @@ def segment(
     machine = this_machine()
     options = dict(cfg_options or {})
     begun_from = start_of(str(weights))
-    photos = pairs.photos(begun_from.choose(bands, value_range))
+    photos = pairs.photos(begun_from.choose(bands, value_range, no_data))
     if dry_run:
         own = values_of_weights(begun_from, photos, machine, size)
         values = _values(run, pairs, photos, machine, own, numbering)
@@ -108,7 +109,7 @@ def segment(
     if run.begin(resume):
         known = run.known(
             minutes=minutes, size=size, classes=classes, colors=colors, ignore=ignore, bands=bands,
-            value_range=value_range,
+            value_range=value_range, no_data=no_data,
         )  # fmt: skip
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.image_root, pairs.images)

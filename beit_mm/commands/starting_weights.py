@@ -55,24 +55,29 @@ class Start(NamedTuple):
     images: HowToRead | None
     says_how: bool
 
-    def choose(self, bands: str | None, value_range: str | None) -> Chooser:
+    def choose(
+        self, bands: str | None, value_range: str | None, no_data: float | None = None
+    ) -> Chooser:
         """Chooses how images are read: as the user says, else as the weights do, else as fits both.
 
         Args:
-            bands, value_range: See :func:`beit_mm.commands.how_to_read.how_to_read`.
+            bands, value_range, no_data: See :func:`beit_mm.commands.how_to_read.how_to_read`.
         """
         if self.images is None:
-            return functools.partial(how_to_read, bands=bands, value_range=value_range)
-        known = self.images
+            return functools.partial(
+                how_to_read, bands=bands, value_range=value_range, no_data=no_data
+            )
+        known = self.images if no_data is None else self.images._replace(no_data=no_data)
 
         def chooser(root: Place, names: Sequence[str]) -> HowToRead:
             if bands is None and value_range is None:
                 # Weights of photos of 8 bits say nothing of deep images.
                 if self.says_how and known.value_range is not None:
                     return with_ranges_of(known, root, names)
-                found = how_to_read_in(known.bands, root, names)
+                found = how_to_read_in(known.bands, root, names, known.no_data)
             else:
-                found = how_to_read(root, names, bands or as_option(known.bands), value_range)
+                wanted = bands or as_option(known.bands)
+                found = how_to_read(root, names, wanted, value_range, known.no_data)
             if found.reading.num_bands == known.reading.num_bands:
                 # The network knows images that are normalised so.
                 return found._replace(mean=known.mean, std=known.std)
@@ -119,7 +124,8 @@ def images_of(weights: str, model: BEiT) -> tuple[HowToRead, bool]:
             mean, std = list(MEAN), list(STD)
         else:
             mean, std = [127.5] * count, [64.0] * count
-    return HowToRead(bands, about.get('value_range'), mean, std), bool(about)
+    how = HowToRead(bands, about.get('value_range'), mean, std, about.get('no_data'))
+    return how, bool(about)
 
 
 def values_of_weights(

@@ -7,13 +7,11 @@ from pathlib import Path
 from .finding import Found
 from .reading.broken_image import BrokenImage
 from .reading.known_formats import FORMAT_OF, ending_of
-from .reading.measuring import spread
+from .reading.measuring import MOST_ASKED, spread
 from .reading.opening import FRAME, list_frames
 
 # Formats of stacks, and those of which few files are one.
 STACKS, RARELY = frozenset(('nii', 'npz', 'h5', 'zarr')), frozenset(('npy', 'dcm', 'tif'))
-# Files of the latter that are asked whether any is one.
-ASKED = 16
 THREADS = 8
 
 
@@ -41,7 +39,7 @@ def unroll(folder: str | Path, found: Found) -> Found:
             by_kind[kind].append(name)
     frames: dict[str, list[str]] = {}
     for kind, names in by_kind.items():
-        if kind in RARELY and not any(_frames(folder, spread(names, ASKED)).values()):
+        if kind in RARELY and not any(_frames(folder, spread(names, MOST_ASKED)).values()):
             continue
         frames.update(_frames(folder, names))
     frames = {name: inside for name, inside in frames.items() if inside}

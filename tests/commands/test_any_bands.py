@@ -104,6 +104,29 @@ def test_weights_of_photos_leave_the_range_of_deep_images_to_these(tmp_path):
     assert Start('w.pth', None, known, says_how=True).choose(None, None)(images, names) == known
 
 
+def test_pixels_without_a_measurement_do_not_rule_the_range_and_are_0(tmp_path):
+    pixels = [RNG.normal(500, 40, (24, 24)).astype(np.int16) for _ in range(6)]
+    for index, image in enumerate(pixels):
+        image[: 2 + index] = -9999
+        tifffile.imwrite(tmp_path / f'{index}.tif', image)
+    names = [f'{index}.tif' for index in range(6)]
+    ((low, _),) = how_to_read(tmp_path, names).value_range['int16']
+    assert low == -9999
+    found = how_to_read(tmp_path, names, no_data=-9999)
+    ((low, high),) = found.value_range['int16']
+    assert 300 < low < 500 < high < 700
+    values = np.concatenate([image[image != -9999] for image in pixels])
+    assert abs(found.mean[0] - ((values - low) / (high - low) * 255).mean()) < 1
+    read = found.reading.open(tmp_path / '0.tif').read()
+    assert (read[:2] == 0).all()
+    assert (read[2:] > 0).mean() > 0.9
+    # It goes with the weights, and their user may say another.
+    known = found._replace(mean=[1.0], std=[2.0])
+    start = Start(None, None, known, says_how=True)
+    assert start.choose(None, None)(tmp_path, names) == known
+    assert start.choose(None, None, -1)(tmp_path, names).no_data == -1
+
+
 def test_photos_are_read_as_ever(tmp_path):
     for index, mode in enumerate(('RGB', 'L', 'RGBA', 'P')):
         Image.new(mode, (20, 20)).save(tmp_path / f'{index}.png')

@@ -1,5 +1,7 @@
 """From photos to a token cache to training steps that never run the tokenizer."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -344,3 +346,24 @@ def test_deep_images_of_one_band_are_cached_by_the_range_that_a_run_measures(wor
     other.train_dataloader.dataset.pipeline[0].value_range = (0, 65535)
     with pytest.raises(CacheError, match='value_range'):
         use_token_cache(other)
+
+
+def test_a_cache_from_before_there_were_windows_holds_crops_of_whole_images(workspace, cached):
+    """Its tokens are of these, so the first view has to be too, whatever the image's size."""
+    folder = workspace / 'tokens'
+    step = dict(cached.train_dataloader.dataset.pipeline[0], token_cache=str(folder))
+    del step['type']
+    size = (3, 20_000)
+    new = LoadTwoViews(**step)
+    assert all(new.draw(new.view_rng(0, k), size).box.width <= 8192 for k in range(20))
+    path = folder / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    assert manifest['views'].pop('window') == 8192
+    path.write_text(json.dumps(manifest))
+    old = LoadTwoViews(**step)
+    whole = LoadTwoViews(32, 16, window=10**9)
+    for view in range(20):
+        assert old.draw(old.view_rng(0, view), size) == whole.draw(old.view_rng(0, view), size)
+    # Who asks for another window is told that it is another cache.
+    with pytest.raises(CacheError, match='window'):
+        LoadTwoViews(**step, window=1000)

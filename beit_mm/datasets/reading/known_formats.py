@@ -58,6 +58,10 @@ FORMATS = {
 # Formats whose images are folders.
 OF_FOLDERS = frozenset(('zarr',))
 FORMAT_OF = {ending: name for name, kind in FORMATS.items() for ending in kind.endings}
+# Of photos of 8 bits in colours or grey, whatever is in the file.
+ENDINGS_OF_PHOTOS = tuple(
+    f'.{ending}' for name in ('jpg', 'webp', 'gif', 'bmp') for ending in FORMATS[name].endings
+)
 # TIFF inside: what a camera saw before it was a photo, and what GDAL lays beside an image.
 NO_IMAGES = frozenset(('cr2', 'nef', 'nrw', 'arw', 'dng', 'orf', 'pef', 'srw', 'ovr', 'msk'))
 # Bytes of a file that tell what it is: NIfTI's magic number is at 344.

@@ -1,7 +1,9 @@
 """What values the pixels of images have: ranges that no hot pixel rules, means and spreads."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +20,8 @@ HOT = 1e-4
 ODD_IMAGES = 0.01
 # What 'percentile' leaves out of all pixels at each end, as maps are stretched.
 STRETCHED = 0.02
-# Images that a run looks at before it begins.
-MOST_LOOKED_AT = 256
+# Images that a run looks at before it begins; and those that tell whether it has to.
+MOST_LOOKED_AT, MOST_ASKED = 256, 16
 # Of an image of more pixels windows are read: so many along each axis, of such an edge.
 MOST_PIXELS, WINDOWS, WINDOW = 2**24, 4, 256
 # Pixels of an image that means, spreads and percentiles are of.
@@ -123,6 +125,29 @@ def _looked(image: Chosen, sampled: int) -> Looked:
         void=int((~valued).sum()),
         digest=digest.hexdigest() if whole else None,
     )
+
+
+def look_at_some(
+    sources: Iterable[Callable[[], Source]],
+    bands: int | Sequence[str] | None,
+    no_data: float | None = None,
+) -> Iterator[Looked]:
+    """Look at images, several at once; those that cannot be read are left out.
+
+    Args:
+        sources: Give a file each, or what is in one.
+        bands, no_data: See :func:`look_at`.
+    """
+
+    def one(source: Callable[[], Source]) -> Looked | None:
+        try:
+            return look_at(source(), bands, no_data)
+        except (BrokenImage, OSError):
+            # Who trains or predicts leaves it out too, and says so.
+            return None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        yield from (each for each in pool.map(one, sources) if each is not None)
 
 
 def _opened(source: Source, bands: int | Sequence[str] | None, no_data: float | None) -> Chosen:

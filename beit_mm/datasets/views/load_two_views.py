@@ -2,6 +2,7 @@
 
 import functools
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -127,7 +128,11 @@ class LoadTwoViews(TwoViews):
         self.cache = None
         if token_cache is not None:
             self.cache = TokenCache(token_cache)
-            self.num_views, self.seed = self.cache.num_views, self.cache.manifest['views']['seed']
+            views = self.cache.manifest['views']
+            self.num_views, self.seed = self.cache.num_views, views['seed']
+            if 'window' not in views and window == LARGEST_WINDOW:
+                # It was written before there was this setting, of crops of images of any size.
+                self.window = sys.maxsize
             self.cache.check(dict(views=self.settings))
 
     @property
@@ -143,8 +148,7 @@ class LoadTwoViews(TwoViews):
             flip_prob=self.flip_prob,
             num_views=self.num_views,
             seed=self.seed,
-            # Caches that were written before there was this setting are right.
-            **(dict(window=self.window) if self.window != LARGEST_WINDOW else {}),
+            **(dict(window=self.window) if self.window != sys.maxsize else {}),
             **self.reading.settings,
         )
 

@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,16 @@ from mmengine.registry import DATASETS
 from ...checkpoints import CheckpointError, locate, read_about, read_checkpoint
 from ...checkpoints.writing import write_whole
 from ...component import ConfigError, in_a_line
-from ...datasets.reading.broken_image import BrokenImage
 from ...datasets.reading.choosing import TO_MEASURE
-from ...datasets.reading.measuring import MOST_LOOKED_AT, Looked, look_at, measure, spread
+from ...datasets.reading.known_formats import ENDINGS_OF_PHOTOS
+from ...datasets.reading.measuring import (
+    MOST_ASKED,
+    MOST_LOOKED_AT,
+    Looked,
+    look_at_some,
+    measure,
+    spread,
+)
 from ...datasets.sources.photo_source import photo_source
 from ..checking.bands_check import taking_8_bits
 from ..checking.config_check import enter_scope
@@ -29,10 +34,6 @@ from ..running.resumed_changes import saved_settings
 
 # In the work directory: what the range was asked as, and what it was.
 FILE = 'value_range.json'
-# Of images of a config that says nothing, how many are looked at for more than 8 bits.
-MOST_ASKED = 16
-# Which have none.
-OF_8_BITS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.bmp')
 # Name of an image, and what gives its file or what is in it.
 Image = tuple[str, Callable[[], str | bytes]]
 
@@ -183,23 +184,15 @@ def _images_of(dataset: Any) -> list[Image]:
 
 def _is_deep(images: list[Image], settings: Mapping) -> bool:
     """Whether an image among some has more than 8 bits."""
-    named = [
-        (name, source) for name, source in images if name and not name.lower().endswith(OF_8_BITS)
-    ]
-    looked = _look(spread(named, MOST_ASKED), settings)
+    named = [image for image in images if image[0]]
+    deep = [image for image in named if not image[0].lower().endswith(ENDINGS_OF_PHOTOS)]
+    looked = _look(spread(deep, MOST_ASKED), settings)
     return any(each.dtype.name != 'uint8' for each in looked)
 
 
 def _look(images: list[Image], settings: Mapping) -> Iterator[Looked]:
-    def one(image: Image) -> Looked | None:
-        try:
-            return look_at(image[1](), settings.get('bands'), settings.get('no_data'))
-        except (BrokenImage, OSError):
-            # A run leaves it out and counts it.
-            return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from (each for each in pool.map(one, images) if each is not None)
+    sources = [source for _, source in images]
+    return look_at_some(sources, settings.get('bands'), settings.get('no_data'))
 
 
 def _of_checkpoint(cfg: Config) -> Any:
