@@ -80,13 +80,15 @@ def test_every_image_is_in_the_shards_once_with_its_class(folder, shards):
     assert len(urls) == 8
     classes = json.loads((shards / 'index.json').read_text())['classes']
     assert classes == ['jay', 'owl', 'tit']
-    found = {}
+    found, keys = {}, []
     for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
         about = json.loads(sample['json'])
+        keys.append(sample['__key__'])
         found[about['path']] = sample['jpg']
         assert classes[int(sample['cls'])] == about['label'] == Path(about['path']).parent.name
     expected = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*.jpg')}
     assert found == expected
+    assert keys == [f'{number:08d}' for number in range(36)]
 
 
 def test_the_data_set_reads_what_tarfile_reads(shards):
@@ -185,8 +187,11 @@ def test_killed_at_ten_places_it_goes_on_and_leaves_the_same_bytes(folder, tmp_p
         shard(folder, out, images=3)
     # What a kill at the worst moment leaves.
     (out / 'shard-000009.tar.idx.0a.tmp').touch()
+    made = (out / 'shard-000000.tar').stat().st_ino
     write(folder, out)
     assert contents(out) == whole
+    # What was finished is not written again.
+    assert (out / 'shard-000000.tar').stat().st_ino == made
 
 
 def test_what_was_changed_in_a_shard_is_found(folder, shards, tmp_path, capsys):
@@ -197,12 +202,15 @@ def test_what_was_changed_in_a_shard_is_found(folder, shards, tmp_path, capsys):
     path.write_bytes(content)
     (out / 'shard-000005.tar').write_bytes((out / 'shard-000005.tar').read_bytes()[:-512])
     (out / 'shard-000006.tar').unlink()
-    with pytest.raises(ConfigError, match=r'3 of 8 shards of .* are damaged'):
+    index = out / 'shard-000007.tar.idx'
+    index.write_text(index.read_text().replace('.jpg",', '.jpg",1', 1))
+    with pytest.raises(ConfigError, match=r'4 of 8 shards of .* are damaged'):
         shard(out, verify=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if '\t' in line]
-    assert [Path(line.split('\t')[0]).name[-5] for line in lines] == ['3', '5', '6']
+    assert [Path(line.split('\t')[0]).name[-5] for line in lines] == ['3', '5', '6', '7']
     assert 'SHA-256' in lines[0]
     assert 'bytes' in lines[1]
+    assert 'its members are others' in lines[3]
 
 
 def test_train_and_val_and_tables_become_shards_too(folder, tmp_path):
