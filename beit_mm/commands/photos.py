@@ -13,12 +13,12 @@ from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
-from ..datasets.reading.opening import FRAME, size_of
+from ..datasets.reading.opening import size_of
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
-from ..datasets.stacks import unroll
+from ..datasets.stacks import file_of, unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
 from .how_to_read import HowToRead, Place, how_to_read
@@ -276,9 +276,9 @@ def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[
     """
     held_out = np.zeros(len(names), bool)
     files: dict[str, list[int]] = {}
-    if any(FRAME in name for name in names):
+    if any(file_of(name) != name for name in names):
         for place, name in enumerate(names):
-            files.setdefault(name.partition(FRAME)[0], []).append(place)
+            files.setdefault(file_of(name), []).append(place)
     if len(files) < LEAST_FILES:
         held_out[random.Random(0).sample(range(len(names)), count)] = True
     else:

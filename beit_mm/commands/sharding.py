@@ -1,6 +1,5 @@
 """``beit-mm shard``: from a folder of images to tar shards."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from ..component import ConfigError
 from ..datasets.finding import list_classes
 from ..datasets.reading.known_formats import FORMAT_OF, OF_FOLDERS, ending_of
 from ..datasets.sources.finding_shards import find_shards
+from ..datasets.sources.folder_listing import Folder
+from ..datasets.sources.folder_search import FolderSearch
 from ..datasets.sources.stores import is_url
 from ..datasets.sources.verifying_shards import verify_shards
 from ..datasets.sources.writing_shards import Plan, plan_shards, write_shards
@@ -120,9 +121,9 @@ def _files_of(names: Sequence[str]) -> list[str]:
 
 
 def _loose_images(root: Path) -> list[str]:
-    """Names of the images that lie in a folder itself, by their endings."""
-    names = [entry.name for entry in os.scandir(root) if entry.is_file()]
-    return sorted(name for name in names if ending_of(name) in FORMAT_OF)
+    """Names of the images that lie in a folder itself."""
+    names = FolderSearch(root).files(str(root), Folder())
+    return sorted(name for name in names if FORMAT_OF.get(ending_of(name)) not in OF_FOLDERS)
 
 
 def _write(plans: dict[str, Plan], out: Path) -> None:

@@ -53,6 +53,12 @@ def unroll(folder: str | Path, found: Found) -> Found:
     return found._replace(names=every, stacks=len(frames))
 
 
+def file_of(name: str) -> str:
+    """The stack that :func:`unroll` has named an image of; any other image's name as it is."""
+    path = name.rpartition(FRAME)[0]
+    return path if FORMAT_OF.get(ending_of(path)) in STACKS | RARELY else name
+
+
 def _frames(folder: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
     """File -> names of the images in it, none of one that is no stack or cannot be read."""
 

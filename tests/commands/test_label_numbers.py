@@ -88,6 +88,11 @@ def test_more_than_255_classes(pairs):
     assert labels(found, made, '1') == [65535, 299, 254, 255, 256]
 
 
+def test_class_255_of_more_is_learned(pairs):
+    found = number_classes(pairs(list(range(300)), dtype=np.uint16))
+    assert found.values['ignore_index'] == 65535
+
+
 def test_zero_that_is_no_class_moves_the_others_down(pairs):
     made = pairs([0, 1, 3])
     with pytest.raises(ConfigError, match='if 0 is no class, set --ignore 0 255'):

@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault == 'unavailable' or not path.is_file():
-            self.send_response(503 if fault else 404)
+            self.send_response(server.status if fault else 404)
             self.send_header('Content-Length', '0')
             self.end_headers()
             return
@@ -61,14 +61,16 @@ class FailingServer(ThreadingHTTPServer):
         share: Of the requests that fail.
         seed: Which do.
         always: Parts of the paths that never work.
+        status: What it answers where it does not work.
         ranges: Whether it knows what a part of a file is.
     """
 
     daemon_threads = True
 
-    def __init__(self, folder, share=0.0, seed=0, always=(), ranges=True):
+    def __init__(self, folder, share=0.0, seed=0, always=(), status=503, ranges=True):
         super().__init__(('127.0.0.1', 0), Handler)
         self.folder, self.share, self.always, self.ranges = Path(folder), share, always, ranges
+        self.status = status
         self.rng, self.lock, self.asked = random.Random(seed), threading.Lock(), []
 
     @property

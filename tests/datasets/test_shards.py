@@ -6,9 +6,11 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +80,15 @@ def test_every_image_is_in_the_shards_once_with_its_class(folder, shards):
     assert len(urls) == 8
     classes = json.loads((shards / 'index.json').read_text())['classes']
     assert classes == ['jay', 'owl', 'tit']
-    found = {}
+    found, keys = {}, []
     for sample in webdataset.WebDataset(urls, shardshuffle=False, empty_check=False):
         about = json.loads(sample['json'])
+        keys.append(sample['__key__'])
         found[about['path']] = sample['jpg']
         assert classes[int(sample['cls'])] == about['label'] == Path(about['path']).parent.name
     expected = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*.jpg')}
     assert found == expected
+    assert keys == [f'{number:08d}' for number in range(36)]
 
 
 def test_the_data_set_reads_what_tarfile_reads(shards):
@@ -183,8 +187,11 @@ def test_killed_at_ten_places_it_goes_on_and_leaves_the_same_bytes(folder, tmp_p
         shard(folder, out, images=3)
     # What a kill at the worst moment leaves.
     (out / 'shard-000009.tar.idx.0a.tmp').touch()
+    made = (out / 'shard-000000.tar').stat().st_ino
     write(folder, out)
     assert contents(out) == whole
+    # What was finished is not written again.
+    assert (out / 'shard-000000.tar').stat().st_ino == made
 
 
 def test_what_was_changed_in_a_shard_is_found(folder, shards, tmp_path, capsys):
@@ -195,12 +202,15 @@ def test_what_was_changed_in_a_shard_is_found(folder, shards, tmp_path, capsys):
     path.write_bytes(content)
     (out / 'shard-000005.tar').write_bytes((out / 'shard-000005.tar').read_bytes()[:-512])
     (out / 'shard-000006.tar').unlink()
-    with pytest.raises(ConfigError, match=r'3 of 8 shards of .* are damaged'):
+    index = out / 'shard-000007.tar.idx'
+    index.write_text(index.read_text().replace('.jpg",', '.jpg",1', 1))
+    with pytest.raises(ConfigError, match=r'4 of 8 shards of .* are damaged'):
         shard(out, verify=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if '\t' in line]
-    assert [Path(line.split('\t')[0]).name[-5] for line in lines] == ['3', '5', '6']
+    assert [Path(line.split('\t')[0]).name[-5] for line in lines] == ['3', '5', '6', '7']
     assert 'SHA-256' in lines[0]
     assert 'bytes' in lines[1]
+    assert 'its members are others' in lines[3]
 
 
 def test_train_and_val_and_tables_become_shards_too(folder, tmp_path):
@@ -219,6 +229,19 @@ def test_train_and_val_and_tables_become_shards_too(folder, tmp_path):
     assert dataset.CLASSES == ('owl', 'tit')
     assert sorted(dataset.get_gt_labels()) == [0, 1]
     (folder / 'table.csv').unlink()
+
+
+def test_hidden_files_and_links_in_circles_count_for_nothing(folder, tmp_path):
+    """Some systems leave a hidden file beside each that they copy."""
+    images = shutil.copytree(folder, tmp_path / 'images')
+    (images / '._0.jpg').write_bytes(b'hidden')
+    (images / 'loop.jpg').symlink_to('loop.jpg')
+    out = shard(images, tmp_path / 'out')
+    assert len(PhotoShards(str(out)).CLASSES) == len(list(folder.iterdir()))
+    found = find_shards(out)
+    (out / '._shard-000000.tar').write_bytes(b'hidden')
+    (out / 'index.json').unlink()
+    assert find_shards(out).shards[0].url == found.shards[0].url
 
 
 # ----------------------------------------------------------------------------------------------
@@ -284,6 +307,20 @@ def test_what_is_no_shard_is_told_in_a_line(tmp_path, make, said):
     with pytest.raises(ValueError, match=said) as told:
         PhotoShards(str(folder))
     assert '\n' not in str(told.value)
+
+
+def test_an_index_of_another_shard_is_told(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / 'copy')
+    shutil.copy(copy / 'shard-000001.tar.idx', copy / 'shard-000000.tar.idx')
+    with pytest.raises(ValueError, match=r'shard-000000\.tar\.idx is of another shard'):
+        find_shards(copy)
+
+
+def test_a_shard_that_was_written_anew_is_read_anew(tmp_path):
+    for label in (3, 4):
+        path = write_tar(tmp_path / 'a.tar', {'0.jpg': b'an image', '0.cls': b'%d' % label})
+        os.utime(path, (label, label))
+        assert find_shards(path).indexes[0].samples[0].label == label
 
 
 def test_a_list_takes_some_and_says_their_classes(shards, tmp_path):
@@ -520,15 +557,17 @@ def test_another_epoch_or_seed_is_another_order(seed, epoch):
     assert one != orders(sizes, 1, epoch, seed=seed + 1)
 
 
-def test_a_window_is_shuffled_evenly():
-    """Of two windows of two shards of two samples each order comes as often as any other."""
-    counts = {}
+def test_windows_and_the_orders_in_them_are_drawn_evenly():
+    """All orders of two shards of two samples, and all pairs of four shards, are as likely."""
+    inside, first = Counter(), Counter()
     for epoch in range(6000):
-        order = orders([1, 1, 1], 1, epoch, seed=0, window=3)[0]
-        counts[tuple(order)] = counts.get(tuple(order), 0) + 1
-    assert len(counts) == 6
+        inside[tuple(orders([2, 2], 1, epoch, seed=0, window=2)[0])] += 1
+        first[frozenset(orders([1] * 4, 1, epoch, seed=0, window=2)[0][:2])] += 1
+    assert len(inside) == 24
+    assert len(first) == 6
     # Five standard deviations.
-    assert all(abs(count - 1000) < 150 for count in counts.values())
+    assert all(abs(count - 250) < 78 for count in inside.values())
+    assert all(abs(count - 1000) < 145 for count in first.values())
 
 
 @settings(deadline=None, max_examples=30)

@@ -104,8 +104,9 @@ def test_class_folders_of_volumes(tmp_path):
 
 
 @pytest.mark.parametrize('count', [1, 7, 20])
-def test_files_that_are_no_stacks_are_held_out_one_by_one(count):
-    names = [f'{index}.png' for index in range(40)]
+@pytest.mark.parametrize('folder', ['', '#'])
+def test_files_that_are_no_stacks_are_held_out_one_by_one(count, folder):
+    names = [f'{index % 5}{folder}/{index}.png' for index in range(40)]
     train, val = hold_out(names, count)
     assert sorted([*train, *val]) == sorted(names)
     assert len(val) == count

@@ -1,5 +1,6 @@
 """Files of stores: a web server that fails, S3 as moto plays it, and copies in bounded space."""
 
+import errno
 import multiprocessing
 import os
 import random
@@ -12,7 +13,7 @@ import fsspec
 import pytest
 from failing_server import serving
 from mmengine.fileio import BaseStorageBackend, register_backend
-from moto.server import ThreadedMotoServer
+from s3_server import s3_bucket
 
 from beit_mm.datasets.sources import stores
 from beit_mm.datasets.sources.store_cache import StoreCache, parse_size
@@ -75,7 +76,7 @@ def test_a_server_that_knows_no_parts_sends_the_whole_file(folder):
         assert read_range(f'{server.url}/00.bin', 0, 20) == CONTENT[:20]
 
 
-@pytest.mark.parametrize('read', [read_bytes, lambda url, **kw: read_range(url, 0, 10, **kw)])
+@pytest.mark.parametrize('read', [read_bytes, lambda url: read_range(url, 0, 10)])
 def test_what_fails_for_good_is_a_line_with_address_and_tries(folder, read, monkeypatch):
     monkeypatch.setenv('BEIT_MM_STORE_TRIES', '3')
     with serving(folder, always=['07.bin']) as server:
@@ -95,7 +96,16 @@ def test_what_fails_for_good_is_a_line_with_address_and_tries(folder, read, monk
         with pytest.raises(StoreError, match='tried 3 times'):
             exists(url)
         with pytest.raises(StoreError, match='tried 3 times: its checksum is another'):
-            read(f'{server.url}/08.bin', crc32=1)
+            read_range(f'{server.url}/08.bin', 0, 10, crc32=1)
+
+
+@pytest.mark.parametrize(('status', 'tries', 'said'), [(429, 3, '3 times'), (403, 1, 'once')])
+def test_what_may_be_answered_later_is_asked_for_again(folder, status, tries, said, monkeypatch):
+    monkeypatch.setenv('BEIT_MM_STORE_TRIES', '3')
+    with serving(folder, always=['07.bin'], status=status) as server:
+        with pytest.raises(StoreError, match=f'tried {said}: {status}'):
+            read_bytes(f'{server.url}/07.bin')
+        assert len(server.asked) == tries
 
 
 def test_a_part_behind_the_end_is_no_part(folder):
@@ -131,21 +141,8 @@ def test_schemes_that_fsspec_has_not_are_mmengines():
 @pytest.fixture(scope='module')
 def bucket():
     """An S3 server of this process with a bucket; its address in the environment."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in dict(
-        ENDPOINT_URL=f'http://{host}:{port}', ACCESS_KEY_ID='a', SECRET_ACCESS_KEY='b',
-        DEFAULT_REGION='us-east-1',
-    ).items():  # fmt: skip
-        patch.setenv(f'AWS_{name}', value)
-    fsspec.get_filesystem_class('s3').clear_instance_cache()
-    fsspec.filesystem('s3').mkdir('of-stores')
-    yield 's3://of-stores'
-    fsspec.get_filesystem_class('s3').clear_instance_cache()
-    patch.undo()
-    server.stop()
+    with s3_bucket('of-stores') as url:
+        yield url
 
 
 def test_a_bucket_is_read_listed_and_kept(bucket, monkeypatch):
@@ -156,6 +153,10 @@ def test_a_bucket_is_read_listed_and_kept(bucket, monkeypatch):
     listed = list_files(f'{bucket}/some', ('.tar',))
     assert [file.url for file in listed] == [f'{bucket}/some/{n}.tar' for n in range(3)]
     assert [file.size for file in listed] == [len(CONTENT) - n for n in range(3)]
+    # What others have written since is there too.
+    another = fsspec.filesystem('s3', skip_instance_cache=True)
+    another.pipe_file('of-stores/some/4.tar', CONTENT)
+    assert len(list_files(f'{bucket}/some', ('.tar',))) == 4
     assert listed[1] == look_up(f'{bucket}/some/1.tar')
     assert read_range(f'{bucket}/some/1.tar', 99, 1000) == CONTENT[100:1100]
     monkeypatch.setattr(stores, 'PART', 3000)
@@ -227,7 +228,10 @@ def test_what_nobody_has_read_for_longest_goes_first(tmp_path):
         os.utime(cache._path(str(number)), (number, number))
     with cache.find('0') as file:
         assert file.read() == bytes(100)
+    left = tmp_path / 'total.of-a-killed-process.tmp'
+    left.touch()
     cache.put('large', bytes(300))
+    assert not left.exists()
     kept = [n for n in range(9) if cache._path(str(n)).exists()]
     # Room is made to nine tenths.
     assert kept == [0, 4, 5, 6, 7, 8]
@@ -243,6 +247,17 @@ def test_a_failed_copy_leaves_nothing(tmp_path):
 
     with pytest.raises(ConnectionError):
         cache.open('a', 100, fail)
+    assert bytes_in(tmp_path) == 0
+
+
+def test_where_the_disk_is_full_nothing_is_kept(tmp_path):
+    cache = StoreCache(tmp_path, 1000)
+
+    def fail(file):
+        file.write(b'half')
+        raise OSError(errno.ENOSPC, 'no space left')
+
+    assert cache.open('a', 100, fail) is None
     assert bytes_in(tmp_path) == 0
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
+from quickstart_pretraining import pretraining_in
 
 from beit_mm.component import ConfigError
 from beit_mm.engine import check_config
-from beit_mm.models import DiscreteVAE
 
 ROOT = Path(__file__).parent.parent.parent
 RGBN = ['red', 'green', 'blue', 'nir']
@@ -17,16 +16,7 @@ STEP = 'train_dataloader.dataset.pipeline[0]'
 
 @pytest.fixture
 def cfg(tmp_path):
-    """The quickstart's pre-training with its data and tokenizer in place."""
-    cfg = Config.fromfile(ROOT / 'configs/quickstart/pretrain.py')
-    for split in ('train', 'val'):
-        (tmp_path / split).mkdir()
-        cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
-    tokenizer = dict(cfg.model.target_generator.tokenizer)
-    tokenizer.pop('type')
-    torch.save(DiscreteVAE(**tokenizer).state_dict(), tmp_path / 'tokenizer.pth')
-    cfg.model.target_generator.checkpoint = str(tmp_path / 'tokenizer.pth')
-    return cfg
+    return pretraining_in(tmp_path)
 
 
 def read_bands(cfg, bands):

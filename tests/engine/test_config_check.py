@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.evaluation import Accuracy
 from mmseg.evaluation import IoUMetric
+from quickstart_pretraining import pretraining_in
 
 from beit_mm.component import Component
 from beit_mm.datasets.masks.generators import MaskGenerator
@@ -20,7 +21,7 @@ from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.engine.checking.data_check import check_classes
 from beit_mm.engine.checking.others_check import check_best
 from beit_mm.engine.optimizing.param_groups import share_groups_of_config
-from beit_mm.models import BEiT, DiscreteVAE
+from beit_mm.models import BEiT
 from beit_mm.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,17 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture
 def cfg(tmp_path):
-    """The quickstart's pre-training with its data and tokenizer in place."""
-    cfg = Config.fromfile(ROOT / 'configs/quickstart/pretrain.py')
-    for split in ('train', 'val'):
-        (tmp_path / split).mkdir()
-    for loader in ('train_dataloader', 'val_dataloader'):
-        cfg[loader].dataset.data_root = str(tmp_path)
-    tokenizer = dict(cfg.model.target_generator.tokenizer)
-    tokenizer.pop('type')
-    torch.save(DiscreteVAE(**tokenizer).state_dict(), tmp_path / 'tokenizer.pth')
-    cfg.model.target_generator.checkpoint = str(tmp_path / 'tokenizer.pth')
-    return cfg
+    return pretraining_in(tmp_path)
 
 
 def pipeline_step(cfg, suffix):

@@ -16,9 +16,9 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from moto.server import ThreadedMotoServer
 from noisy_run import assert_same_end
 from PIL import Image
+from s3_server import s3_bucket
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / 'datasets'))
@@ -124,23 +124,10 @@ def shards(tmp_path_factory):
 @pytest.fixture(scope='module')
 def bucket(shards):
     """The shards in a bucket of an S3 server of this process."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in dict(
-            ENDPOINT_URL=f'http://{host}:{port}', ACCESS_KEY_ID='a', SECRET_ACCESS_KEY='b',
-            DEFAULT_REGION='us-east-1',
-        ).items():  # fmt: skip
-            patch.setenv(f'AWS_{name}', value)
-        fsspec.get_filesystem_class('s3').clear_instance_cache()
-        fs = fsspec.filesystem('s3')
-        fs.mkdir('bucket')
+    with s3_bucket('bucket') as url:
         for path in shards.iterdir():
-            fs.put_file(str(path), f'bucket/shards/{path.name}')
-        yield 's3://bucket/shards'
-        fsspec.get_filesystem_class('s3').clear_instance_cache()
-    server.stop()
+            fsspec.filesystem('s3').put_file(str(path), f'bucket/shards/{path.name}')
+        yield f'{url}/shards'
 
 
 def kill_ten_times(where, folder, limits):

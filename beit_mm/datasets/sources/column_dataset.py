@@ -6,6 +6,7 @@ take. The arrays are shared by the loader's workers, as mmengine's are.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dataset.base_dataset import force_full_init
 
 
-class ColumnDataset(BaseDataset):
+class ColumnDataset(BaseDataset, ABC):
     """A data set that reads one sample at a time from what :meth:`load_columns` has opened.
 
     ``indices``, ``get_subset``, ``ConcatDataset`` and the other wrappers of mmengine work as ever;
@@ -24,13 +25,13 @@ class ColumnDataset(BaseDataset):
     chosen: np.ndarray | None = None
     _fully_initialized: bool
 
+    @abstractmethod
     def load_columns(self) -> int:
         """Open the columns; return how many rows there are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_row(self, row: int) -> dict:
         """What a row says of its sample, such as ``img_path`` and ``gt_label``; a new dict."""
-        raise NotImplementedError
 
     @property
     def CLASSES(self) -> Sequence[str] | None:

@@ -1,7 +1,7 @@
 """Data sets of Hugging Face's ``datasets``: on the disk, by name, and read from where they lie."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...component import did_you_mean
@@ -46,24 +46,14 @@ class HubPhotos(TableDataset):
         self,
         name: str,
         split: str = 'train',
-        columns: Mapping[str, str | None] | None = None,
         streaming: bool = False,
-        with_label: bool = True,
-        multi_label: bool | str | None = None,
-        classes: Sequence[str] | None = None,
         loading: Mapping[str, Any] | None = None,
-        metainfo: Mapping | None = None,
         **settings: Any,
     ) -> None:
         self.name, self.part, self.streaming = os.path.expanduser(name), split, streaming
-        self.columns, self.with_label = dict(columns or {}), with_label
         self.loading = dict(loading or {})
-        # The library has chosen the rows.
-        self.split = ''
-        self.multi_label = multi_label
-        if classes is not None:
-            metainfo = {'classes': tuple(classes), **(metainfo or {})}
-        super().__init__(data_prefix={}, metainfo=metainfo, **settings)
+        # The library chooses the rows.
+        super().__init__(split='', **settings)
 
     @property
     def title(self) -> str:
@@ -89,7 +79,7 @@ class HubPhotos(TableDataset):
             found = datasets.load_dataset(self.name, split=self.part or None, **self.loading)
             if isinstance(found, dict):
                 found = found[self._one_of(found)]
-        return as_table(found, self.title, self.columns)
+        return as_table(found, self.title, self.columns or {})
 
     def _stream(self, datasets: Any) -> Table:
         builder = datasets.load_dataset_builder(self.name, **self.loading)
@@ -104,7 +94,7 @@ class HubPhotos(TableDataset):
             )
         features = builder.info.features or {}
         names = {n: f.names for n, f in features.items() if isinstance(f, datasets.ClassLabel)}
-        return read_parquet_table(paths, self.columns, names, ('image',))
+        return read_parquet_table(paths, self.columns or {}, names, ('image',))
 
     def _one_of(self, parts: Mapping[Any, Any]) -> str:
         """The split that is asked for, or the only one."""

@@ -1,6 +1,7 @@
 """Millions of names in little memory: bytes one after another, and where each ends."""
 
 import heapq
+from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,9 +33,9 @@ class CompactSequence(Sequence[str]):
 
     note = ''
 
+    @abstractmethod
     def text(self, index: int) -> str:
         """The one at a place, which is in range."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, index: int) -> str: ...

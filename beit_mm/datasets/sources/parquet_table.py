@@ -58,7 +58,7 @@ def open_parquet(path: str) -> Any:
 
 def parquet_files(pattern: str) -> list[str]:
     """The files that a path means: one, or those that a pattern with * matches, in order."""
-    if '://' in pattern or not glob.has_magic(pattern) or os.path.exists(pattern):
+    if is_url(pattern) or not glob.has_magic(pattern) or os.path.exists(pattern):
         return [pattern]
     if not (found := sorted(glob.glob(pattern))):
         raise FileNotFoundError(f'{pattern} matches no file')

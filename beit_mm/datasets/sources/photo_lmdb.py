@@ -1,7 +1,7 @@
 """Images in an LMDB database, by their keys."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -48,30 +48,13 @@ class PhotoLMDB(TableDataset):
         ValueError: If there are no images, values are pickled, or labels or keys are missing.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        ann_file: str = '',
-        columns: Mapping[str, str | None] | None = None,
-        split: str = '',
-        with_label: bool = True,
-        multi_label: bool | str | None = None,
-        classes: Sequence[str] | None = None,
-        metainfo: Mapping | None = None,
-        **settings: Any,
-    ) -> None:
-        self.columns, self.split, self.with_label = columns, split, with_label
-        self.multi_label = multi_label
-        if classes is not None:
-            metainfo = {'classes': tuple(classes), **(metainfo or {})}
-        super().__init__(
-            ann_file=os.path.expanduser(ann_file), data_root=os.path.expanduser(data_root),
-            data_prefix={}, metainfo=metainfo, **settings,
-        )  # fmt: skip
-
-    def _join_prefix(self) -> None:
+    def __init__(self, data_root: str, ann_file: str = '', **settings: Any) -> None:
         # The list lies beside the database, not in it.
-        pass
+        super().__init__(
+            ann_file=os.path.expanduser(ann_file),
+            data_root=os.path.expanduser(data_root),
+            **settings,
+        )
 
     @property
     def title(self) -> str:

@@ -75,7 +75,7 @@ class PhotoShards(BaseDataset):
 
     def _join_prefix(self) -> None:
         # mmengine's own knows no more stores than it has backends for.
-        if self.ann_file and not is_url(self.ann_file):
+        if self.ann_file:
             self.ann_file = join(self.data_root, self.ann_file)
 
     @property

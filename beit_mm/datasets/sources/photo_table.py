@@ -7,8 +7,9 @@ from typing import Any
 
 from ...registry import DATASETS
 from .parquet_table import PARQUET, parquet_files, read_parquet_table
+from .stores import join
 from .table_columns import DELIMITER_OF, Table, read_text_table
-from .table_dataset import TableDataset, below
+from .table_dataset import TableDataset
 
 # How lists end.
 TEXTS = ('.txt', *DELIMITER_OF)
@@ -71,31 +72,15 @@ class PhotoTable(TableDataset):
         ann_file: str,
         data_root: str = '',
         data_prefix: str = '',
-        columns: Mapping[str, str | None] | None = None,
-        split: str = '',
-        with_label: bool = True,
-        multi_label: bool | str | None = None,
-        classes: Sequence[str] | None = None,
         reduce_zero_label: bool = False,
-        metainfo: Mapping | None = None,
         **settings: Any,
     ) -> None:
-        self.columns, self.split, self.with_label = columns, split, with_label
         self.reduce_zero_label = reduce_zero_label
-        self.multi_label = multi_label
-        if classes is not None:
-            metainfo = {'classes': tuple(classes), **(metainfo or {})}
         root = os.path.expanduser(data_root)
-        ann_file = below(root, os.path.expanduser(ann_file))
-        given = below(root, data_prefix) if data_prefix else root
+        ann_file = join(root, os.path.expanduser(ann_file))
+        given = join(root, data_prefix) if data_prefix else root
         self.folder = given or os.path.dirname(ann_file)
-        super().__init__(
-            ann_file=ann_file, data_root=root, data_prefix={}, metainfo=metainfo, **settings
-        )
-
-    def _join_prefix(self) -> None:
-        # Done above; mmengine's own knows no more stores than it has backends for.
-        pass
+        super().__init__(ann_file=ann_file, data_root=root, **settings)
 
     def open_table(self) -> Table:
         """Read the list."""
@@ -104,4 +89,4 @@ class PhotoTable(TableDataset):
 
     def located(self, path: str) -> str:
         """Where a file of the list is."""
-        return below(self.folder, path)
+        return join(self.folder, path)

@@ -119,10 +119,6 @@ class StoreCache:
 
         self._fill(self._path(key), len(content), fetch)
 
-    def drop(self, key: str) -> None:
-        """Remove a copy."""
-        self._path(key).unlink(missing_ok=True)
-
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / name[:2] / name[2:]

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+from .folder_search import is_hidden
 from .store_cache import StoreCache, cache_from_environment
 
 # How often a store is asked for one thing: with the pauses below, for about a minute.
@@ -57,7 +58,9 @@ def is_url(path: str) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """A path below a folder of a disk or store; a whole path stays as it is."""
+    """A path below a folder of a disk or store; a whole path or an address stays as it is."""
+    if is_url(name):
+        return name
     if is_url(folder) and not os.path.isabs(name):
         return f'{folder.rstrip("/")}/{name}'
     return os.path.join(folder, name)
@@ -73,17 +76,16 @@ def as_source(path: str) -> str | bytes:
     return read_bytes(path) if is_url(path) else path
 
 
-def read_bytes(path: str | os.PathLike, crc32: int | None = None, keep: bool = True) -> bytes:
+def read_bytes(path: str | os.PathLike, keep: bool = True) -> bytes:
     """Read a file of the disk or of a store, which is kept on the disk then.
 
     Args:
         path: A path, or an address with '://' whose scheme fsspec or mmengine knows.
-        crc32: Its checksum, if that is known.
         keep: Whether what a store sends is kept; False for what may change there.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        StoreError: If the store fails, again and again, or sends something else.
+        StoreError: If the store fails, again and again.
     """
     path = os.fspath(path)
     if not is_url(path):
@@ -94,17 +96,14 @@ def read_bytes(path: str | os.PathLike, crc32: int | None = None, keep: bool = T
 
     def read() -> bytes:
         fs, inside = _file_system(path)
-        return _checked(fs.cat_file(inside), None, crc32)
+        return fs.cat_file(inside)
 
     cache = _cache_of(path) if keep else None
     if cache is None:
         return tried(path, read)
     with cache.find(path) as kept:
         if kept is not None:
-            data = kept.read()
-            if crc32 is None or zlib.crc32(data) == crc32:
-                return data
-            cache.drop(path)
+            return kept.read()
     data = tried(path, read)
     cache.put(path, data)
     return data
@@ -193,7 +192,7 @@ def open_whole(url: str, size: int, version: str, sha256: str = '') -> BinaryIO 
 
 
 def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
-    """Files in a folder of a disk or store whose names end so, in order of their names.
+    """Files in a folder of a disk or store whose names end so, in order; no hidden ones.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -201,7 +200,7 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
     """
     if not is_url(folder):
         with os.scandir(folder) as entries:
-            kept = [e for e in entries if e.name.endswith(endings) and os.path.isfile(e.path)]
+            kept = [e for e in entries if _counts(e.name, endings) and os.path.isfile(e.path)]
         stats = [(e.path, e.stat()) for e in kept]
         return sorted(Stored(p, s.st_size, str(s.st_mtime_ns)) for p, s in stats)
 
@@ -212,10 +211,14 @@ def list_files(folder: str, endings: tuple[str, ...]) -> list[Stored]:
         return fs.ls(inside, detail=True)
 
     fs, _ = _file_system(folder)
-    found = [e for e in tried(folder, read) if e['name'].endswith(endings)]
+    found = [e for e in tried(folder, read) if _counts(e['name'], endings)]
     stored = [_stored(fs.unstrip_protocol(entry['name']), entry) for entry in found]
     # A web server's list has no sizes.
     return sorted(file if file.size else look_up(file.url) for file in stored)
+
+
+def _counts(path: str, endings: tuple[str, ...]) -> bool:
+    return path.endswith(endings) and not is_hidden(os.path.basename(path))
 
 
 def look_up(path: str) -> Stored:
@@ -265,8 +268,8 @@ def _stored(url: str, entry: dict) -> Stored:
     return Stored(url, int(entry.get('size') or 0), str(version))
 
 
-def _checked(data: bytes, length: int | None, crc32: int | None) -> bytes:
-    if length is not None and len(data) != length:
+def _checked(data: bytes, length: int, crc32: int | None) -> bytes:
+    if len(data) != length:
         raise Damaged(f'{len(data)} bytes came in place of {length}')
     if crc32 is not None and zlib.crc32(data) != crc32:
         raise Damaged('its checksum is another than that in the index')

@@ -1,7 +1,7 @@
 """What data sets of lists share, wherever their images lie."""
 
-import os
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,45 @@ class TableDataset(ColumnDataset):
     it lies in, which tells a list from another. ``gt_label`` is the number of its class, or a list
     of several, if labels are wanted. ``seg_map_path`` is its mask, if the table has masks, with
     what else MMSegmentation asks for: ``seg_fields``, ``label_map`` and ``reduce_zero_label``.
+
+    Args:
+        columns: Which column is what, see :func:`find_columns`.
+        split: Which rows to take, see :func:`rows_of_split`; '' for all.
+        with_label: Whether labels are wanted.
+        multi_label: Whether images may have several labels, or what parts these in a cell; None if
+            the list is to tell.
+        classes: Their names in the order of their numbers.
+        settings: Those of mmengine's ``BaseDataset``.
     """
 
     METAINFO: dict = {}
     # What samples with masks say of them.
     reduce_zero_label = False
 
+    def __init__(
+        self,
+        columns: Mapping[str, str | None] | None = None,
+        split: str = '',
+        with_label: bool = True,
+        multi_label: bool | str | None = None,
+        classes: Sequence[str] | None = None,
+        metainfo: Mapping | None = None,
+        **settings: Any,
+    ) -> None:
+        self.columns, self.split = columns, split
+        self.with_label, self.multi_label = with_label, multi_label
+        if classes is not None:
+            metainfo = {'classes': tuple(classes), **(metainfo or {})}
+        super().__init__(metainfo=metainfo, data_prefix={}, **settings)
+
+    def _join_prefix(self) -> None:
+        # Done by those who know what lies where; mmengine's own knows no more stores than it has
+        # backends for.
+        pass
+
+    @abstractmethod
     def open_table(self) -> Table:
         """Read the list."""
-        raise NotImplementedError
 
     @property
     def title(self) -> str:
@@ -116,10 +146,3 @@ class TableDataset(ColumnDataset):
         if blocks is None:
             return np.zeros(len(self), np.int64)
         return blocks if self.chosen is None else blocks[self.chosen]
-
-
-def below(folder: str, path: str) -> str:
-    """A path below a folder of the disk or of a store; one that is whole stays as it is."""
-    if '://' in path or os.path.isabs(path) or not folder:
-        return path
-    return f'{folder.rstrip("/")}/{path}' if '://' in folder else os.path.join(folder, path)

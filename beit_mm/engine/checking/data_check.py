@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...checkpoints import CheckpointError, check_source
 from ...component import Component
-from ...datasets.sources.table_dataset import below
+from ...datasets.sources.stores import join
 from .mask_check import check_masks
 
 # Data sets of this project's that lists make, whose settings mean other things.
@@ -71,7 +71,7 @@ def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
 def _check_list(where: str, kind: str, dataset: Mapping) -> Iterator[str]:
     """The list, or the database, is there; a hub's data set is looked for when it is opened."""
     root, listed = str(dataset.get('data_root') or ''), str(dataset.get('ann_file') or '')
-    files = dict(ann_file=below(root, listed) if kind == 'PhotoTable' else listed)
+    files = dict(ann_file=join(root, listed) if kind == 'PhotoTable' else listed)
     if kind == 'PhotoLMDB':
         files['data_root'] = root
     for key, path in files.items():
