@@ -10,7 +10,6 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import ExifTags, Image
 
-from .decoding import decode_image
 from .reading.image_file import Box
 from .reading.limits import most_pixels
 
@@ -96,15 +95,6 @@ def _explain_missing_simplejpeg() -> None:
     print_log(
         'simplejpeg is not installed: photos are decoded whole, which takes longer', 'current'
     )
-
-
-def decode_whole(data: bytes) -> np.ndarray:
-    """:func:`decode_image` as an array, (H, W, 3) uint8, RGB.
-
-    Raises:
-        BrokenImage: As there.
-    """
-    return np.asarray(decode_image(data))
 
 
 def reduction(box: Box, min_size: tuple[int, int]) -> int:

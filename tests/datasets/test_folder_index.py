@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from beit_mm.datasets.finding import find_classes, find_photos, join_classes
 from beit_mm.datasets.sources import folder_index, folder_search, names
 from beit_mm.datasets.sources.folder_index import FolderIndex
-from beit_mm.datasets.sources.names import ChosenNames, JoinedNames, NameSorter, strings_of
+from beit_mm.datasets.sources.names import ChosenNames, JoinedNames, NameSorter, StringsBuilder
 from beit_mm.registry import DATASETS
 
 # Characters about the separator, and some that are no ASCII or no UTF-8.
@@ -101,8 +101,11 @@ def test_names_are_sorted_in_runs(monkeypatch):
     for name in given:
         sorter.add(name)
     assert [names.decode(raw) for raw in sorter] == sorted(given, key=os.fsencode)
-    assert strings_of(given) == given
-    assert strings_of([]) == []
+    builder = StringsBuilder()
+    assert builder.build() == []
+    for name in given:
+        builder.add(names.encode(name))
+    assert builder.build() == given
 
 
 def change(root: Path, rng: random.Random) -> None:

@@ -13,8 +13,14 @@ from test_jpeg import exif, jpeg, make_photo, psnr
 from torchvision.transforms import ColorJitter, RandomHorizontalFlip, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
-from beit_mm.datasets import BrokenImage, LoadPhoto, LoadTwoViews, TwoViewRandomResizedCrop
-from beit_mm.datasets.jpeg import Box, decode_whole, reduction
+from beit_mm.datasets import (
+    BrokenImage,
+    LoadPhoto,
+    LoadTwoViews,
+    TwoViewRandomResizedCrop,
+    decode_image,
+)
+from beit_mm.datasets.jpeg import Box, reduction
 from beit_mm.datasets.views.colors import change_colors
 from beit_mm.datasets.views.crops import draw_box, resample
 
@@ -102,7 +108,7 @@ def test_resampling_is_pillows(interpolation, size):
 def straightforward(path, transform, view):
     """The same view by Pillow and torchvision, on the whole photo's pixels."""
     with open(path, 'rb') as file:
-        whole = Image.fromarray(decode_whole(file.read()))
+        whole = decode_image(file.read())
     top, left, height, width = view.box
     crop = whole.crop((left, top, left + width, top + height))
     for name, factor in view.jitter:

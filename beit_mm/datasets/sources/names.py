@@ -4,7 +4,7 @@ import heapq
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import overload
 
@@ -247,11 +247,3 @@ class _Raws(Sequence[bytes]):
 
     def __getitem__(self, index):
         return self.strings.raw(index)
-
-
-def strings_of(texts: Iterable[str]) -> Strings:
-    """Texts, compact."""
-    builder = StringsBuilder()
-    for text in texts:
-        builder.add(encode(text))
-    return builder.build()
