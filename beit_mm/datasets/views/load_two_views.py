@@ -276,8 +276,11 @@ def _open(source: str | bytes, reading: Reading) -> Iterator[tuple[tuple[int, in
 def _jpeg_at(path: str) -> bytes | None:
     """A JPEG file; None of another format, which may allow to read a part."""
     try:
-        with open(path, 'rb') as file:
-            return START_OF_IMAGE + file.read() if file.read(2) == START_OF_IMAGE else None
+        with open(path, 'rb', buffering=0) as file:
+            if file.read(len(START_OF_IMAGE)) != START_OF_IMAGE:
+                return None
+            file.seek(0)
+            return file.read()
     except (FileNotFoundError, IsADirectoryError):
         # Of an image inside of a file, or of a folder that is one.
         return None
