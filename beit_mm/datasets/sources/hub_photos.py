@@ -23,18 +23,18 @@ class HubPhotos(TableDataset):
         name: On the hub, such as 'ethz/food101'; a folder that ``save_to_disk`` wrote; or a folder
             of images or of Parquet files.
         split: Such as 'train'; of what is not streamed also 'train[:10%]'. '' where there is one.
-        columns: Which column is what: 'image', and 'label'; see :func:`read_table`.
         streaming: Whether to read the data set from where it lies and keep no copy. It must be of
             Parquet files, as those of the hub are or have a copy in: ``revision=
             'refs/convert/parquet'``. Row groups are read in any order, so that it has a length,
             resumes and is shuffled as any other does; ``ShardSampler`` reads each once.
-        with_label: Whether labels are wanted.
-        multi_label: Whether images may have several labels, or what parts these in a cell, such as
-            ','; None if the list is to tell: by a ';' or '|' in a cell.
-        classes: Their names in the order of their numbers; by default the data set's own.
         loading: Settings of ``datasets.load_dataset`` or ``load_dataset_builder``, such as
             dict(name='default', revision='main', data_files='*.parquet').
-        settings: Those of mmengine's ``BaseDataset``.
+        settings: Those of any list: ``columns``, which column is what: 'image', and 'label', see
+            :func:`read_table`; ``with_label``, whether labels
+            are wanted; ``multi_label``, whether images may have several, or what parts these in a
+            cell, such as ',', where None lets the list tell by a ';' or '|' in a cell; ``classes``,
+            their names in the order of their numbers,
+            by default the data set's own. And those of mmengine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: If there is none of the name.

@@ -35,12 +35,11 @@ class PhotoLMDB(TableDataset):
         data_root: The database: a folder with ``data.mdb``, or a file.
         ann_file: A list as :class:`PhotoTable` takes it, with keys in the place of paths; '' for
             all keys, in order.
-        columns, split: Of the list, see :class:`PhotoTable`.
-        with_label: Whether labels are wanted.
-        multi_label: Whether images may have several labels, or what parts these in a cell, such as
-            ','; None if the list is to tell: by a ';' or '|' in a cell.
-        classes: Their names in the order of their numbers.
-        settings: Those of mmengine's ``BaseDataset``.
+        settings: Those of any list: ``columns`` and ``split``, see :class:`PhotoTable`;
+            ``with_label``, whether labels
+            are wanted; ``multi_label``, whether images may have several, or what parts these in a
+            cell, such as ',', where None lets the list tell by a ';' or '|' in a cell; ``classes``,
+            their names in the order of their numbers. And those of mmengine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: If there is no such database.

@@ -52,16 +52,17 @@ class PhotoTable(TableDataset):
         ann_file: The list, below ``data_root`` if that is given.
         data_root: A folder, or a URL of one.
         data_prefix: Folder of the images below it.
-        columns: See :func:`read_table`.
-        split: Which side to take, 'train' or 'val' by any of their names, or what else the column
-            says; '' for all. Classes are numbered by all rows, so that both sides agree.
-        with_label: Whether labels are wanted.
-        multi_label: Whether images may have several labels, or what parts these in a cell, such as
-            ','; None if the list is to tell: by a ';' or '|' in a cell.
-        classes: Their names in the order of their numbers. Without, those of the list, in order of
-            the alphabet; whole numbers stand for themselves.
         reduce_zero_label: Of masks, as MMSegmentation has it.
-        settings: Those of mmengine's ``BaseDataset``.
+        settings: Those of any list: ``columns``, see :func:`read_table`; ``split``, which side to
+            take, 'train' or 'val' by any of their names, or what else the column says, '' for all;
+            ``with_label``, whether labels
+            are wanted; ``multi_label``, whether images may have several, or what parts these in a
+            cell, such as ',', where None lets the list tell by a ';' or '|' in a cell; ``classes``,
+            their names in the order of their numbers. And
+            those of mmengine's ``BaseDataset``.
+
+    Classes are numbered by all rows, so that both sides of a split agree: in the order of the
+    alphabet where they have no order of their own. Whole numbers stand for themselves.
 
     Raises:
         ValueError: If a line is wrong, which the message names.
