@@ -197,7 +197,7 @@ def test_every_function_is_on_its_page():
 
 def test_every_command_is_told_and_every_one_told_is_there():
     table = (ROOT / 'docs/own_images.md').read_text().partition('\n\n## ')[0]
-    assert set(re.findall(r'^\| `(\w+)', table, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r'^\| `(\w+)', table, re.MULTILINE)) == {n.split()[0] for n in COMMANDS}
 
 
 @functools.cache

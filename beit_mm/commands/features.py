@@ -49,14 +49,17 @@ class Extractor(NamedTuple):
     @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Mean of the patches' last hidden states, (N, C) float32, of images (H, W, bands)."""
-        device = self.model.patch_embed.proj.weight.device
-        pixels = np.stack([self._fitted(image) for image in images])
-        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device).float()
-        batch = (batch - _of_bands(self.how.mean, device)) / _of_bands(self.how.std, device)
+        batch = self.normalised([self.fitted(image) for image in images])
         return self.model(batch)[-1].mean(dim=(2, 3)).float().cpu().numpy()
 
-    def _fitted(self, image: np.ndarray) -> np.ndarray:
-        """The middle of an image, in the size of the network."""
+    def normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(N, bands, S, S) float32 on the model's device, of images that :meth:`fitted` gave."""
+        device = self.model.patch_embed.proj.weight.device
+        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device).float()
+        return (batch - _of_bands(self.how.mean, device)) / _of_bands(self.how.std, device)
+
+    def fitted(self, image: np.ndarray) -> np.ndarray:
+        """The middle of an image (H, W, bands), in the size of the network; in [0, 255]."""
         planes = [image] if self.how.is_plain else np.moveaxis(image.astype(np.float32), -1, 0)
         small = [
             np.asarray(

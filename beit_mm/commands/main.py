@@ -5,33 +5,16 @@ import importlib
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import NamedTuple
 
 from ..options import Options
-from .parsing import Parser, positive, positive_float
+from .look_arguments import LOOK, LOOKS
+from .parsing import WEIGHTS, Command, Parser, positive, positive_float
 
 TRACKERS = ('tensorboard', 'wandb', 'mlflow')
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
-WEIGHTS = 'file, folder, hf-hub:NAME, timm:NAME or URL'
-
-
-class Command(NamedTuple):
-    """A command.
-
-    Attributes:
-        what: In a line.
-        function: Which it calls with its arguments, as 'file of this room:function'.
-        add_arguments: Gives them to its parser; their names are the function's.
-        examples: For its help.
-    """
-
-    what: str
-    function: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    examples: str
 
 
 def _of_a_run(parser: argparse.ArgumentParser) -> None:
@@ -289,6 +272,7 @@ COMMANDS = {
         'beit-mm check photos\n'
         'beit-mm check photos broken.txt',
     ),
+    **{f'{LOOK} {name}': look for name, look in LOOKS.items()},
     'shard': Command(
         'write images into tar shards, as slow disks and stores want them',
         'sharding:shard',
@@ -303,6 +287,9 @@ COMMANDS = {
                        _nothing, 'beit-mm recipes'),
 }  # fmt: skip
 
+# Of commands of two words, what the first is about.
+GROUPS = {LOOK: 'pictures of what a model has learned'}
+
 
 def build_parser() -> Parser:
     """The parser of all commands."""
@@ -316,17 +303,27 @@ def build_parser() -> Parser:
     parser.add_argument(
         '--print-completion', choices=('bash', 'zsh', 'tcsh'), help="for the shell's start-up file"
     )
-    commands = parser.add_subparsers(
-        dest='command', metavar='COMMAND', title='commands', prog='beit-mm'
-    )
+    groups = {'': parser.add_subparsers(metavar='COMMAND', title='commands', prog='beit-mm')}
     for name, command in COMMANDS.items():
+        group, _, last = name.rpartition(' ')
+        if group not in groups:
+            above = groups[''].add_parser(
+                group,
+                description=GROUPS[group],
+                help=GROUPS[group],
+                usage=f'beit-mm {group} WHAT ...',
+            )
+            above.set_defaults(parser=above)
+            groups[group] = above.add_subparsers(
+                metavar='WHAT', title='what', prog=f'beit-mm {group}'
+            )
         examples = '\n'.join(f'  {line}' for line in command.examples.splitlines())
-        own = commands.add_parser(
-            name, description=command.what, help=command.what, epilog=f'examples:\n{examples}'
+        own = groups[group].add_parser(
+            last, description=command.what, help=command.what, epilog=f'examples:\n{examples}'
         )
         command.add_arguments(own)
         own.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
-        own.set_defaults(parser=own)
+        own.set_defaults(parser=own, command=name)
     return parser
 
 
@@ -334,15 +331,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console command."""
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
-    name, shell = given.pop('command'), given.pop('print_completion')
+    name, shell = given.pop('command', None), given.pop('print_completion')
     if shell is not None:
         print(_completion(parser, shell))
         return
+    group = given.pop('parser', parser)
     if name is None:
-        parser.print_help()
-        parser.exit(2)
+        group.print_help()
+        group.exit(2)
     debug = given.pop('debug')
-    del given['parser']
     with _ending_what_it_has_started():
         _run(name, given, debug)
 

@@ -6,8 +6,26 @@ installed for it. shtab writes the shells' completions from it.
 
 import argparse
 import difflib
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, NoReturn
+
+WEIGHTS = 'file, folder, hf-hub:NAME, timm:NAME or URL'
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        what: In a line.
+        function: Which it calls with its arguments, as 'file of this room:function'.
+        add_arguments: Gives them to its parser; their names are the function's.
+        examples: For its help.
+    """
+
+    what: str
+    function: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    examples: str
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,6 +2,7 @@
 
 from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
+from .filters import draw_filters, principal_filters
 from .neighbours import draw_neighbours, nearest_images
 from .precisions import draw_precisions
 from .reconstructions import (
@@ -19,6 +20,7 @@ __all__ = [
     'confusion_matrix',
     'draw_confusions',
     'draw_curves',
+    'draw_filters',
     'draw_neighbours',
     'draw_precisions',
     'draw_reconstructions',
@@ -29,6 +31,7 @@ __all__ = [
     'nearest_images',
     'paint_labels',
     'panel_of',
+    'principal_filters',
     'read_scalars',
     'reconstruct',
     'shown_places',

@@ -1,0 +1,61 @@
+"""What the patch projection looks for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .shown_bands import Shown, shown_places
+
+COLUMNS = 7
+
+
+def principal_filters(weight: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The principal components of the filters (arXiv 2010.11929, figure 7, left).
+
+    Args:
+        weight: (C, bands, p, p), of the patch projection.
+        count: How many; fewer if there are not so many.
+
+    Returns:
+        (K, bands, p, p) float32 of length one, the largest value of each positive, since the sign
+        of a component is by chance; and (K,) float32, the share of the variance of each.
+    """
+    rows = weight.double().flatten(1)
+    _, values, components = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    components = components[:count]
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    filters = (components * largest.sign()).unflatten(1, weight.shape[1:])
+    shares = values.square() / values.square().sum()
+    return filters.float().numpy(), shares[:count].float().numpy()
+
+
+def draw_filters(
+    filters: np.ndarray,
+    shares: np.ndarray,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
+) -> Figure:
+    """A panel of filters, each in its own range, with the share of the variance above it.
+
+    Args:
+        filters: (K, bands, p, p).
+        shares: (K,).
+        shown, bands: Which bands are red, green and blue, and the names of all; see
+            :func:`beit_mm.visualization.shown_places`.
+    """
+    places = list(shown_places(filters.shape[1], shown, bands))
+    rows = -(-len(filters) // COLUMNS)
+    figure = Figure(figsize=(COLUMNS * 0.95, rows * 1.15 + 0.4), layout='constrained')
+    figure.suptitle("Principal components of the patch projection's filters", fontsize=10)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, one, share in zip(axes, filters, shares, strict=False):
+        low, high = one.min(), one.max()
+        scaled = (one[places] - low) / max(high - low, 1e-12)
+        axis.imshow(scaled.transpose(1, 2, 0), interpolation='nearest')
+        axis.set_title(f'{share:.1%}', fontsize=7, pad=2)
+    return figure
