@@ -54,28 +54,35 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
 
 
 class Attention(nn.Module):
-    """Self-attention as in the released BEiT: learned bias on queries and values, none on keys.
+    """Self-attention with a learned bias on queries, values and, but for BEiT, keys.
+
+    A bias on the keys shifts a query's scores by one constant, which softmax ignores: it changes
+    nothing but the names of the weights.
 
     Args:
         embed_dims: Width of the tokens; a multiple of ``num_heads``.
         num_heads: Attention heads.
         grid: Patch grid (h, w) of a relative position table that belongs to this block, or None.
+        key_bias: Whether there is one on the keys; all three are ``qkv.bias`` then, in that order.
     """
 
     # A class attribute, so that a test or a debugging session can put the plain twin in its place.
     attend = staticmethod(fused_attention)
 
     def __init__(
-        self, embed_dims: int, num_heads: int, grid: tuple[int, int] | None = None
+        self,
+        embed_dims: int,
+        num_heads: int,
+        grid: tuple[int, int] | None = None,
+        key_bias: bool = False,
     ) -> None:
         super().__init__()
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads
-        self.qkv = Linear(embed_dims, 3 * embed_dims, bias=False)
-        # A bias on the keys would shift a query's scores by one constant, which softmax ignores.
-        self.q_bias = nn.Parameter(torch.zeros(embed_dims))
-        self.v_bias = nn.Parameter(torch.zeros(embed_dims))
+        self.qkv = Linear(embed_dims, 3 * embed_dims, bias=key_bias)
+        self.q_bias = None if key_bias else nn.Parameter(torch.zeros(embed_dims))
+        self.v_bias = None if key_bias else nn.Parameter(torch.zeros(embed_dims))
         self.proj = Linear(embed_dims, embed_dims)
         self.rel_pos_bias = None if grid is None else RelativePositionBias(grid, num_heads)
 
@@ -99,7 +106,9 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         bias = shared_bias if self.rel_pos_bias is None else self.rel_pos_bias(positions)
 
-        qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+        qkv_bias: Tensor | None = self.qkv.bias
+        if self.q_bias is not None and self.v_bias is not None:
+            qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
         qkv = linear(x, self.qkv.weight, qkv_bias)
         qkv = qkv.view(batch, length, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

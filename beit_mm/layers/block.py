@@ -26,6 +26,7 @@ class Block(nn.Module):
         grid: Patch grid of this block's own relative position table, or None for no table.
         skip_dropped: Whether to leave out the work for dropped images, see :class:`DropPath`.
         compile: Whether to compile the block; None leaves it to the machine.
+        key_bias: See :class:`Attention`.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Block(nn.Module):
         grid: tuple[int, int] | None,
         skip_dropped: bool = False,
         compile: bool | None = None,
+        key_bias: bool = False,
     ) -> None:
         super().__init__()
         self.compile_branches = compile
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.attn = Attention(embed_dims, num_heads, grid)
+        self.attn = Attention(embed_dims, num_heads, grid, key_bias)
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.mlp = Mlp(embed_dims, feedforward_channels)
         self.drop_path = DropPath(drop_path, skip_dropped)

@@ -15,3 +15,12 @@ def init_projection_(layer: nn.Linear | nn.Conv2d) -> None:
     trunc_normal_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def init_by_xavier_(model: nn.Module) -> None:
+    """Xavier's uniform for linear layers and for projections of patches, seen as a matrix."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.xavier_uniform_(layer.weight.flatten(1))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

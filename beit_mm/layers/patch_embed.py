@@ -28,6 +28,23 @@ def patch_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int,
     return height // patch_h, width // patch_w
 
 
+def whole_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    """:func:`patch_grid` of an image that must divide.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    grid = patch_grid(size, patch_size)
+    if grid is None:
+        raise ValueError(
+            f'an image of {size[0]} x {size[1]} pixels does not divide into patches of '
+            f'{patch_size[0]} x {patch_size[1]}: crop or resize it, or let the data '
+            "preprocessor pad it (pad_size_divisor in MMPretrain's, size_divisor in "
+            "MMSegmentation's)"
+        )
+    return grid
+
+
 class PatchEmbed(nn.Module):
     """Cut an image into patches and project each to a token (paper 2.1.1).
 

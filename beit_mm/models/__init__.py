@@ -8,6 +8,7 @@ from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
 from .loading import load
+from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
 from .masked_image_modeling import MaskedImageModeling
 from .mim_heads import MIMHead, PixelHead
 from .target_generators import (
@@ -16,13 +17,16 @@ from .target_generators import (
     MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
+from .vision_transformer import VisionTransformer
 
 __all__ = [
     'BEiT',
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
+    'MAEDecoder',
     'MIMHead',
+    'MaskedAutoencoder',
     'MaskedImageModeling',
     'MeanColorTargetGenerator',
     'PixelHead',
@@ -30,6 +34,7 @@ __all__ = [
     'SETRPUPHead',
     'SegDataPreProcessor',
     'TwoViewDataPreprocessor',
+    'VisionTransformer',
     'convert',
     'load',
 ]

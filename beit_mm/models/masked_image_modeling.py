@@ -34,6 +34,10 @@ def _check_room(
         )
 
 
+def _views_of(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return [inputs] if isinstance(inputs, Tensor) else list(inputs)
+
+
 @MODELS.register_module()
 class MaskedImageModeling(BaseModel):
     """BEiT's pre-training task.
@@ -52,6 +56,9 @@ class MaskedImageModeling(BaseModel):
         ValueError: If head and target generator differ in the size of the vocabulary, or in the
             number of values a place.
     """
+
+    # Of an image, for the loss.
+    LEAST_VIEWS = 2
 
     def __init__(
         self,
@@ -135,7 +142,7 @@ class MaskedImageModeling(BaseModel):
         Returns:
             What the backbone returns; or the head's losses; or :meth:`predict`'s.
         """
-        views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        views = _views_of(inputs)
         if mask is None:
             mask = stack_masks(data_samples)
         if mode == 'tensor':
@@ -143,12 +150,12 @@ class MaskedImageModeling(BaseModel):
         if mode == 'predict':
             return self.predict(views[0], mask)
         if mode == 'loss':
-            if len(views) != 2 or mask is None:
+            if len(views) < self.LEAST_VIEWS or mask is None:
                 raise ValueError(
-                    f"mode 'loss' takes two views and a mask for each image, not {len(views)} "
-                    f'view(s) and {"no" if mask is None else "a"} mask'
+                    f"mode 'loss' takes {self.LEAST_VIEWS} view(s) and a mask for each image, not "
+                    f'{len(views)} view(s) and {"no" if mask is None else "a"} mask'
                 )
-            return self.loss(views[0], views[1], mask)
+            return self.loss(views[0], views[-1], mask)
         raise ValueError(f"mode {mode!r} is none of 'tensor', 'loss', 'predict'")
 
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -183,8 +190,20 @@ class MaskedImageModeling(BaseModel):
                 f'the mask is {mask.shape[1]} x {mask.shape[2]}: the size of the second view must '
                 f"be the mask's grid times the tokenizer's stride, {self.target_generator.stride}"
             )
-        hidden = self.backbone(images, mask)[-1][:, 1:]
+        hidden = self.hidden_states(images, mask)
         return self.head.loss(hidden, targets, self._places(mask))
+
+    def hidden_states(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        """What the head predicts by.
+
+        Args:
+            images: (B, bands, H, W) normalised.
+            mask: (B, h, w) bool, or None to hide nothing.
+
+        Returns:
+            (B, h w, C), the patches' hidden states.
+        """
+        return self.backbone(images, mask)[-1][:, 1:]
 
     def _places(self, mask: Tensor) -> Tensor:
         """(B, h, w) bool, True at the places to predict."""
@@ -201,15 +220,14 @@ class MaskedImageModeling(BaseModel):
         Returns:
             (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
         """
-        hidden = self.backbone(images, mask)[-1][:, 1:]
-        patch_h, patch_w = self.backbone.patch_size
-        grid = images.shape[2] // patch_h, images.shape[3] // patch_w
-        return self.head.predict(hidden).unflatten(1, grid)
+        hidden = self.hidden_states(images, mask)
+        return self.head.predict(hidden).unflatten(1, self.backbone.grid_for(images))
 
     def val_step(self, data: dict) -> list[BaseDataElement]:
         """Predictions, targets and the places to predict of each image, for the metrics."""
         data = self.data_preprocessor(data, False)
-        images, tokenizer_images = data['inputs']
+        views = _views_of(data['inputs'])
+        images, tokenizer_images = views[0], views[-1]
         masks: Any = data.get('mask')
         if masks is None:
             masks = stack_masks(data['data_samples'])

@@ -17,12 +17,25 @@ NO_TARGET = -1
 PLACES_AT_ONCE = 4096
 
 
-def _at_places(hidden: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states (n, C) and targets (n, ...) of the n places to predict."""
-    targets = targets[mask]
-    if not len(targets):
-        raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
-    return hidden[mask.flatten(1)], targets
+def _first_masked(mask: Tensor, num_masked: int) -> tuple[Tensor, Tensor]:
+    """So many places of each image, the masked ones first: by image, and in the whole batch.
+
+    Args:
+        mask: (B, N) bool.
+        num_masked: Most masked places of an image.
+
+    Returns:
+        (B, num_masked) int64 in [0, N), and (B * num_masked,) in [0, B * N).
+    """
+    # On a GPU the check is made there, later, without a wait.
+    torch.ops.aten._assert_async.msg(
+        (mask.sum(dim=1) <= num_masked).all(),
+        f'an image has more masked places than model.head.num_masked, {num_masked}',
+    )
+    order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    places = order[:, :num_masked]
+    rows = places + torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
+    return places, rows.flatten()
 
 
 @MODELS.register_module()
@@ -81,16 +94,9 @@ class MIMHead(BaseModule):
         """Hidden states (M, C) and tokens (M,) of the masked places of (B, N, C), (B, N) twice."""
         if self.num_masked is None:
             return hidden[mask], tokens[mask]
-        # On a GPU the check is made there, later, without a wait.
-        torch.ops.aten._assert_async.msg(
-            (mask.sum(dim=1) <= self.num_masked).all(),
-            f'an image has more masked places than model.head.num_masked, {self.num_masked}',
-        )
-        order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        places = order[:, : self.num_masked]
+        places, rows = _first_masked(mask, self.num_masked)
         targets = tokens.masked_fill(~mask, NO_TARGET).gather(1, places)
-        rows = places + torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
-        return hidden.flatten(0, 1).index_select(0, rows.flatten()), targets.flatten()
+        return hidden.flatten(0, 1).index_select(0, rows), targets.flatten()
 
     def _sums(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the losses of some places, and how many were predicted."""
@@ -111,11 +117,13 @@ class PixelHead(BaseModule):
     Args:
         embed_dims: Width of the backbone's output.
         num_values: Values a patch: height * width * channels.
+        num_masked: As in :class:`MIMHead`.
     """
 
-    def __init__(self, embed_dims: int, num_values: int) -> None:
+    def __init__(self, embed_dims: int, num_values: int, num_masked: int | None = None) -> None:
         super().__init__()
         self.num_values = num_values
+        self.num_masked = num_masked
         self.regressor = nn.Linear(embed_dims, num_values)
         init_projection_(self.regressor)
 
@@ -140,8 +148,20 @@ class PixelHead(BaseModule):
         Raises:
             ValueError: If no place of the batch is masked.
         """
-        hidden, targets = _at_places(hidden, values, mask)
-        return dict(loss=F.mse_loss(self(hidden).float(), targets))
+        if self.num_masked is None:
+            targets = values[mask]
+            if not len(targets):
+                raise ValueError(
+                    'the mask hides no patch of the whole batch: nothing to learn from'
+                )
+            return dict(loss=F.mse_loss(self(hidden[mask.flatten(1)]).float(), targets))
+        places, rows = _first_masked(mask.flatten(1), self.num_masked)
+        hidden, targets = (
+            t.flatten(0, 1).index_select(0, rows) for t in (hidden, values.flatten(1, 2))
+        )
+        errors = (self(hidden).float() - targets).square().mean(dim=1)
+        masked = mask.flatten(1).gather(1, places).flatten()
+        return dict(loss=(errors * masked).sum() / masked.sum())
 
     @torch.no_grad()
     def predict(self, hidden: Tensor) -> Tensor:

@@ -1,0 +1,400 @@
+"""The Vision Transformer that all papers share: patches, positions, blocks, what comes out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..checkpoints import BAND_NAMES, load_state_dict, pack_names
+from ..component import Component, Plan
+from ..layers.block import NORM_EPS, Block
+from ..layers.fit_bands import check_names
+from ..layers.initial_values import INIT_STD, init_by_xavier_
+from ..layers.kept_in_eval import KeptInEval
+from ..layers.patch_embed import PatchEmbed, patch_grid, to_pair, whole_grid
+from ..layers.relative_position import RelativePositionBias, RelativePositions, relative_positions
+from ..layers.resize_positions import resize_absolute_positions, same_grid
+from ..layers.sine_cosine import sine_cosine
+from ..registry import MODELS
+from ..relative_index import relative_position_index
+from .fitting import fit_model, fit_state_dict
+from .freezing import freeze, frozen_modules
+from .sizes import resolve_arch
+
+OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
+POSITIONS = ('sine-cosine', 'learned', None)
+
+
+@MODELS.register_module()
+class VisionTransformer(BaseModule):
+    """The Transformer of the ViT paper (3.1), which MAE pre-trains and :class:`BEiT` builds on.
+
+    Inputs may have any height and width that are multiples of the patch: positions, which are made
+    for ``img_size``, are resampled to them on the way.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict: ``embed_dims``, ``num_layers``,
+            ``num_heads``, ``feedforward_channels``.
+        img_size: Height and width in pixels, a number or a pair, that the positions are made
+            for; multiples of the patch.
+        patch_size: Patch height and width in pixels, a number or a pair.
+        in_channels: Channels of the input.
+        out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
+            Those behind the last of them are not run and need no gradient.
+        out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
+            (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
+        positions: Absolute positions: 'sine-cosine', fixed, as in MAE; 'learned', as in ViT; None
+            for none.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
+        use_rel_pos_bias: Whether each block has its own relative position table.
+        use_shared_rel_pos_bias: Whether all blocks share one table; excludes the former.
+        layer_scale_init_value: Of LayerScale; 0 for none.
+        final_norm: Whether the last block's output passes a LayerNorm; None where ``out_type`` is
+            not 'avg_featmap', which has its own norm in its place.
+        with_mask_token: Whether to hold e_M, which ``forward`` with a mask needs.
+        frozen_stages: -1 trains all; 0 freezes the embeddings (patches, [S], positions, mask
+            token); k > 0 also the first k blocks and a shared bias table; ``num_layers`` also the
+            norms after the last block.
+        with_cp: Whether to recompute each block in the backward pass to save memory.
+        skip_dropped: Whether stochastic depth leaves out the work for the images that it drops,
+            a fixed number of each batch, see :class:`DropPath`.
+        compile_blocks: Whether to compile the blocks by ``torch.compile``; takes PyTorch 2.5. None
+            does so where training gains by it, see :func:`beit_mm.machine.choose_compiling`.
+        bands: Names of the channels, such as ``['red', 'green', 'blue', 'nir']``; they are kept
+            among the weights. None names three channels red, green and blue, and no others.
+        fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
+            :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
+            and of any resolution; other initialisers of mmengine apply over the papers' own.
+
+    Raises:
+        ValueError: If an argument is none of these.
+    """
+
+    init_cfg: Any
+    KEY_BIAS = True
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | Sequence[int] = 224,
+        patch_size: int | Sequence[int] = 16,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'avg_featmap',
+        positions: str | None = 'sine-cosine',
+        drop_path_rate: float = 0.0,
+        use_rel_pos_bias: bool = False,
+        use_shared_rel_pos_bias: bool = False,
+        layer_scale_init_value: float = 0.0,
+        final_norm: bool | None = None,
+        with_mask_token: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        skip_dropped: bool = False,
+        compile_blocks: bool | None = None,
+        bands: Sequence[str] | None = None,
+        fit_bands: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        size = resolve_arch(arch)
+        self.embed_dims = size['embed_dims']
+        self.num_layers = size['num_layers']
+        self.patch_size = to_pair(patch_size)
+        self.grid = whole_grid(to_pair(img_size), self.patch_size)
+        if out_type not in OUT_TYPES:
+            raise ValueError(f'out_type {out_type!r} is none of {", ".join(OUT_TYPES)}')
+        self.out_type = out_type
+        self.out_indices = self._resolve_out_indices(out_indices)
+        if positions not in POSITIONS:
+            raise ValueError(f'positions {positions!r} is none of {", ".join(map(str, POSITIONS))}')
+        if use_rel_pos_bias and use_shared_rel_pos_bias:
+            raise ValueError(
+                'use_rel_pos_bias and use_shared_rel_pos_bias are both True; a table a block and '
+                'one shared table exclude each other'
+            )
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(f'frozen_stages {frozen_stages} is not in -1..{self.num_layers}')
+        self.bands, self.fit_bands = check_names(bands, in_channels), fit_bands
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+
+        def learned(tokens: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
+
+        num_patches = self.grid[0] * self.grid[1]
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
+        self.cls_token = learned(1)
+        self.mask_token = learned(1) if with_mask_token else None
+        self.pos_embed = None if positions is None else learned(1 + num_patches)
+        if positions == 'sine-cosine':
+            fixed = sine_cosine(self.grid, self.embed_dims)
+            self.pos_embed = nn.Parameter(fixed, requires_grad=False)
+        self.rel_pos_bias = (
+            RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
+        )
+        self.blocks: Any = nn.ModuleList(
+            Block(
+                self.embed_dims,
+                size['num_heads'],
+                size['feedforward_channels'],
+                drop_path=drop_path_rate * index / max(1, self.num_layers - 1),
+                layer_scale_init_value=layer_scale_init_value,
+                grid=self.grid if use_rel_pos_bias else None,
+                skip_dropped=skip_dropped,
+                compile=compile_blocks,
+                key_bias=self.KEY_BIAS,
+            )
+            for index in range(self.num_layers)
+        )
+        if final_norm is None:
+            final_norm = out_type != 'avg_featmap'
+        self.norm = nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if final_norm else None
+        self.fc_norm: Any = (
+            nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if out_type == 'avg_featmap' else None
+        )
+        # With the weights, so that whoever resamples their positions knows where from.
+        self.register_buffer('patch_grid', torch.tensor(self.grid))
+        if self.bands is not None:
+            self.register_buffer(BAND_NAMES, pack_names(self.bands))
+        index = None
+        if use_rel_pos_bias or use_shared_rel_pos_bias:
+            index = relative_position_index(self.grid)
+        self.register_buffer('relative_index', index, persistent=False)
+        self._resized_positions = KeptInEval()
+        self.reset_parameters()
+        freeze(self)
+        self._register_load_state_dict_pre_hook(self._fit_state_dict)
+
+    @classmethod
+    def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        if cls.grid_of(component) is None:
+            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
+            yield (
+                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
+                f'patch_size, {patch[0]} x {patch[1]}'
+            )
+        try:
+            check_names(component['bands'], component['in_channels'])
+        except ValueError as error:
+            yield f'{component.key}: {error}'
+
+    @staticmethod
+    def grid_of(component: Component) -> tuple[int, int] | None:
+        """Patch grid (h, w) that a config describes, or None if the image does not divide."""
+        return patch_grid(to_pair(component['img_size']), to_pair(component['patch_size']))
+
+    @staticmethod
+    def bands_of(component: Component) -> tuple[str, int, Sequence[str] | None]:
+        """Where a config says how many bands there are, how many, and their names if it has any."""
+        return f'{component.key}.in_channels', component['in_channels'], component['bands']
+
+    @staticmethod
+    def width_of(component: Component) -> int:
+        """Width of the tokens that a config describes."""
+        return resolve_arch(component['arch'])['embed_dims']
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        for index in indices:
+            if not -self.num_layers <= index < self.num_layers:
+                raise ValueError(
+                    f'out_indices {out_indices}: there is no block {index} among {self.num_layers}'
+                )
+        return tuple(index % self.num_layers for index in indices)
+
+    def grid_for(self, images: Tensor) -> tuple[int, int]:
+        """Patch grid (h, w) of images (B, C, H, W).
+
+        Raises:
+            ValueError: If they do not divide into patches.
+        """
+        return whole_grid((images.shape[2], images.shape[3]), self.patch_size)
+
+    def reset_parameters(self) -> None:
+        """Initialise as ViT (3.1, B.1) and MAE (appendix A.1) do.
+
+        Xavier's uniform for linear layers and for the projection of patches, seen as a matrix;
+        zero for biases and relative tables; a normal of 0.02 for tokens and learned positions.
+        """
+        init_by_xavier_(self)
+        for tokens in (self.cls_token, self.mask_token, self.pos_embed):
+            if tokens is not None and tokens.requires_grad:
+                nn.init.normal_(tokens, std=INIT_STD)
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint; without one the constructor has done the work.
+
+        mmengine's own walk over the parameters is used for other initialisers only: it writes a
+        log line for every parameter.
+        """
+        if not self.init_cfg:
+            return
+        every: Any = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+        others = [cfg for cfg in every if cfg['type'] != 'Pretrained']
+        if others:
+            self.init_cfg = others
+            super().init_weights()
+        # Never through mmengine's own loader, which falls back to running the file's pickle.
+        for cfg in every:
+            if cfg['type'] == 'Pretrained':
+                self.load_pretrained(cfg['checkpoint'], cfg.get('prefix', ''))
+
+    def load_pretrained(self, path: str, prefix: str = '') -> None:
+        """Load weights of a backbone, or the backbone of a whole model, wherever they are.
+
+        Weights of another task are allowed: what this backbone lacks (heads) is left out, what
+        the file lacks keeps its initial value, and the log names both.
+
+        Args:
+            path: What :func:`beit_mm.checkpoints.load_state_dict` reads, in any layout.
+            prefix: Of several sets of weights the one to take, such as 'teacher': ``which`` there.
+
+        Raises:
+            CheckpointError: If it lacks weights of this backbone, has more, or of another size.
+        """
+        weights = fit_model(self, '', load_state_dict(path, which=prefix), path)
+        self.load_state_dict(weights, strict=False)
+
+    def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""
+        names = [name for name in state_dict if name.startswith(prefix)]
+        if names:
+            own = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
+            fitted = fit_state_dict(self, own)
+            if fitted.bands:
+                print_log(fitted.bands, logger='current')
+            state_dict.update({f'{prefix}{n}': t for n, t in fitted.state_dict.items()})
+
+    def train(self, mode: bool = True):
+        """Set the mode; frozen stages stay in eval mode, so that drop path leaves them alone."""
+        super().train(mode)
+        self._resized_positions.clear()
+        for module in frozen_modules(self):
+            module.eval()
+        return self
+
+    def embed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """H_0 = [e_S, E x_1, ..., E x_N] + E_pos, with e_M at masked places (paper 2.2, 2.3).
+
+        Args:
+            x: (B, in_channels, H, W).
+            mask: (B, h, w) bool, True where a patch is hidden, or None.
+
+        Returns:
+            (B, 1 + h w, C).
+        """
+        grid = self.grid_for(x)
+        tokens = self.patch_embed(x)
+        if mask is not None:
+            e_m = self._check_mask(mask, x.shape[0], grid)
+            tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
+        if self.pos_embed is not None:
+            tokens = tokens + self._absolute_positions(self.pos_embed, grid)
+        return tokens
+
+    def _absolute_positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
+        if same_grid(self.grid, grid):
+            return stored
+        return self._resized_positions.get(
+            stored, grid, lambda: resize_absolute_positions(stored, self.grid, grid)
+        )
+
+    def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:
+        if self.relative_index is None:
+            return None
+        if same_grid(self.grid, grid):
+            return RelativePositions(grid, self.relative_index)
+        return relative_positions(self.grid, grid, self.relative_index.device)
+
+    def _check_mask(self, mask: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
+        """The mask token, if the mask fits the images."""
+        if self.mask_token is None:
+            raise ValueError('a mask was given, but the backbone has with_mask_token=False')
+        if mask.shape != (batch, *grid):
+            raise ValueError(
+                f'the mask has shape {tuple(mask.shape)}, the image {grid[0]} x {grid[1]} patches '
+                f'in a batch of {batch}: grid_size of the mask generator must be '
+                'img_size / patch_size'
+            )
+        if mask.dtype != torch.bool:
+            raise ValueError(f'the mask has dtype {mask.dtype}, it must be torch.bool')
+        return self.mask_token
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Run the Transformer.
+
+        Args:
+            x: (B, in_channels, H, W) float, normalised images.
+            mask: (B, h, w) bool, True where a patch is replaced by the mask token, or None.
+
+        Returns:
+            One tensor for each of ``out_indices``, in the order of depth, shaped by ``out_type``.
+
+        Raises:
+            ValueError: If the image does not divide into patches, or the mask does not fit it.
+        """
+        grid = self.grid_for(x)
+        hidden = self.encode(self.embed(x, mask), self._relative_positions(grid))
+        return tuple(self._format(tokens, grid) for tokens in hidden)
+
+    def encode(self, x: Tensor, positions: RelativePositions | None = None) -> list[Tensor]:
+        """Run the blocks.
+
+        Args:
+            x: (B, N, C) tokens with their absolute positions.
+            positions: How the relative tables serve the grid of the tokens; not looked at without
+                tables.
+
+        Returns:
+            (B, N, C) behind each of ``out_indices``.
+        """
+        shared_bias = None if self.rel_pos_bias is None else self.rel_pos_bias(positions)
+        outputs = []
+        for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
+            if self.with_cp and self.training:
+                x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
+            else:
+                x = block(x, positions, shared_bias)
+            if index == self.num_layers - 1 and self.norm is not None:
+                x = self.norm(x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return outputs
+
+    def _format(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        patches = x[:, 1:]
+        if self.out_type == 'featmap':
+            return patches.transpose(1, 2).unflatten(2, grid).contiguous()
+        return self.fc_norm(patches.mean(dim=1))
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay, as MMPretrain asks for it.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: The backbone's own prefix in that name, such as 'backbone.'.
+
+        Returns:
+            The depth, 0 for the embeddings, 1 + l for block l, and the number of depths,
+            ``num_layers + 2``; everything outside the blocks that is no embedding is deepest.
+        """
+        depths = self.num_layers + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix):
+            if name.startswith(('patch_embed', 'cls_token', 'mask_token', 'pos_embed')):
+                return 0, depths
+            if name.startswith('blocks.'):
+                return int(name.split('.')[1]) + 1, depths
+        return depths - 1, depths
