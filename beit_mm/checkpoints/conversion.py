@@ -16,21 +16,21 @@ from ..relative_index import (
 )
 from .band_names import BAND_NAMES
 from .checkpoint_error import CheckpointError
+from .layout_tables import INDEX, TABLE
 from .layouts import (
-    INDEX,
     LAYOUTS,
     OPENMMLAB,
     PREFIX,
-    PREFIXES,
     SHARED_PARTS,
-    TABLE,
     WITH_INDEX,
     Rule,
     fill,
     is_whole,
+    kind_of,
     known_layout,
     of_the_function,
     pattern_of,
+    prefix_for,
     prefix_of,
     rules_of,
     summarize,
@@ -113,7 +113,7 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
     own_prefix = PREFIX * is_whole(state_dict, layout)
     patterns = [
         (pattern_of(theirs), rule, part)
-        for rule in rules_of(layout)
+        for rule in rules_of(layout, kind_of(state_dict))
         for part, theirs in enumerate(rule.theirs)
     ]
     # Our name -> part -> their name; our name -> number of parts.
@@ -129,12 +129,12 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         part = 0
         if layout == 'beit_mm' and stem in SAID:
             own = f'{own_prefix}{stem}'
-        elif prefix == PREFIX and name.startswith(SHARED_PARTS):
-            own = name
         elif found := _find(patterns, name, stem):
             rule, part, match = found
             own = f'{own_prefix * rule.of_backbone}{fill(rule.ours, match)}'
             parts[own] = len(rule.theirs)
+        elif prefix == PREFIX and name.startswith(SHARED_PARTS):
+            own = name
         else:
             left_out.append(name)
             continue
@@ -201,22 +201,23 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
     if layout == 'beit_mm':
         return Converted(dict(ours), [])
     whole = is_whole(ours, 'beit_mm')
-    own_prefix, prefix = PREFIX * whole, PREFIXES[layout] * whole
+    kind = kind_of(ours)
+    own_prefix, prefix = PREFIX * whole, prefix_for(layout, kind) * whole
     if layout == 'mmseg':
         ours = share_table(ours, own_prefix)
     # Hugging Face's pre-training model keeps the last norm beside the head.
     norm_at_head = layout.startswith('huggingface') and 'head.classifier.weight' in ours
-    patterns = [(pattern_of(rule.ours), rule, 0) for rule in rules_of(layout)]
+    patterns = [(pattern_of(rule.ours), rule, 0) for rule in rules_of(layout, kind)]
 
     written, left_out = {}, []
     for name, tensor in ours.items():
         stem = name.removeprefix(own_prefix)
         if stem == 'patch_grid':
             continue
-        if layout in OPENMMLAB and name.startswith(SHARED_PARTS):
+        found = _find(patterns, name, stem)
+        if found is None and layout in OPENMMLAB and name.startswith(SHARED_PARTS):
             written[name] = tensor
             continue
-        found = _find(patterns, name, stem)
         if found is None:
             left_out.append(name)
             continue

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .checkpoint_error import CheckpointError
+from .layout_tables import BACKBONE, DECODER, HEADS, INDEX, TABLE
 
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
 # Which column of the tables below a layout reads. 'huggingface' are the names in files on the hub,
@@ -21,73 +22,37 @@ PREFIXES = dict(
     mmpretrain='backbone.', mmseg='backbone.',
 )  # fmt: skip
 PREFIX = PREFIXES['beit_mm']
+# Hugging Face's, of a Vision Transformer.
+PREFIX_OF_VIT = 'vit.'
 # What MMSegmentation, whose names are MMPretrain's otherwise, has no place for, in our names.
 NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
 # Beside each table these keep the index that spells it out.
 WITH_INDEX = ('unilm', 'mmpretrain', 'mmseg')
-INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
-# {n} is the number of a block, * is weight or bias. A triple stands for the thirds of one matrix.
-# The columns: beit_mm; unilm and timm; huggingface; huggingface5; mmpretrain and mmseg.
-BACKBONE = (
-    ('cls_token', 'cls_token', 'embeddings.cls_token', 'embeddings.cls_token', 'cls_token'),
-    ('mask_token', 'mask_token', 'embeddings.mask_token', 'embeddings.mask_token', 'mask_token'),
-    ('pos_embed', 'pos_embed', 'embeddings.position_embeddings',
-     'embeddings.position_embeddings', 'pos_embed'),
-    ('patch_embed.proj.*', 'patch_embed.proj.*', 'embeddings.patch_embeddings.projection.*',
-     'embeddings.patch_embeddings.projection.*', 'patch_embed.projection.*'),
-    ('rel_pos_bias.table', f'rel_pos_bias.{TABLE}', f'encoder.relative_position_bias.{TABLE}',
-     f'shared_position_bias.{TABLE}', f'rel_pos_bias.{TABLE}'),
-    ('blocks.{n}.norm1.*', 'blocks.{n}.norm1.*', 'encoder.layer.{n}.layernorm_before.*',
-     'layers.{n}.layernorm_before.*', 'layers.{n}.ln1.*'),
-    ('blocks.{n}.attn.qkv.weight', 'blocks.{n}.attn.qkv.weight',
-     tuple(f'encoder.layer.{{n}}.attention.attention.{part}.weight'
-           for part in ('query', 'key', 'value')),
-     tuple(f'layers.{{n}}.attention.{part}_proj.weight' for part in 'qkv'),
-     'layers.{n}.attn.qkv.weight'),
-    ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.q_bias',
-     'encoder.layer.{n}.attention.attention.query.bias', 'layers.{n}.attention.q_proj.bias',
-     'layers.{n}.attn.q_bias'),
-    ('blocks.{n}.attn.v_bias', 'blocks.{n}.attn.v_bias',
-     'encoder.layer.{n}.attention.attention.value.bias', 'layers.{n}.attention.v_proj.bias',
-     'layers.{n}.attn.v_bias'),
-    ('blocks.{n}.attn.proj.*', 'blocks.{n}.attn.proj.*',
-     'encoder.layer.{n}.attention.output.dense.*', 'layers.{n}.attention.o_proj.*',
-     'layers.{n}.attn.proj.*'),
-    ('blocks.{n}.attn.rel_pos_bias.table', f'blocks.{{n}}.attn.{TABLE}',
-     f'encoder.layer.{{n}}.attention.attention.relative_position_bias.{TABLE}',
-     f'layers.{{n}}.relative_position_bias.{TABLE}', f'layers.{{n}}.attn.{TABLE}'),
-    ('blocks.{n}.norm2.*', 'blocks.{n}.norm2.*', 'encoder.layer.{n}.layernorm_after.*',
-     'layers.{n}.layernorm_after.*', 'layers.{n}.ln2.*'),
-    ('blocks.{n}.mlp.fc1.*', 'blocks.{n}.mlp.fc1.*', 'encoder.layer.{n}.intermediate.dense.*',
-     'layers.{n}.mlp.fc1.*', 'layers.{n}.ffn.layers.0.0.*'),
-    ('blocks.{n}.mlp.fc2.*', 'blocks.{n}.mlp.fc2.*', 'encoder.layer.{n}.output.dense.*',
-     'layers.{n}.mlp.fc2.*', 'layers.{n}.ffn.layers.1.*'),
-    ('blocks.{n}.gamma_1', 'blocks.{n}.gamma_1', 'encoder.layer.{n}.lambda_1',
-     'layers.{n}.lambda_1', 'layers.{n}.gamma_1'),
-    ('blocks.{n}.gamma_2', 'blocks.{n}.gamma_2', 'encoder.layer.{n}.lambda_2',
-     'layers.{n}.lambda_2', 'layers.{n}.gamma_2'),
-    ('norm.*', 'norm.*', 'layernorm.*', 'layernorm.*', 'ln1.*'),
-    ('fc_norm.*', 'fc_norm.*', 'pooler.layernorm.*', 'pooler.layernorm.*', 'ln2.*'),
-)  # fmt: skip
-HEADS = (
-    ('head.fc.*', 'head.*', 'classifier.*', 'classifier.*', 'head.fc.*'),
-    ('head.classifier.*', 'lm_head.*', 'lm_head.*', 'lm_head.*', 'head.cls_head.*'),
-)
 # Names that the OpenMMLab layouts have in common.
 SHARED_PARTS = ('neck.', 'decode_head.', 'auxiliary_head.')
 OPENMMLAB = ('beit_mm', 'mmpretrain', 'mmseg')
-# What gives a layout away, tried in this order: a name in it, without the prefix of whole models.
+# What gives a layout away, tried in this order: a name in it, which a prefix may stand before.
 SIGNS = (
-    ('huggingface', 'beit.', r'encoder\.layer\.\d+\.attention\.attention\.query\.weight'),
-    ('huggingface5', 'beit.', r'layers\.\d+\.attention\.q_proj\.weight'),
-    ('mmpretrain', 'backbone.', r'layers\.\d+\.ffn\.layers\.0\.0\.weight'),
-    ('unilm', 'backbone.', r'blocks\.\d+\.attn\.qkv\.weight'),
+    ('huggingface', ('beit.', 'vit.'), r'encoder\.layer\.\d+\.attention\.attention\.query\.weight'),
+    ('huggingface5', ('beit.', 'vit.'), r'layers\.\d+\.attention\.q_proj\.weight'),
+    ('mmpretrain', ('backbone.',), r'layers\.\d+\.ffn\.layers\.0\.0\.weight'),
+    ('unilm', ('backbone.',), r'blocks\.\d+\.attn\.qkv\.weight'),
 )
 # What MMPretrain's models have and MMSegmentation's have not; both name blocks alike.
 OF_MMPRETRAIN = r'(backbone\.)?(ln2\..*|mask_token|pos_embed|rel_pos_bias\..*)|head\..*'
-# A plain ViT has neither LayerScale nor tables, and a bias on the keys.
+# What gives a BEiT away; a Vision Transformer has a bias on the keys.
 OF_BEIT = r'.*\.(gamma_1|lambda_1|q_bias|rel_pos_bias\.table|relative_position_bias_table)'
-QUERY_BIAS, KEY_BIAS = r'.*\.(query|q_proj)\.bias', r'.*\.(key|k_proj)\.bias'
+QUERY_BIAS = r'.*\.(query|q_proj)\.bias'
+KEY_BIAS = r'.*\.(qkv|key|k_proj)\.bias'
+OF_DECODER = r'(decoder|neck\.decoder|decoder\.decoder)(\.|_)embed\.weight'
+# Kinds of models: a BEiT, a Vision Transformer, and one with MAE's decoder.
+BEIT, VIT, MAE = 'beit', 'vit', 'mae'
+# What a kind has not, in our names. The mask token of MAE is the decoder's.
+NOT_IN = {
+    BEIT: ('blocks.{n}.attn.qkv.bias',),
+    VIT: ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.v_bias'),
+    MAE: ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.v_bias', 'mask_token'),
+}
 
 
 def find_layout(names: Iterable[str]) -> str | None:
@@ -99,9 +64,11 @@ def find_layout(names: Iterable[str]) -> str | None:
     def has(pattern: str) -> bool:
         return any(re.fullmatch(pattern, name) for name in names)
 
-    signs = ((layout, f'({re.escape(prefix)})?{name}') for layout, prefix, name in SIGNS)
-    layout = next((layout for layout, pattern in signs if has(pattern)), None)
-    if not has(OF_BEIT) and not (has(QUERY_BIAS) and not has(KEY_BIAS)):
+    def has_after(prefixes: tuple[str, ...], pattern: str) -> bool:
+        return has(f'({"|".join(map(re.escape, prefixes))})?{pattern}')
+
+    layout = next((name for name, prefixes, sign in SIGNS if has_after(prefixes, sign)), None)
+    if not has(OF_BEIT) and not has(KEY_BIAS) and not has(QUERY_BIAS):
         return None
     if layout == 'mmpretrain':
         return 'mmpretrain' if has(OF_MMPRETRAIN) else 'mmseg'
@@ -112,7 +79,16 @@ def find_layout(names: Iterable[str]) -> str | None:
         return 'unilm' if has(f'.*{INDEX}') else 'timm'
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
-    return 'timm' if has(r'(head|lm_head)\..*') else 'beit_mm'
+    # MAE's authors have timm's names.
+    return 'timm' if has(r'(head|lm_head|decoder_embed)\..*') else 'beit_mm'
+
+
+def kind_of(names: Iterable[str]) -> str:
+    """Of what kind of model weights are: 'beit', 'vit' or 'mae'."""
+    names = list(names)
+    if any(re.fullmatch(OF_DECODER, name) for name in names):
+        return MAE
+    return VIT if any(re.fullmatch(KEY_BIAS, name) for name in names) else BEIT
 
 
 def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
@@ -161,15 +137,17 @@ class Rule(NamedTuple):
     of_backbone: bool
 
 
-def rules_of(layout: str) -> list[Rule]:
-    """The rows of the tables, read for one of ``LAYOUTS``."""
+def rules_of(layout: str, kind: str) -> list[Rule]:
+    """The rows of the tables, read for one of ``LAYOUTS`` and a :func:`kind_of` model."""
     rules = []
-    for table, of_backbone in ((BACKBONE, True), (HEADS, False)):
+    left_out = NOT_IN[kind] + (NOT_IN_MMSEG if layout == 'mmseg' else ())
+    whole = (HEADS, DECODER) if kind == MAE else (HEADS,)
+    for table in (BACKBONE, *whole):
         for row in table:
             theirs = row[COLUMNS[layout]]
-            if not (layout == 'mmseg' and row[0] in NOT_IN_MMSEG):
+            if row[0] not in left_out:
                 theirs = theirs if isinstance(theirs, tuple) else (theirs,)
-                rules.append(Rule(row[0], theirs, of_backbone))
+                rules.append(Rule(row[0], theirs, of_backbone=table is BACKBONE))
     return rules
 
 
@@ -191,7 +169,8 @@ def fill(name: str, match: re.Match) -> str:
 
 def is_whole(names: Iterable[str], layout: str) -> bool:
     """Whether these are a whole model's names: one with a head, or a prefix on its backbone."""
-    heads = [pattern_of(name) for rule in rules_of(layout) if not rule.of_backbone
+    names = list(names)
+    heads = [pattern_of(name) for rule in rules_of(layout, kind_of(names)) if not rule.of_backbone
              for name in rule.theirs]  # fmt: skip
     prefix = prefix_of(names, layout)
     return any(
@@ -205,6 +184,13 @@ def prefix_of(names: Iterable[str], layout: str) -> str:
     # The authors' segmentation models are OpenMMLab's around their own backbone.
     if layout in ('unilm', 'timm') and any(name.startswith(PREFIX) for name in names):
         return PREFIX
+    return prefix_for(layout, kind_of(names))
+
+
+def prefix_for(layout: str, kind: str) -> str:
+    """What a layout puts before the names of the backbone of a kind of model."""
+    if layout.startswith('huggingface') and kind != BEIT:
+        return PREFIX_OF_VIT
     return PREFIXES[layout]
 
 
@@ -213,7 +199,8 @@ def of_the_function(names: Iterable[str]) -> list[str]:
 
     Blocks and positions are; mask tokens, last norms and heads are not.
     """
-    prefixes = '|'.join(sorted({re.escape(p) for p in PREFIXES.values() if p}))
+    known = {*PREFIXES.values(), PREFIX_OF_VIT}
+    prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]

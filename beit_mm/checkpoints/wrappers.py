@@ -32,8 +32,11 @@ WRAPPERS = re.compile(
     r'(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
 )
 
-# What the prefix of a whole model is, and the name of a weight that every block has.
-BLOCKS = tuple((own, re.compile(rf'((?:.*\.)?){pattern}')) for _, own, pattern in SIGNS)
+# What the prefix of a whole model may be, and the name of a weight that every block has. Those of
+# MAE's decoder are no set of their own.
+BLOCKS = tuple(
+    (prefixes, re.compile(rf'((?:.*\.)?)(?<!decoder\.){pattern}')) for _, prefixes, pattern in SIGNS
+)
 
 
 class WeightSet(NamedTuple):
@@ -236,12 +239,19 @@ def _without_prefix(tensors: Mapping[str, Tensor], which: str, source: str) -> d
 def _prefixes(names: Iterable[str]) -> list[str]:
     """What stands before the names of each BEiT, the one to take first."""
     found = dict.fromkeys(
-        match[1].removesuffix(own) if f'.{match[1]}'.endswith(f'.{own}') else match[1]
+        _without_own(match[1], prefixes)
         for name in names
-        for own, pattern in BLOCKS
+        for prefixes, pattern in BLOCKS
         if (match := pattern.fullmatch(name))
     )
     return sorted(found, key=lambda prefix: (prefix != '', _is_average(prefix)))
+
+
+def _without_own(prefix: str, own: tuple[str, ...]) -> str:
+    for each in own:
+        if f'.{prefix}'.endswith(f'.{each}'):
+            return prefix.removesuffix(each)
+    return prefix
 
 
 def _is_average(prefix: str) -> bool:

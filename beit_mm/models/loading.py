@@ -23,6 +23,7 @@ from ..layers.patch_embed import patch_grid
 from .beit import BEiT
 from .fitting import fit_model
 from .reading_shapes import settings_of
+from .vision_transformer import VisionTransformer
 
 
 def load(
@@ -34,8 +35,11 @@ def load(
     num_heads: int | None = None,
     which: str = '',
     bands: int | Sequence[str] | None = None,
-) -> BEiT:
+) -> VisionTransformer:
     """A backbone with its weights, in eval mode, built as they and the config beside them say.
+
+    It is a :class:`BEiT`, or a :class:`VisionTransformer` where there is a bias on the keys, as in
+    the weights of ViT, DeiT and MAE.
 
     Args:
         source: A file, a folder, ``hf-hub:org/name``, ``timm:name``, ``mmpretrain::name`` or a
@@ -88,17 +92,22 @@ def load(
         count, names = (bands, None) if isinstance(bands, int) else (len(bands), bands)
         settings.update(in_channels=count, bands=names)
     settings['img_size'] = img_size or of_weights or 224
-    model: BEiT = _Unfilled(**settings, out_indices=out_indices)
+    kind: type[VisionTransformer] = BEiT
+    if 'blocks.0.attn.qkv.bias' in ours:
+        kind = VisionTransformer
+        settings['positions'] = 'learned' if settings.pop('use_abs_pos_emb') else None
+    model = _unfilled(kind)(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
-    model.__class__ = BEiT
+    model.__class__ = kind
     return model.eval()
 
 
-class _Unfilled(BEiT):
-    """Without the paper's initial values, which take seconds: all that has one is loaded."""
+def _unfilled(kind: type[VisionTransformer]) -> type[VisionTransformer]:
+    """A backbone without initial values, which take seconds: all that has one is loaded.
 
-    def reset_parameters(self) -> None:
-        """Leave biases and tables at zero, and norms at one."""
+    Biases and tables are left at zero, and norms at one.
+    """
+    return type(kind.__name__, (kind,), dict(reset_parameters=lambda self: None))
 
 
 def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ import logging
 from itertools import permutations
 
 import pytest
-import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -299,12 +298,7 @@ def test_this_projects_models_are_recognised(settings, prefix):
     assert detect_layout(names) == 'beit_mm'
 
 
-def plain_vit_of_timm():
-    return timm.create_model('vit_tiny_patch16_224', pretrained=False, depth=1)
-
-
 STRANGERS = {
-    'a ViT of timm': plain_vit_of_timm,
     'ResNet': lambda: ResNet(18),
     "OpenAI's tokenizer": lambda: DALLEEncoder(n_hid=8, vocab_size=8),
     "this project's tokenizer": lambda: DiscreteVAE(vocab_size=8, hidden=8, decoder_input=8),
@@ -328,42 +322,6 @@ def test_nothing_is_no_beit():
         detect_layout({})
     with pytest.raises(CheckpointError, match='not the weights of a BEiT'):
         convert_state_dict({}, to='timm')
-
-
-VIT_BLOCKS = {
-    'huggingface': [
-        'vit.encoder.layer.0.attention.attention.query.weight',
-        'vit.encoder.layer.0.attention.attention.query.bias',
-        'vit.encoder.layer.0.attention.attention.key.weight',
-        'vit.encoder.layer.0.attention.attention.key.bias',
-        'vit.encoder.layer.0.intermediate.dense.weight',
-        'vit.embeddings.position_embeddings',
-    ],
-    'huggingface5': [
-        'vit.layers.0.attention.q_proj.weight',
-        'vit.layers.0.attention.q_proj.bias',
-        'vit.layers.0.attention.k_proj.bias',
-        'vit.layers.0.mlp.fc1.weight',
-    ],
-    'mmpretrain': [
-        'backbone.layers.0.ln1.weight',
-        'backbone.layers.0.attn.qkv.weight',
-        'backbone.layers.0.attn.qkv.bias',
-        'backbone.layers.0.ffn.layers.0.0.weight',
-        'head.fc.weight',
-    ],
-    'mmseg': [
-        'layers.0.ln1.weight',
-        'layers.0.attn.attn.in_proj_weight',
-        'layers.0.ffn.layers.0.0.weight',
-    ],
-}
-
-
-@pytest.mark.parametrize('layout', VIT_BLOCKS)
-def test_a_plain_vit_of_the_other_libraries_is_refused(layout):
-    with pytest.raises(CheckpointError):
-        detect_layout(dict.fromkeys(VIT_BLOCKS[layout], torch.ones(1)))
 
 
 # Converting

@@ -8,13 +8,14 @@ import timm
 import torch
 from mmengine.logging import MMLogger
 from mmpretrain.models import BEiTViT
+from mmpretrain.models import VisionTransformer as VisionTransformerOfMMPretrain
 from safetensors.torch import load_file, save_file
 from timm.models.beit import Beit
-from transformers import BeitConfig, BeitForMaskedImageModeling, BeitModel
+from transformers import BeitConfig, BeitForMaskedImageModeling, BeitModel, ViTConfig, ViTModel
 
 import beit_mm
 from beit_mm.checkpoints import LAYOUTS, CheckpointError, convert_state_dict
-from beit_mm.models import BEiT
+from beit_mm.models import BEiT, VisionTransformer
 from beit_mm.models.sizes import ARCHS
 
 WIDTH, DEPTH, HEADS, HIDDEN, PATCH = 48, 3, 4, 96, 8
@@ -268,11 +269,35 @@ def test_what_is_no_whole_beit_is_refused_by_name(tmp_path, change, message):
     assert '\n' not in str(error.value)
 
 
-def test_a_plain_vision_transformer_is_refused(tmp_path):
-    peer = timm.create_model('vit_tiny_patch16_224', depth=1)
-    torch.save(peer.state_dict(), tmp_path / 'vit.pth')
-    with pytest.raises(CheckpointError, match=r'vit\.pth: these are not the weights of a BEiT'):
-        beit_mm.load(tmp_path / 'vit.pth')
+def vit_of_timm():
+    return timm.models.VisionTransformer(
+        img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, mlp_ratio=2,
+        num_classes=0,
+    )  # fmt: skip
+
+
+def vit_of_transformers():
+    config = ViTConfig(
+        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        intermediate_size=HIDDEN, image_size=32, patch_size=PATCH, layer_norm_eps=1e-6,
+    )  # fmt: skip
+    return ViTModel(config, add_pooling_layer=False)
+
+
+def vit_of_mmpretrain():
+    return VisionTransformerOfMMPretrain(ARCH, img_size=32, patch_size=PATCH)
+
+
+@pytest.mark.parametrize('make', [vit_of_timm, vit_of_transformers, vit_of_mmpretrain])
+def test_a_vision_transformer_is_what_its_library_computes(tmp_path, make):
+    peer = randomize(make())
+    path = save(peer.state_dict(), tmp_path / 'vit.pth')
+    ours = beit_mm.load(path, out_type='cls_token', num_heads=HEADS)
+    assert type(ours) is VisionTransformer
+    theirs = peer(images())
+    if make is vit_of_transformers:
+        theirs = theirs.last_hidden_state[:, 0]
+    assert_same(ours(images()), theirs if isinstance(theirs, tuple) else (theirs,))
 
 
 def test_a_config_of_another_activation_is_refused(tmp_path):

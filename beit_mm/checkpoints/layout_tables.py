@@ -1,0 +1,92 @@
+"""Names of the same weights in each library: a row a weight, a column a library."""
+
+# Beside each table of relative positions some keep the index that spells it out.
+INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
+# {n} is the number of a block, * is weight or bias. A triple stands for the thirds of one matrix.
+# The columns: beit_mm; unilm and timm; huggingface; huggingface5; mmpretrain and mmseg.
+BACKBONE = (
+    ('cls_token', 'cls_token', 'embeddings.cls_token', 'embeddings.cls_token', 'cls_token'),
+    ('mask_token', 'mask_token', 'embeddings.mask_token', 'embeddings.mask_token', 'mask_token'),
+    ('pos_embed', 'pos_embed', 'embeddings.position_embeddings',
+     'embeddings.position_embeddings', 'pos_embed'),
+    ('patch_embed.proj.*', 'patch_embed.proj.*', 'embeddings.patch_embeddings.projection.*',
+     'embeddings.patch_embeddings.projection.*', 'patch_embed.projection.*'),
+    ('rel_pos_bias.table', f'rel_pos_bias.{TABLE}', f'encoder.relative_position_bias.{TABLE}',
+     f'shared_position_bias.{TABLE}', f'rel_pos_bias.{TABLE}'),
+    ('blocks.{n}.norm1.*', 'blocks.{n}.norm1.*', 'encoder.layer.{n}.layernorm_before.*',
+     'layers.{n}.layernorm_before.*', 'layers.{n}.ln1.*'),
+    ('blocks.{n}.attn.qkv.weight', 'blocks.{n}.attn.qkv.weight',
+     tuple(f'encoder.layer.{{n}}.attention.attention.{part}.weight'
+           for part in ('query', 'key', 'value')),
+     tuple(f'layers.{{n}}.attention.{part}_proj.weight' for part in 'qkv'),
+     'layers.{n}.attn.qkv.weight'),
+    ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.q_bias',
+     'encoder.layer.{n}.attention.attention.query.bias', 'layers.{n}.attention.q_proj.bias',
+     'layers.{n}.attn.q_bias'),
+    ('blocks.{n}.attn.v_bias', 'blocks.{n}.attn.v_bias',
+     'encoder.layer.{n}.attention.attention.value.bias', 'layers.{n}.attention.v_proj.bias',
+     'layers.{n}.attn.v_bias'),
+    ('blocks.{n}.attn.qkv.bias', 'blocks.{n}.attn.qkv.bias',
+     tuple(f'encoder.layer.{{n}}.attention.attention.{part}.bias'
+           for part in ('query', 'key', 'value')),
+     tuple(f'layers.{{n}}.attention.{part}_proj.bias' for part in 'qkv'),
+     'layers.{n}.attn.qkv.bias'),
+    ('blocks.{n}.attn.proj.*', 'blocks.{n}.attn.proj.*',
+     'encoder.layer.{n}.attention.output.dense.*', 'layers.{n}.attention.o_proj.*',
+     'layers.{n}.attn.proj.*'),
+    ('blocks.{n}.attn.rel_pos_bias.table', f'blocks.{{n}}.attn.{TABLE}',
+     f'encoder.layer.{{n}}.attention.attention.relative_position_bias.{TABLE}',
+     f'layers.{{n}}.relative_position_bias.{TABLE}', f'layers.{{n}}.attn.{TABLE}'),
+    ('blocks.{n}.norm2.*', 'blocks.{n}.norm2.*', 'encoder.layer.{n}.layernorm_after.*',
+     'layers.{n}.layernorm_after.*', 'layers.{n}.ln2.*'),
+    ('blocks.{n}.mlp.fc1.*', 'blocks.{n}.mlp.fc1.*', 'encoder.layer.{n}.intermediate.dense.*',
+     'layers.{n}.mlp.fc1.*', 'layers.{n}.ffn.layers.0.0.*'),
+    ('blocks.{n}.mlp.fc2.*', 'blocks.{n}.mlp.fc2.*', 'encoder.layer.{n}.output.dense.*',
+     'layers.{n}.mlp.fc2.*', 'layers.{n}.ffn.layers.1.*'),
+    ('blocks.{n}.gamma_1', 'blocks.{n}.gamma_1', 'encoder.layer.{n}.lambda_1',
+     'layers.{n}.lambda_1', 'layers.{n}.gamma_1'),
+    ('blocks.{n}.gamma_2', 'blocks.{n}.gamma_2', 'encoder.layer.{n}.lambda_2',
+     'layers.{n}.lambda_2', 'layers.{n}.gamma_2'),
+    ('norm.*', 'norm.*', 'layernorm.*', 'layernorm.*', 'ln1.*'),
+    ('fc_norm.*', 'fc_norm.*', 'pooler.layernorm.*', 'pooler.layernorm.*', 'ln2.*'),
+)  # fmt: skip
+HEADS = (
+    ('head.fc.*', 'head.*', 'classifier.*', 'classifier.*', 'head.fc.*'),
+    ('head.classifier.*', 'lm_head.*', 'lm_head.*', 'lm_head.*', 'head.cls_head.*'),
+)
+
+
+def _of_decoder(row: tuple) -> tuple:
+    """A row of a block of the encoder, for a block of MAE's decoder."""
+    before = (
+        ('blocks.{n}.', 'decoder.blocks.{n}.'),
+        ('blocks.{n}.', 'decoder_blocks.{n}.'),
+        ('encoder.layer.{n}.', 'decoder.decoder_layers.{n}.'),
+        ('layers.{n}.', 'decoder.decoder_layers.{n}.'),
+        ('layers.{n}.', 'neck.decoder_blocks.{n}.'),
+    )
+
+    def renamed(name: str, old: str, new: str) -> str:
+        return f'{new}{name.removeprefix(old)}'
+
+    return tuple(
+        tuple(renamed(name, *pair) for name in names)
+        if isinstance(names, tuple)
+        else renamed(names, *pair)
+        for names, pair in zip(row, before, strict=True)
+    )
+
+
+DECODER = (
+    ('decoder.embed.*', 'decoder_embed.*', 'decoder.decoder_embed.*', 'decoder.decoder_embed.*',
+     'neck.decoder_embed.*'),
+    ('decoder.mask_token', 'mask_token', 'decoder.mask_token', 'decoder.mask_token',
+     'neck.mask_token'),
+    ('decoder.pos_embed', 'decoder_pos_embed', 'decoder.decoder_pos_embed',
+     'decoder.decoder_pos_embed', 'neck.decoder_pos_embed'),
+    *(_of_decoder(row) for row in BACKBONE if row[0].startswith('blocks.')),
+    ('decoder.norm.*', 'decoder_norm.*', 'decoder.decoder_norm.*', 'decoder.decoder_norm.*',
+     'neck.ln1.*'),
+    ('head.regressor.*', 'decoder_pred.*', 'decoder.decoder_pred.*', 'decoder.decoder_pred.*',
+     'neck.decoder_pred.*'),
+)  # fmt: skip
