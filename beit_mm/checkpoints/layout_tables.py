@@ -84,7 +84,8 @@ DECODER = (
      'neck.mask_token'),
     ('decoder.pos_embed', 'decoder_pos_embed', 'decoder.decoder_pos_embed',
      'decoder.decoder_pos_embed', 'neck.decoder_pos_embed'),
-    *(_of_decoder(row) for row in BACKBONE if row[0].startswith('blocks.')),
+    *(_of_decoder(row) for row in BACKBONE
+      if row[0].startswith('blocks.') and not row[0].endswith(('q_bias', 'v_bias'))),
     ('decoder.norm.*', 'decoder_norm.*', 'decoder.decoder_norm.*', 'decoder.decoder_norm.*',
      'neck.ln1.*'),
     ('head.regressor.*', 'decoder_pred.*', 'decoder.decoder_pred.*', 'decoder.decoder_pred.*',

@@ -1,7 +1,6 @@
 """MAE beside transformers' and MMPretrain's, and beside the paper's formula written out."""
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from beit_mm.checkpoints import convert_state_dict, find_layout
 from beit_mm.layers.sine_cosine import sine_cosine
 from beit_mm.models import MAEDecoder, MaskedAutoencoder, VisionTransformer
 from beit_mm.models.masked_autoencoder import split_places, take
@@ -106,41 +106,6 @@ def test_loss_and_gradients_are_the_papers(num_masked):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8, msg=name)
 
 
-# transformers' name -> ours; q, k and v are three there.
-OF_TRANSFORMERS = (
-    (r'vit\.embeddings\.cls_token', 'backbone.cls_token'),
-    (r'vit\.embeddings\.position_embeddings', 'backbone.pos_embed'),
-    (r'vit\.embeddings\.patch_embeddings\.projection\.', 'backbone.patch_embed.proj.'),
-    (r'vit\.(encoder\.layer|layers)\.', 'backbone.blocks.'),
-    (r'vit\.layernorm\.', 'backbone.norm.'),
-    (r'decoder\.mask_token', 'decoder.mask_token'),
-    (r'decoder\.decoder_pos_embed', 'decoder.pos_embed'),
-    (r'decoder\.decoder_embed\.', 'decoder.embed.'),
-    (r'decoder\.decoder_layers\.', 'decoder.blocks.'),
-    (r'decoder\.decoder_norm\.', 'decoder.norm.'),
-    (r'decoder\.decoder_pred\.', 'head.regressor.'),
-    (r'layernorm_before', 'norm1'),
-    (r'layernorm_after', 'norm2'),
-    (r'intermediate\.dense', 'mlp.fc1'),
-    (r'attention\.(o_proj|output\.dense)', 'attn.proj'),
-    (r'(?<=\d\.)output\.dense', 'mlp.fc2'),
-    (r'attention\.(?:attention\.)?(q|k|v)(?:_proj|uery|ey|alue)\.', r'attn.\1.'),
-)
-
-
-def renamed(weights):
-    """Weights of transformers' MAE under our names."""
-    ours = {}
-    for name, weight in weights.items():
-        for pattern, replacement in OF_TRANSFORMERS:
-            name = re.sub(pattern, replacement, name)
-        ours[name] = weight
-    for name in [name for name in ours if '.attn.q.' in name]:
-        parts = [ours.pop(name.replace('.attn.q.', f'.attn.{part}.')) for part in 'qkv']
-        ours[name.replace('.attn.q.', '.attn.qkv.')] = torch.cat(parts)
-    return ours
-
-
 @pytest.mark.parametrize('normalize', [True, False])
 def test_loss_and_predictions_are_those_of_transformers(normalize):
     transformers = pytest.importorskip('transformers')
@@ -158,9 +123,9 @@ def test_loss_and_predictions_are_those_of_transformers(normalize):
     # It leaves them at zero until weights are loaded.
     for parameter in (peer.vit.embeddings.position_embeddings, peer.decoder.decoder_pos_embed):
         nn.init.normal_(parameter)
-    loaded = ours.load_state_dict(renamed(peer.state_dict()), strict=False)
-    assert not loaded.unexpected_keys
-    assert not loaded.missing_keys
+    theirs = peer.state_dict()
+    ours.load_state_dict(convert_state_dict(theirs, 'beit_mm'))
+    peer.load_state_dict(convert_state_dict(ours.state_dict(), find_layout(theirs)))
     images, mask, noise = images_and_mask(size, hidden=12)
     theirs = peer(images, noise=noise)
     assert torch.equal(theirs.mask.bool(), mask.flatten(1))
@@ -168,22 +133,6 @@ def test_loss_and_predictions_are_those_of_transformers(normalize):
     torch.testing.assert_close(loss, theirs.loss, rtol=1e-6, atol=1e-6)
     predicted = ours(images, mode='predict', mask=mask).flatten(1, 2)
     torch.testing.assert_close(predicted, theirs.logits, rtol=1e-5, atol=1e-6)
-
-
-def of_mmpretrain(weights):
-    """Our weights under MMPretrain's names."""
-    named = {}
-    for name, weight in weights.items():
-        name = re.sub(r'^decoder\.(?=embed|pos_embed|blocks)', 'neck.decoder_', name)
-        name = re.sub(r'^decoder\.mask_token', 'neck.mask_token', name)
-        name = re.sub(r'^decoder\.norm', 'neck.ln1', name)
-        name = name.replace('head.regressor', 'neck.decoder_pred')
-        name = name.replace('backbone.blocks', 'backbone.layers').replace('.norm.', '.ln1.')
-        name = re.sub(r'\.norm([12])\.', r'.ln\1.', name).replace(
-            'embed.proj.', 'embed.projection.'
-        )
-        named[name.replace('mlp.fc1', 'ffn.layers.0.0').replace('mlp.fc2', 'ffn.layers.1')] = weight
-    return named
 
 
 def test_loss_and_gradients_are_those_of_mmpretrain(monkeypatch):
@@ -199,8 +148,8 @@ def test_loss_and_gradients_are_those_of_mmpretrain(monkeypatch):
                       loss=dict(type='PixelReconstructionLoss', criterion='L2')),
         )
     )  # fmt: skip
-    weights = {n: w for n, w in ours.state_dict().items() if n != 'backbone.patch_grid'}
-    peer.load_state_dict(of_mmpretrain(weights))
+    peer.load_state_dict(convert_state_dict(ours.state_dict(), 'mmpretrain'))
+    ours.load_state_dict(convert_state_dict(peer.state_dict(), 'beit_mm'))
     images, mask, noise = images_and_mask(size, hidden=12)
     monkeypatch.setattr(torch, 'rand', lambda *size, device=None: noise)
     theirs = peer(images, None, mode='loss')['loss']
@@ -210,7 +159,7 @@ def test_loss_and_gradients_are_those_of_mmpretrain(monkeypatch):
     loss.backward()
     torch.testing.assert_close(loss, theirs, rtol=1e-6, atol=1e-6)
     gradients = {n: p.grad for n, p in ours.named_parameters() if p.requires_grad}
-    for name, gradient in of_mmpretrain(gradients).items():
+    for name, gradient in convert_state_dict(gradients, 'mmpretrain').items():
         expected = peer.get_parameter(name).grad
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6, msg=name)
 
