@@ -18,7 +18,7 @@ def stack_masks(data_samples: list | None) -> Tensor | None:
 
 @MODELS.register_module()
 class TwoViewDataPreprocessor(BaseDataPreprocessor):
-    """Move the two views and the masks to the device and normalise each view its own way.
+    """Move the views and the masks to the device and normalise each view its own way.
 
     Does what MMPretrain's ``TwoNormDataPreprocessor`` does, and leaves the second view as it is
     where it is tokens already, read from a cache. Masks go to the device in one piece, and the
@@ -28,15 +28,15 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
     Args:
         mean, std: Of the first view's bands, for pixels in [0, 255]: a number for each, or one for
             all of them.
-        second_mean, second_std: Of the second view's.
+        second_mean, second_std: Of the second view's; not needed where there is one view.
     """
 
     def __init__(
         self,
         mean: Sequence[float],
         std: Sequence[float],
-        second_mean: Sequence[float],
-        second_std: Sequence[float],
+        second_mean: Sequence[float] = (0.0,),
+        second_std: Sequence[float] = (255.0,),
     ) -> None:
         super().__init__(non_blocking=True)
         settings = dict(mean=mean, std=std, second_mean=second_mean, second_std=second_std)
@@ -47,8 +47,9 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         """Normalise a batch.
 
         Args:
-            data: ``inputs``, in a list (B, bands, H, W) and (B, bands, h', w') uint8 or float32 in
-                [0, 255], or in place of the latter (B, h, w) int64 tokens; and data samples.
+            data: ``inputs``, in a list (B, bands, H, W) and, if there is a second view,
+                (B, bands, h', w') uint8 or float32 in [0, 255], or in place of the latter
+                (B, h, w) int64 tokens; and data samples.
             training: Not used: nothing here is random.
 
         Returns:
@@ -59,12 +60,13 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
             ValueError: If a view has other bands than there are means for.
         """
         samples = data.get('data_samples')
-        first, second = self.cast_data(data['inputs'])
+        first, *second = self.cast_data(data['inputs'])
         mask = self.cast_data(stack_masks(samples))
-        first = self._normalised(first, '')
-        if second.dtype != torch.int64:
-            second = self._normalised(second, 'second_')
-        return dict(inputs=[first, second], mask=mask, data_samples=samples)
+        views = [self._normalised(first, '')]
+        for view in second:
+            is_tokens = view.dtype == torch.int64
+            views.append(view if is_tokens else self._normalised(view, 'second_'))
+        return dict(inputs=views, mask=mask, data_samples=samples)
 
     def _normalised(self, images: Tensor, prefix: str) -> Tensor:
         for name in (f'{prefix}mean', f'{prefix}std'):

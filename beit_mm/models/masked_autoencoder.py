@@ -120,6 +120,11 @@ class MAEDecoder(BaseModule):
                 f'{heads}, and of 4'
             )
 
+    @staticmethod
+    def width_of(component: Component) -> int:
+        """Width of its tokens that a config describes."""
+        return component['embed_dims']
+
     def init_weights(self) -> None:
         """Nothing to do: the constructor initialises."""
 
@@ -175,6 +180,7 @@ class MaskedAutoencoder(MaskedImageModeling):
     """
 
     LEAST_VIEWS = 1
+    BEFORE_HEAD = 'decoder'
 
     def __init__(
         self,
@@ -196,6 +202,37 @@ class MaskedAutoencoder(MaskedImageModeling):
             )
         # Unlike BEiT's.
         init_by_xavier_(self.head)
+
+    @classmethod
+    def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
+        """Encoder, decoder and masks agree too; see :class:`beit_mm.component.Component`."""
+        yield from super().check_config(component, plan)
+        backbone, decoder, head = (component.part(n) for n in ('backbone', 'decoder', 'head'))
+        width = backbone.ask('width_of')
+        if width is not None and decoder['encoder_dims'] != width:
+            yield (
+                f'{decoder.key}.encoder_dims is {decoder["encoder_dims"]}; it must be the width of '
+                f'{backbone.key}, {width}'
+            )
+        for name in ('img_size', 'patch_size'):
+            given, wanted = decoder[name], backbone.get(name)
+            if wanted is not None and to_pair(given) != to_pair(wanted):
+                yield f'{decoder.key}.{name} is {given}; it must be {backbone.key}.{name}, {wanted}'
+        grid = backbone.ask('grid_of')
+        for _, step in plan.steps():
+            hidden = step.get('num_masked')
+            if not hasattr(step.kind, 'check_grid') or hidden is None or grid is None:
+                continue
+            if not 0 < hidden < grid[0] * grid[1]:
+                yield (
+                    f'{step.key}.num_masked is {hidden}; of {grid[0] * grid[1]} patches some must '
+                    'be hidden and some seen'
+                )
+            elif head.get('num_masked') not in (None, hidden) and not component['encode_all']:
+                yield (
+                    f'{head.key}.num_masked is {head.get("num_masked")}; it must be '
+                    f'{step.key}.num_masked, {hidden}, or None to count the places in every step'
+                )
 
     def hidden_states(self, images: Tensor, mask: Tensor | None) -> Tensor:
         """Mask, encode, decode.

@@ -59,6 +59,8 @@ class MaskedImageModeling(BaseModel):
 
     # Of an image, for the loss.
     LEAST_VIEWS = 2
+    # The part whose hidden states the head is given.
+    BEFORE_HEAD = 'backbone'
 
     def __init__(
         self,
@@ -75,8 +77,8 @@ class MaskedImageModeling(BaseModel):
         self.head = MODELS.build(head)
         self._check_head()
 
-    @staticmethod
-    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+    @classmethod
+    def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """Mask, views, backbone, targets and head agree; see :class:`beit_mm.component.Component`.
 
         Whoever makes masks has ``check_grid``, whoever makes views ``check_views``.
@@ -91,11 +93,12 @@ class MaskedImageModeling(BaseModel):
                 yield from step.ask('check_views', grid, backbone, stride) or ()
                 if loader == 'train_dataloader' and hasattr(step.kind, 'check_grid'):
                     yield from _check_room(component, step, head, grid)
-        width = backbone.ask('width_of')
+        before = component.part(cls.BEFORE_HEAD)
+        width = before.ask('width_of')
         if width is not None and head.get('embed_dims') != width:
             yield (
                 f'{head.key}.embed_dims is {head.get("embed_dims")}; it must be the width of '
-                f'{backbone.key}, {width}'
+                f'{before.key}, {width}'
             )
         key, vocab_size = generator.ask('vocab_size_of') or ('', None)
         if vocab_size is not None and head.get('vocab_size') != vocab_size:

@@ -1,18 +1,23 @@
 """MAE beside transformers' and MMPretrain's, and beside the paper's formula written out."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
 from beit_mm.checkpoints import convert_state_dict, find_layout
+from beit_mm.component import ConfigError
+from beit_mm.engine import check_config
 from beit_mm.layers.sine_cosine import sine_cosine
 from beit_mm.models import MAEDecoder, MaskedAutoencoder, VisionTransformer
 from beit_mm.models.masked_autoencoder import split_places, take
 
+RECIPE = Path(__file__).parents[2] / 'configs' / 'mae_pretrain.py'
 SIZE, PATCH, PLACES, HIDDEN = (32, 48), 8, 24, 18
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
 VALUES = 3 * PATCH**2
@@ -260,3 +265,25 @@ def test_other_sizes_than_the_positions_are_made_for(size):
 def test_relative_positions_are_refused_with_what_to_do():
     with pytest.raises(ValueError, match='add them at fine-tuning'):
         autoencoder(backbone=dict(use_rel_pos_bias=True))
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ('model.decoder.embed_dims=510', 'must be a multiple of num_heads, 16, and of 4'),
+        ('model.decoder.encoder_dims=512', 'must be the width of model.backbone, 768'),
+        ('model.decoder.patch_size=8', 'must be model.backbone.patch_size, 16'),
+        ('model.head.embed_dims=768', 'must be the width of model.decoder, 512'),
+        ('model.head.num_masked=75', 'num_masked, 147, or None to count'),
+        ('train_dataloader.dataset.pipeline.1.num_masked=196', 'some must be hidden and some seen'),
+        ('model.target_generator.patch_size=8', r'size is \(224, 224\); it must be \(112, 112\)'),
+    ],
+)
+def test_what_does_not_fit_is_told_before_the_run(change, said, tmp_path):
+    cfg = Config.fromfile(RECIPE)
+    key, _, value = change.partition('=')
+    cfg.merge_from_dict({key: int(value)})
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    (tmp_path / 'train').mkdir()
+    with pytest.raises(ConfigError, match=said):
+        check_config(cfg, 'train')

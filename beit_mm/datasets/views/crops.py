@@ -134,11 +134,11 @@ def _resample_by_pillow(image: np.ndarray, size: tuple[int, int], interpolation:
 
 
 class TwoViews(BaseTransform):
-    """What makes two views of one random crop: their sizes, and how the crop is drawn.
+    """What makes views of one random crop: their sizes, and how the crop is drawn.
 
     Args:
         size: Height and width of the Transformer's view in pixels, a number or a pair.
-        second_size: Of the tokenizer's view.
+        second_size: Of the tokenizer's view; None where there is none.
         scale: Smallest and largest share of the image's area that a crop covers.
         ratio: Smallest and largest width / height of a crop.
         interpolation: 'bilinear', 'bicubic' or 'lanczos', for the first view.
@@ -151,19 +151,21 @@ class TwoViews(BaseTransform):
     def __init__(
         self,
         size: int | Sequence[int],
-        second_size: int | Sequence[int],
+        second_size: int | Sequence[int] | None,
         scale: tuple[float, float],
         ratio: tuple[float, float],
         interpolation: str,
         second_interpolation: str,
     ) -> None:
-        self.sizes = check_size('size', size), check_size('second_size', second_size)
+        self.sizes = [check_size('size', size)]
+        if second_size is not None:
+            self.sizes.append(check_size('second_size', second_size))
         self.scale = check_range('scale', scale, bound=1)
         self.ratio = check_range('ratio', ratio, bound=sys.float_info.max)
         for name in (interpolation, second_interpolation):
             if name not in RESAMPLING:
                 raise ValueError(f'interpolation {name!r} is none of {", ".join(RESAMPLING)}')
-        self.interpolations = interpolation, second_interpolation
+        self.interpolations = (interpolation, second_interpolation)[: len(self.sizes)]
 
     @staticmethod
     def check_views(
@@ -181,11 +183,13 @@ class TwoViews(BaseTransform):
         wanted = check_size('img_size', backbone['img_size'])
         if size != wanted:
             yield f'{component.key}.size is {size}; it must be {backbone.key}.img_size, {wanted}'
-        second = check_size('second_size', component['second_size'])
+        # Of one view alone the targets are made too.
+        given = component['second_size']
+        name, second = ('size', size) if given is None else ('second_size', check_size('', given))
         if stride and second != (grid[0] * stride, grid[1] * stride):
             generator = f'{backbone.key.rpartition(".")[0]}.target_generator'
             yield (
-                f'{component.key}.second_size is {second}; it must be '
+                f'{component.key}.{name} is {second}; it must be '
                 f'{(grid[0] * stride, grid[1] * stride)}: the mask has {grid[0]} x {grid[1]} '
                 f'places, and a target of {generator} stands for {stride} x {stride} pixels'
             )

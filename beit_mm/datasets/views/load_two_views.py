@@ -69,7 +69,7 @@ class LoadTwoViews(TwoViews):
 
     Args:
         size: Height and width of the Transformer's view in pixels, a number or a pair.
-        second_size: Of the tokenizer's view.
+        second_size: Of the tokenizer's view; None where there is none, as in MAE.
         scale: Smallest and largest share of the photo's area that a crop covers.
         ratio: Smallest and largest width / height of a crop.
         interpolation: 'bilinear', 'bicubic' or 'lanczos', for the first view.
@@ -94,7 +94,7 @@ class LoadTwoViews(TwoViews):
     def __init__(
         self,
         size: int | tuple[int, int] = 224,
-        second_size: int | tuple[int, int] = 112,
+        second_size: int | tuple[int, int] | None = 112,
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
@@ -126,6 +126,8 @@ class LoadTwoViews(TwoViews):
         self.window = window
         self.reading = Reading(bands, value_range, background, no_data)
         self.cache = None
+        if token_cache is not None and second_size is None:
+            raise ValueError('token_cache is given, and no second_size, whose tokens it holds')
         if token_cache is not None:
             self.cache = TokenCache(token_cache)
             views = self.cache.manifest['views']
@@ -163,7 +165,7 @@ class LoadTwoViews(TwoViews):
         path, source = results['img_path'], results.get('img_bytes')
         try:
             source = as_source(path) if source is None else source
-            views, photo_size, view = self.load(source, rng, (0,) if self.cache else (0, 1))
+            views, photo_size, view = self.load(source, rng, (0,) if self.cache else None)
         except (StoreError, ValueError) as error:
             raise BrokenImage(path, getattr(error, 'reason', str(error))) from error
         if self.cache:
@@ -221,14 +223,14 @@ class LoadTwoViews(TwoViews):
         return [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in small]
 
     def load(
-        self, source: str | bytes, rng: random.Random, which: Sequence[int] = (0, 1)
+        self, source: str | bytes, rng: random.Random, which: Sequence[int] | None = None
     ) -> tuple[list[Tensor], tuple[int, int], View]:
         """Two views of a photo, which depend on the file and the generator alone.
 
         Args:
             source: The file, or what is in it.
             rng: Source of randomness.
-            which: The first view, 0, the second, 1, or both.
+            which: The first view, 0, the second, 1, or both; None for all there are.
 
         Returns:
             These views, (bands, h, w); the photo's (height, width); what was drawn.
@@ -245,14 +247,15 @@ class LoadTwoViews(TwoViews):
             crop = cv2.flip(crop, 1).reshape(crop.shape)
         crop = np.require(crop, requirements=['C', 'W'])
         crop = change_colors(crop, view.jitter)
-        views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in which]
+        wanted = range(len(self.sizes)) if which is None else which
+        views = [resample(crop, self.sizes[k], self.interpolations[k]) for k in wanted]
         return views, size, view
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(size={self.sizes[0]}, second_size={self.sizes[1]}, '
-            f'scale={self.scale}, ratio={self.ratio}, interpolation={self.interpolations[0]!r}, '
-            f'second_interpolation={self.interpolations[1]!r}, jitter={self.jitter}, '
+            f'{type(self).__name__}(sizes={self.sizes}, '
+            f'scale={self.scale}, ratio={self.ratio}, interpolations={self.interpolations}, '
+            f'jitter={self.jitter}, '
             f'flip_prob={self.flip_prob}, num_views={self.num_views}, seed={self.seed})'
         )
 

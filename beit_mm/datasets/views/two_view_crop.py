@@ -39,7 +39,7 @@ class TwoViewRandomResizedCrop(TwoViews):
 
     Args:
         size: Height and width of the Transformer's view in pixels, a number or a pair.
-        second_size: Of the tokenizer's view.
+        second_size: Of the tokenizer's view; None where there is none, as in MAE.
         scale: Smallest and largest share of the image's area that a crop covers.
         ratio: Smallest and largest width / height of a crop.
         interpolation: 'bilinear', 'bicubic' or 'lanczos', for the first view.
@@ -52,7 +52,7 @@ class TwoViewRandomResizedCrop(TwoViews):
     def __init__(
         self,
         size: int | Sequence[int] = 224,
-        second_size: int | Sequence[int] = 112,
+        second_size: int | Sequence[int] | None = 112,
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
@@ -96,7 +96,6 @@ class TwoViewRandomResizedCrop(TwoViews):
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(size={self.sizes[0]}, second_size={self.sizes[1]}, '
-            f'scale={self.scale}, ratio={self.ratio}, interpolation={self.interpolations[0]!r}, '
-            f'second_interpolation={self.interpolations[1]!r})'
+            f'{type(self).__name__}(sizes={self.sizes}, '
+            f'scale={self.scale}, ratio={self.ratio}, interpolations={self.interpolations}, '
         )
