@@ -59,9 +59,10 @@ def look_reconstructions(
         count: Most images.
         size: Height and width of an image; without, that of the weights.
         out: The picture, .png; by default ``work_dirs/look/reconstructions.png``. Beside it
-            ``.npz``: ``names``; ``mask`` (B, h, w); each row, (B, C, H, W) float16 in [0, 1]; and
-            of visual tokens ``targets`` (B, h, w), ``hidden``, ``first`` and ``among`` (B,), how
-            many places were hidden, predicted, and among the first five.
+            ``.npz``: ``names``; ``mask``, ``targets`` and ``predicted_targets`` (B, h, w), of
+            values (B, h, w, n); each row, (B, C, H, W) float16 in [0, 1]; and of tokens ``hidden``,
+            ``first`` and ``among`` (B,), how many places were hidden, predicted, and among the
+            first five, and ``counts`` (V,), of the hidden tokens.
 
     Returns:
         The picture.
@@ -149,11 +150,11 @@ def _fill(
         predicted: Any = outputs
         hits = None
         errors = (outputs - targets).square().mean(dim=-1)
-        arrays |= dict(predicted=outputs.cpu().numpy(), errors=errors.cpu().numpy())
+        arrays |= dict(predicted_targets=outputs.cpu().numpy(), errors=errors.cpu().numpy())
     else:
         predicted = fillings(outputs, temperature, seed)
         hits = count_hits(outputs, targets, mask)
-        arrays |= dict(predicted=predicted[LIKELY].cpu().numpy())
+        arrays |= dict(predicted_targets=predicted[LIKELY].cpu().numpy())
     rows = filled_in(images, second, mask, targets, predicted, painter)
     return Filled(part.names, {name: row.cpu() for name, row in rows.items()}, arrays, hits)
 
@@ -179,8 +180,6 @@ def _line_of_values(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _short(name: str) -> str:
-    """The end of a path that a column has room for."""
-    last = Path(name).name
-    if len(last) <= NAME:
-        return last
-    return f'{last[: NAME // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{last[-NAME // 2 :]}'
+    """The end of a name that a column has room for."""
+    stem = Path(name).stem
+    return stem if len(stem) <= NAME else f'\N{HORIZONTAL ELLIPSIS}{stem[1 - NAME :]}'

@@ -10,6 +10,7 @@ from .reconstructions import (
     filled_in,
     hide_patches,
     panel_of,
+    paste,
     reconstruct,
 )
 from .segmentations import draw_segmentations, paint_labels
@@ -31,6 +32,7 @@ __all__ = [
     'nearest_images',
     'paint_labels',
     'panel_of',
+    'paste',
     'principal_filters',
     'read_scalars',
     'reconstruct',

@@ -88,6 +88,8 @@ def _with_iteration(picture: Image.Image, iteration: int, last: int) -> Image.Im
     text = f'iteration {iteration:,}'
     draw.text((10, 7), text, fill='black', font=font)
     begin, end = 190, picture.width - 12
+    if end <= begin:
+        return frame
     draw.rectangle((begin, 14, end, 20), fill='#dddddd')
     if last and iteration:
         draw.rectangle((begin, 14, begin + (end - begin) * iteration // last, 20), fill='#1f77b4')

@@ -14,8 +14,8 @@ DPI = 150
 # Pixels: smaller images are shown larger, larger ones smaller.
 LEAST, MOST = 128, 160
 GAP = 4
-# Inches: of the labels; of a line of titles and note.
-LABELS, LINE = 1.15, 0.14
+# Inches: of the labels; of a line of titles and note, and of a letter of the note.
+LABELS, LINE, LETTER = 1.15, 0.14, 0.053
 
 
 def draw_mosaic(
@@ -47,7 +47,8 @@ def draw_mosaic(
     lines = max((title.count('\n') + 1 for title in titles), default=0)
     above = LINE * lines + 0.08
     below = LINE * (note.count('\n') + 1) + 0.05 if note else 0.05
-    figure = Figure(figsize=(LABELS + wide + 0.05, tall + above + below), dpi=DPI)
+    across = max(wide, LETTER * max(map(len, note.split('\n'))))
+    figure = Figure(figsize=(LABELS + across + 0.05, tall + above + below), dpi=DPI)
     size = figure.get_size_inches()
     axis = figure.add_axes((LABELS / size[0], below / size[1], wide / size[0], tall / size[1]))
     axis.set_axis_off()

@@ -9,13 +9,17 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from noisy_run import KillAt, Killed
 from PIL import Image
 from torch.utils.data import Dataset
 
 from beit_mm import visualization
 from beit_mm.component import ConfigError
+from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.engine import ReconstructionsHook
 from beit_mm.engine.running import reconstructions_hook
+from beit_mm.engine.running.exact_resume import exact_train_cfg
+from beit_mm.engine.running.held_out import held_out_batch
 from beit_mm.models import (
     DiscreteVAE,
     MeanColorTargetGenerator,
@@ -24,6 +28,7 @@ from beit_mm.models import (
 from beit_mm.models.painter import painter_of
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 from beit_mm.visualization import draw_reconstructions, filled_in, panel_of, reconstruct
+from beit_mm.visualization.films import frames_of
 
 run_numbers = itertools.count()
 VOCAB = 16
@@ -81,10 +86,10 @@ def pretraining(generator, **changes):
     return {**model, **changes}
 
 
-def runner_of(model, work_dir, hooks, metric='MIMAccuracy', views=2):
+def runner_of(model, work_dir, hooks, metric='MIMAccuracy', views=2, **changes):
     """mmengine's own, whose random numbers go on from one step to the next."""
     loader = dict(batch_size=2, num_workers=0, collate_fn=collate, dataset=Photos(views))
-    return Runner(
+    settings = dict(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=True)),
@@ -101,6 +106,7 @@ def runner_of(model, work_dir, hooks, metric='MIMAccuracy', views=2):
         # mmengine looks it up in the config; a user's run has one.
         cfg=dict(model=model),
     )
+    return Runner(**{**settings, **changes})
 
 
 class Recorder(Hook):
@@ -181,6 +187,87 @@ def test_training_is_the_same_bit_for_bit(what, checkpoint, tmp_path):
     wanted = {f'reconstructions_{n}.png' for n in (3, 6, 9)}
     assert pictures == wanted | {f'learning_{n}.png' for n in (0, 2, 4, 6, 8, 9)}
     assert not list((tmp_path / '0').glob('*/vis_data/vis_image'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cached', [False, True])
+def test_a_killed_run_goes_on_exactly_and_draws_the_same_images(cached, checkpoint, tmp_path):
+    """Held against a run without the hook, and against one that was not killed."""
+    generator = of_dvae(checkpoint)
+    if cached:
+        generator = dict(
+            type='beit_mm.CachedTargetGenerator', vocab_size=VOCAB, generator=generator
+        )
+    model = pretraining(generator)
+    ends = []
+
+    def train(name, hooks, resume=False):
+        runner = runner_of(
+            model,
+            tmp_path / name,
+            [dict(type='beit_mm.PublicWeightsHook'), *hooks],
+            train_cfg=exact_train_cfg(dict(by_epoch=True, max_epochs=3, val_interval=2)),
+            default_hooks=dict(
+                checkpoint=dict(type='beit_mm.WholeCheckpointHook', by_epoch=False, interval=1)
+            ),
+            resume=resume,
+        )
+        runner.train()
+        ends.append({name: weight.clone() for name, weight in runner.model.state_dict().items()})
+
+    train('without', [])
+    train('whole', [ReconstructionsHook(interval=2)])
+    with pytest.raises(Killed):
+        train('killed', [ReconstructionsHook(interval=2), KillAt(5)])
+    train('killed', [ReconstructionsHook(interval=2)], resume=True)
+    without, whole, killed = ends
+    assert all(torch.equal(without[name], whole[name]) for name in without)
+    assert all(torch.equal(without[name], killed[name]) for name in without)
+    frames = [frames_of(tmp_path / name, 'learning') for name in ('whole', 'killed')]
+    for left, right in zip(*frames, strict=True):
+        assert left.iteration == right.iteration
+        assert left.path.read_bytes() == right.path.read_bytes()
+    assert [frame.iteration for frame in frames[0]] == [0, 2, 4, 6, 8, 9]
+    # Rows that learning leaves alone, and those that it changes.
+    first, last = (np.asarray(Image.open(frames[0][i].path)).astype(int) for i in (0, -1))
+    changed = np.abs(first - last).max(axis=(1, 2)) > 0
+    assert not changed[: len(changed) // 2].any()
+    assert changed[len(changed) // 2 :].any()
+
+
+def test_pictures_of_a_run_are_twenty_at_most_and_none_without_validation(checkpoint, tmp_path):
+    hook = ReconstructionsHook()
+    runner = runner_of(
+        pretraining(of_dvae(checkpoint)), tmp_path, [hook],
+        train_cfg=dict(by_epoch=False, max_iters=45, val_interval=100),
+    )  # fmt: skip
+    runner.train()
+    drawn = [frame.iteration for frame in frames_of(tmp_path, 'learning')]
+    assert drawn == [*range(0, 45, 3), 45]
+    none = ReconstructionsHook()
+    nothing = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    runner_of(pretraining(of_dvae(checkpoint)), tmp_path / 'none', [none], **nothing).train()
+    assert frames_of(tmp_path / 'none', 'learning') == []
+
+
+def test_held_out_images_are_spread_and_leave_out_what_cannot_be_read():
+    class Places:
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, place):
+            if place == 99:
+                raise BrokenImage('photo.jpg', 'damaged')
+            return place, float(np.random.rand()), random.random()
+
+    loader = type('Loader', (), dict(dataset=Places(), collate_fn=staticmethod(list)))
+    before = generators()
+    batch = held_out_batch(loader, 4)
+    assert generators() == before
+    assert [place for place, *_ in batch] == [0, 33, 66]
+    np.random.seed(5)
+    assert held_out_batch(loader, 4) == batch
+    assert len({draw for _, *draws in batch for draw in draws}) == 6
 
 
 def rows_of(monkeypatch, runner):
