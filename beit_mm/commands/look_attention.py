@@ -1,6 +1,6 @@
 """``beit-mm look attention``, ``rollout`` and ``distance``: where a network looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ from ..visualization.attention_overlays import (
     draw_distances,
     draw_rollouts,
 )
+from .features import Extractor
 from .looked_images import LookedAt, backbone_for, look_at
 from .picture_files import picture_path, write_picture
 
 # Images of a picture of attention and of rollouts; and those that distances are averaged over, as
 # many as in the paper of ViT (D.7).
 ROWS, ROLLED, AVERAGED = 8, 16, 128
-BATCH = 8
+# Images at once, and their patches: a matrix of all by all of one is 64 MB at 1024 pixels.
+BATCH, PATCHES = 8, 8192
 ALL, MEAN = 'all', 'mean'
 CENTRE = (0.5, 0.5)
 QUARTERS = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
@@ -79,7 +81,7 @@ def look_attention(
     grid = _grid(take.size, take.model.patch_size)
     tokens = [0 if point is None else place_of(point, grid) for point in asked]
     found, seen = list[Tensor](), list[LookedAt]()
-    for part in look_at(take, _spread(files, ROWS), BATCH):
+    for part in _looked(take, files, ROWS):
         found.append(attention_rows(take.model, part.batch, tokens, block).cpu())
         seen.append(part)
     probabilities = torch.cat(found)
@@ -156,7 +158,7 @@ def look_rollout(
     take, files = backbone_for(weights, images, size)
     grid = _grid(take.size, take.model.patch_size)
     found, seen = list[Tensor](), list[LookedAt]()
-    for part in look_at(take, _spread(files, ROLLED), BATCH):
+    for part in _looked(take, files, ROLLED):
         found.append(attention_rollout(take.model, part.batch).cpu())
         seen.append(part)
     shares = torch.cat(found)
@@ -191,11 +193,8 @@ def look_distance(
     """
     path = picture_path(out, 'distance')
     take, files = backbone_for(weights, images, size)
-    chosen = _spread(files, AVERAGED)
-    parts = look_at(take, chosen, BATCH)
-    total = -(-len(chosen) // BATCH)
     found, names = list[Tensor](), list[str]()
-    for part in track(parts, 'Attending', total=total, console=Console(stderr=True)):
+    for part in _looked(take, files, AVERAGED):
         found.append(attention_distances(take.model, part.batch).cpu())
         names += part.names
     distances = torch.cat(found).numpy()
@@ -211,12 +210,16 @@ def _grid(size: int, patch_size: tuple[int, int]) -> tuple[int, int]:
     return size // patch_size[0], size // patch_size[1]
 
 
-def _names(seen: Sequence[LookedAt]) -> list[str]:
-    return [name for part in seen for name in part.names]
-
-
-def _spread(files: Mapping[Path, Path], most: int) -> dict[Path, Path]:
-    """So many files, at even steps: the first of a folder of classes are all of one class."""
+def _looked(take: Extractor, files: Mapping[Path, Path], most: int) -> Iterable[LookedAt]:
+    """Some of the images, at even steps: the first of a folder of classes are all of one class."""
     given = list(files.items())
     chosen = np.linspace(0, len(given) - 1, min(most, len(given))).round().astype(int)
-    return dict(given[index] for index in chosen)
+    height, width = _grid(take.size, take.model.patch_size)
+    batch_size = max(1, min(BATCH, PATCHES // (height * width)))
+    parts = look_at(take, dict(given[index] for index in chosen), batch_size)
+    total = -(-len(chosen) // batch_size)
+    return track(parts, 'Attending', total=total, console=Console(stderr=True))
+
+
+def _names(seen: Sequence[LookedAt]) -> list[str]:
+    return [name for part in seen for name in part.names]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .attention_maps import place_of
 from .mosaics import middles, mosaic
 
 # Height and width of a panel, in pixels and in inches, and the gap between two.
@@ -82,8 +83,9 @@ def draw_attention(rows: Sequence[Row], columns: Sequence[str], title: str) -> F
     for row, y in zip(rows, down, strict=True):
         for point, x in zip(row.points, across[1:], strict=True):
             if point is not None:
-                _mark(axis, point, y, across[0])
-                _mark(axis, point, y, x)
+                middle = _middle_of_patch(point, row.maps.shape[1:])
+                for panel in (across[0], x):
+                    _mark(axis, middle, y, panel)
     return figure
 
 
@@ -163,6 +165,12 @@ def _mosaic_figure(panels: np.ndarray, title: str) -> tuple[Figure, Axes]:
     axis.tick_params(length=0, top=False, labeltop=True, labelbottom=False, pad=2)
     axis.spines[:].set_visible(False)
     return figure, axis
+
+
+def _middle_of_patch(point: tuple[float, float], grid: tuple[int, ...]) -> tuple[float, float]:
+    """Of the patch that a point lies in: it is the query, not the point."""
+    row, column = divmod(place_of(point, (grid[0], grid[1])) - 1, grid[1])
+    return (row + 0.5) / grid[0], (column + 0.5) / grid[1]
 
 
 def _mark(axis: Axes, point: tuple[float, float], y: float, x: float) -> None:
