@@ -33,7 +33,7 @@ from .picture_files import picture_path, write_picture
 # many as in the paper of ViT (D.7).
 ROWS, ROLLED, AVERAGED = 8, 16, 128
 # Images at once, and their patches: a matrix of all by all of one is 64 MB at 1024 pixels.
-BATCH, PATCHES = 8, 8192
+BATCH, PATCHES = 8, 4096
 ALL, MEAN = 'all', 'mean'
 CENTRE = (0.5, 0.5)
 QUARTERS = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
