@@ -59,6 +59,30 @@ def _film(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='FILE', help='film to write: .gif, .webp or .mp4')
 
 
+def _of_attention(parser: argparse.ArgumentParser) -> None:
+    _of_images(parser)
+    parser.add_argument(
+        '--block', type=int, default=-1, metavar='N', help='counted from 0; -1 is the last'
+    )
+    parser.add_argument(
+        '--head', default='mean', metavar='N', help='mean, all, or a number, counted from 0'
+    )
+    parser.add_argument(
+        '--points', nargs='+', type=_point, metavar='Y,X',
+        help='whose attention it is, as fractions of height and width; without, [S] and some',
+    )  # fmt: skip
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        y, x = map(float, text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'it has {text!r}; a point is two fractions, of height and width, such as 0.5,0.25'
+        ) from None
+    return y, x
+
+
 LOOKS = {
     'reconstructions': Command(
         'what a pre-training fills in where patches are hidden',
@@ -76,6 +100,32 @@ LOOKS = {
         _film,
         'beit-mm look film work_dirs/photos_pretrain\n'
         'beit-mm look film work_dirs/beit_pretrain --out film.mp4',
+    ),
+    'attention': Command(
+        'what points of images attend to',
+        'look_attention:look_attention',
+        _of_attention,
+        'beit-mm look attention work_dirs/photos_pretrain photos/\n'
+        'beit-mm look attention work_dirs/photos_pretrain dog.jpg --head all --points 0.4,0.6',
+    ),
+    'rollout': Command(
+        'what [S] draws on in images through all blocks',
+        'look_attention:look_rollout',
+        _of_images,
+        'beit-mm look rollout work_dirs/photos_pretrain photos/',
+    ),
+    'distance': Command(
+        'how far each head looks, by depth',
+        'look_attention:look_distance',
+        _of_images,
+        'beit-mm look distance work_dirs/photos_pretrain photos/',
+    ),
+    'positions': Command(
+        'relative position tables, and how alike absolute positions are',
+        'look_positions:look_positions',
+        _of_weights,
+        'beit-mm look positions work_dirs/photos_pretrain\n'
+        'beit-mm look positions timm:beit_base_patch16_224.in22k_ft_in22k --out positions.png',
     ),
     'filters': Command(
         'principal components of the patch projection',

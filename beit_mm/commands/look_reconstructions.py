@@ -14,7 +14,7 @@ from ..datasets import blockwise_mask
 from ..datasets.masks.random_patches import random_mask
 from ..datasets.reading.measuring import spread
 from ..models.painter import Painter, painter_of
-from ..visualization.mosaics import draw_mosaic
+from ..visualization.picture_rows import draw_mosaic
 from ..visualization.predicted_tokens import LIKELY, Hits, count_hits, fillings
 from ..visualization.reconstructions import filled_in
 from .looked_images import LookedAt, look_at

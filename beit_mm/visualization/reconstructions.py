@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
-from .mosaics import draw_mosaic
+from .picture_rows import draw_mosaic
 from .shown_bands import Shown
 
 PASTED = 'pasted into\nthe original'

@@ -10,7 +10,7 @@ from beit_mm.models import PixelTargetGenerator
 from beit_mm.models.painter import Painter, painter_of
 from beit_mm.visualization import filled_in, paste
 from beit_mm.visualization.films import FRAMES, durations, frames_of, thinned, write_animation
-from beit_mm.visualization.mosaics import GAP, draw_mosaic
+from beit_mm.visualization.picture_rows import GAP, draw_mosaic
 from beit_mm.visualization.predicted_tokens import (
     DRAWN,
     LIKELY,
