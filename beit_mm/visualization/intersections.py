@@ -11,7 +11,8 @@ from .segmentations import draw_rows, labels_in, overlay_labels, paint_errors, p
 
 # Bars; of more classes the best and the worst are shown.
 MOST_BARS = 40
-EDGE = 1.5
+# Inches of a picture; up to so many photos there is a row for each, of larger ones.
+EDGE, LARGE_EDGE, FEW = 1.5, 2.2, 2
 
 
 def count_pixels(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
@@ -81,8 +82,10 @@ def draw_segmentation_look(
         for photo, labels in zip(photos, predictions, strict=True)
     ]
     height, width = np.mean([photo.shape[:2] for photo in photos], axis=0)
-    wide = EDGE * len(photos) + 0.3
-    above = len(rows) * EDGE * height / width + 0.5
+    sideways = len(photos) <= FEW
+    edge = LARGE_EDGE if sideways else EDGE
+    down, across = (len(photos), len(rows)) if sideways else (len(rows), len(photos))
+    wide, above = edge * across + 0.3, down * edge * height / width + 0.7
     there = labels_in([*predictions, *(truths or [])])
     if counts is None:
         figure = Figure(figsize=(max(4.0, wide), above + 0.3), layout='constrained')
@@ -95,7 +98,7 @@ def draw_segmentation_look(
         panel, lower = parts
         _draw_bars(lower.subplots(), counts, classes, palette)
     figure.suptitle(title, fontsize=10)
-    draw_rows(panel, rows, there, classes, palette)
+    draw_rows(panel, rows, there, classes, palette, sideways)
     return figure
 
 

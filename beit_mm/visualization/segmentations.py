@@ -116,6 +116,7 @@ def draw_rows(
     there: set[int],
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
+    sideways: bool = False,
 ) -> None:
     """Draw pictures, a column for each photo, and a legend of the classes below.
 
@@ -125,11 +126,15 @@ def draw_rows(
         there: Labels in them.
         classes: Names.
         palette: (R, G, B) of each class, 0 to 255.
+        sideways: Whether there is a row for each photo instead.
     """
-    columns = len(next(iter(rows.values())))
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (label, pictures) in zip(axes, rows.items(), strict=True):
-        row[0].set_ylabel(label, fontsize=9)
+    shape = len(rows), len(next(iter(rows.values())))
+    axes = figure.subplots(*(shape[::-1] if sideways else shape), squeeze=False)
+    for row, (label, pictures) in zip(axes.T if sideways else axes, rows.items(), strict=True):
+        if sideways:
+            row[0].set_title(label, fontsize=9)
+        else:
+            row[0].set_ylabel(label, fontsize=9)
         for axis, picture in zip(row, pictures, strict=True):
             if picture.shape[2] == 4:
                 axis.patch.set(**UNLABELLED)

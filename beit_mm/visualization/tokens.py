@@ -102,6 +102,7 @@ def draw_tokens(
 def _draw_rows(axis: Axes, name: str, rows: Sequence[CodeRow]) -> None:
     """A code in each row: the decoder's picture of it, and patches that have it."""
     axis.set_title(name, fontsize=9)
+    axis.set_anchor('N')
     for spine in axis.spines.values():
         spine.set_visible(False)
     axis.tick_params(length=0, labelsize=7, pad=2, top=False, labeltop=True, labelbottom=False)
