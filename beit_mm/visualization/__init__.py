@@ -10,9 +10,11 @@ from .attention_maps import (
     watched_attention,
 )
 from .attention_overlays import draw_attention, draw_distances, draw_rollouts, overlay
+from .code_use import CodeUse
 from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
 from .filters import draw_filters, principal_filters
+from .intersections import count_pixels, draw_segmentation_look, intersection_over_union
 from .neighbours import draw_neighbours, nearest_images
 from .position_maps import (
     draw_offset_maps,
@@ -29,16 +31,21 @@ from .reconstructions import (
     paste,
     reconstruct,
 )
-from .segmentations import draw_segmentations, paint_labels
+from .segmentations import draw_segmentations, overlay_labels, paint_errors, paint_labels
 from .shown_bands import as_photo, in_three_bands, shown_places
+from .tokens import CodeRow, Redrawn, draw_tokens, patches_around
 
 __all__ = [
+    'CodeRow',
+    'CodeUse',
+    'Redrawn',
     'as_photo',
     'attention_distances',
     'attention_probabilities',
     'attention_rollout',
     'attention_rows',
     'confusion_matrix',
+    'count_pixels',
     'draw_attention',
     'draw_confusions',
     'draw_curves',
@@ -49,18 +56,24 @@ __all__ = [
     'draw_precisions',
     'draw_reconstructions',
     'draw_rollouts',
+    'draw_segmentation_look',
     'draw_segmentations',
     'draw_similarities',
+    'draw_tokens',
     'filled_in',
     'hide_patches',
     'in_three_bands',
+    'intersection_over_union',
     'nearest_images',
     'offset_maps',
     'overlay',
+    'overlay_labels',
+    'paint_errors',
     'paint_labels',
     'panel_of',
     'paste',
     'patch_distances',
+    'patches_around',
     'place_of',
     'position_similarities',
     'principal_filters',
