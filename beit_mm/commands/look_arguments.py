@@ -33,9 +33,8 @@ def _of_images(parser: argparse.ArgumentParser) -> None:
 def _of_features(parser: argparse.ArgumentParser) -> None:
     _of_images(parser)
     parser.add_argument(
-        '--block', type=int, default=-1, metavar='N',
-        help='whose features, counted from 1, or from the end if negative (%(default)s)',
-    )  # fmt: skip
+        '--block', type=int, default=-1, metavar='N', help='counted from 0; -1 is the last'
+    )
 
 
 def _of_neighbours(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +70,7 @@ LOOKS = {
         'features of patches as colours, the same for all images',
         'look_features:look_features',
         _of_features,
-        'beit-mm look features work_dirs/photos_pretrain photos --block 8\n'
+        'beit-mm look features work_dirs/photos_pretrain photos --block 7\n'
         'beit-mm look features work_dirs/photos_pretrain dog.jpg cat.jpg --size 448',
     ),
     'neighbours': Command(

@@ -38,7 +38,7 @@ def look_features(
         images: Files, or folders of them.
         size: Height and width of what the network sees; without, that of the weights. Larger ones
             have finer maps.
-        block: Whose output the features are, counted from 1; from the end if negative.
+        block: Whose output the features are, counted from 0; negative ones from the end.
         out: The picture, .png; by default ``work_dirs/look/features.png``. Beside it ``.npz``:
             ``files`` (N,), ``features`` (N, C, h, w), ``coordinates`` (N, h, w, 3) along the
             components, and the basis: ``mean`` (C,), ``components`` (3, C), ``shares`` (3,), and
@@ -52,8 +52,10 @@ def look_features(
     """
     path = picture_path(out, 'features')
     take, files = backbone_for(weights, images, size)
-    number = block_number(block, take.model.num_layers)
-    take.model.out_indices = (number - 1,)
+    blocks = take.model.num_layers
+    if not -blocks <= block < blocks:
+        raise ConfigError(f'--block is {block}; there are {blocks}, 0 to {blocks - 1}')
+    take.model.out_indices = (block % blocks,)
     fitted = spread_over(list(files), FITTED)
     shown = set(spread_over(fitted, SHOWN))
     if len(shown) < len(files):
@@ -76,28 +78,8 @@ def look_features(
         raise ConfigError(NONE_DECODED.format(len(shown)))
     basis, maps = fit.basis(), torch.stack(features)
     coordinates = basis.coordinates(maps)
-    what = f'patch features, block {number} of {take.model.num_layers},'
+    what = f'patch features, block {block % blocks} (0 to {blocks - 1}),'
     figure = draw_feature_colours(photos, basis.colours(coordinates), basis.shares, what)
     names = np.array([str(file) for file in kept])
     arrays = dict(files=names, features=maps.numpy(), coordinates=coordinates, **basis._asdict())
     return write_picture(figure, path, arrays)
-
-
-def block_number(block: int, blocks: int) -> int:
-    """Which block is meant, counted from 1.
-
-    Args:
-        block: As the user says: from 1, or from the end if negative.
-        blocks: How many there are.
-
-    Raises:
-        ConfigError: If there is no such block.
-
-    >>> block_number(-1, 12), block_number(8, 12)
-    (12, 8)
-    """
-    if not 1 <= abs(block) <= blocks:
-        raise ConfigError(
-            f'--block is {block}; the weights have {blocks}: 1 to {blocks}, or -1 for the last'
-        )
-    return block if block > 0 else blocks + 1 + block

@@ -99,7 +99,8 @@ def panel_of_neighbours(
     told = 'most alike'
     if right is not None and any(each is not None for row in right for each in row):
         told += '   (green: of the same class, red: of another)'
-    axes[0][1].set_title(told, fontsize=9, loc='left')
+    # Longer than its picture: it would push the columns apart.
+    axes[0][1].set_title(told, fontsize=9, loc='left').set_in_layout(False)
     for (row, column), axis in np.ndenumerate(axes):
         axis.imshow(rows[row][column], interpolation='antialiased')
         axis.set(xticks=[], yticks=[])

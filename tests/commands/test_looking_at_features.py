@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from beit_mm.commands import look_features as features_look
 from beit_mm.commands import looked_vectors
 from beit_mm.commands.embedding import embed
-from beit_mm.commands.look_features import block_number, look_features
+from beit_mm.commands.look_features import look_features
 from beit_mm.commands.look_map import look_map
 from beit_mm.commands.look_neighbours import look_neighbours
 from beit_mm.commands.looked_vectors import class_of
@@ -88,7 +88,7 @@ def test_an_image_among_others_is_not_its_own_neighbour(looked, tmp_path):
 def test_colours_are_the_components_of_a_block_whatever_the_order(looked, tmp_path, monkeypatch):
     weights, photos = looked
     files = sorted(photos.glob('*/*.png'))
-    found = arrays_of(look_features(weights, files, block=2, out=tmp_path / 'a.png'))
+    found = arrays_of(look_features(weights, files, block=1, out=tmp_path / 'a.png'))
     model = BEiT(ARCH, img_size=16, patch_size=4, out_type='featmap', out_indices=1).eval()
     model.load_state_dict(torch.load(weights), strict=False)
     pixels = np.stack(
@@ -108,7 +108,7 @@ def test_colours_are_the_components_of_a_block_whatever_the_order(looked, tmp_pa
     assert 0 < len(found['files']) <= 24
 
     monkeypatch.setattr(features_look, 'SHOWN', 99)
-    whole = arrays_of(look_features(weights, files, block=2, out=tmp_path / 'c.png'))
+    whole = arrays_of(look_features(weights, files, block=1, out=tmp_path / 'c.png'))
     rows = whole['features'].transpose(0, 2, 3, 1).reshape(-1, 16)
     assert len(rows) == 31 * 16
     alike = np.abs((PCA(3).fit(rows).components_ * found['components']).sum(axis=1))
@@ -199,10 +199,11 @@ def test_no_more_is_held_of_a_larger_folder(looked, tmp_path, monkeypatch, look)
         assert len(read) <= (64 if look is look_neighbours else 11)
 
 
-@pytest.mark.parametrize('block', [0, 13, -13])
-def test_a_block_that_is_not_there_is_told(block):
-    with pytest.raises(ConfigError, match='12'):
-        block_number(block, 12)
+@pytest.mark.parametrize('block', [3, -4])
+def test_a_block_that_is_not_there_is_told(looked, tmp_path, block):
+    weights, photos = looked
+    with pytest.raises(ConfigError, match='0 to 2'):
+        look_features(weights, [photos], block=block, out=tmp_path / 'a.png')
 
 
 @pytest.mark.parametrize(
