@@ -9,7 +9,7 @@ PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
 # In one process: make test PARALLEL=
-PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 .PHONY: quickstart test test-slow docs install install-openmmlab test-openmmlab
 

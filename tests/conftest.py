@@ -41,6 +41,10 @@ def device() -> torch.device:
 
 # Files that take more than half a minute; the first to begin, so that none is alone at the end.
 SLOW_FILES = (
+    'test_own_images.py',
+    'test_shard_training.py',
+    'test_any_bands.py',
+    'test_on_shards.py',
     'test_gpu_benchmark.py',
     'test_reliability.py',
     'test_quickstart.py',

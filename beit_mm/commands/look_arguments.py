@@ -2,7 +2,7 @@
 
 import argparse
 
-from .parsing import WEIGHTS, Command, positive
+from .parsing import WEIGHTS, Command, natural, positive, positive_float
 
 LOOK = 'look'
 MAPS = ('pca', 'tsne', 'umap')
@@ -58,7 +58,54 @@ def _of_map(parser: argparse.ArgumentParser) -> None:
     _of_a_picture(parser)
 
 
+def _reconstructions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'model', help='folder of beit-mm pretrain, work directory, or checkpoint of a pre-training'
+    )
+    parser.add_argument('images', nargs='+', help='images, or folders of them')
+    parser.add_argument(
+        '--tokenizer', metavar='FILE',
+        help='of a checkpoint that does not hold it: folder of a pre-training, tokenizer.pth, or '
+        "OpenAI's encoder.pkl with decoder.pkl beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        '--mask', choices=('blockwise', 'random'), default='blockwise', help='what is hidden'
+    )
+    parser.add_argument(
+        '--share', type=positive_float, default=0.4, metavar='P', help='of the patches, hidden'
+    )
+    parser.add_argument(
+        '--temperature', type=positive_float, metavar='T', help='show tokens drawn at it as well'
+    )
+    parser.add_argument('--seed', type=natural, default=0, help='of the masks')
+    parser.add_argument('--count', type=positive, default=8, metavar='N', help='images at most')
+    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    _of_a_picture(parser)
+
+
+def _film(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('work_dir', help='of a run, or the folder of a beit-mm command')
+    parser.add_argument('--out', metavar='FILE', help='film to write: .gif, .webp or .mp4')
+
+
 LOOKS = {
+    'reconstructions': Command(
+        'what a pre-training fills in where patches are hidden',
+        'look_reconstructions:look_reconstructions',
+        _reconstructions,
+        'beit-mm look reconstructions work_dirs/photos_pretrain photos\n'
+        'beit-mm look reconstructions work_dirs/photos_pretrain a.jpg b.jpg --mask random '
+        '--share 0.75\n'
+        'beit-mm look reconstructions beit_base_patch16_224_pt22k.pth photos --tokenizer '
+        'encoder.pkl',
+    ),
+    'film': Command(
+        'what a run filled in as it learned, as a film',
+        'look_film:look_film',
+        _film,
+        'beit-mm look film work_dirs/photos_pretrain\n'
+        'beit-mm look film work_dirs/beit_pretrain --out film.mp4',
+    ),
     'filters': Command(
         'principal components of the patch projection',
         'look_filters:look_filters',

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..component import Component, Plan
 from ..registry import MODELS
@@ -34,12 +34,17 @@ def _check_room(
         )
 
 
+def _built(part: dict | nn.Module) -> Any:
+    return part if isinstance(part, nn.Module) else MODELS.build(part)
+
+
 @MODELS.register_module()
 class MaskedImageModeling(BaseModel):
     """BEiT's pre-training task.
 
     Args:
-        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token.
+        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token; this and the
+            next two may be modules themselves.
         target_generator: Config of what turns the second view into targets, such as
             :class:`DVAETargetGenerator`.
         head: Config of a :class:`MIMHead`, or of a :class:`PixelHead` for targets that are values.
@@ -55,17 +60,17 @@ class MaskedImageModeling(BaseModel):
 
     def __init__(
         self,
-        backbone: dict,
-        target_generator: dict,
-        head: dict,
+        backbone: dict | nn.Module,
+        target_generator: dict | nn.Module,
+        head: dict | nn.Module,
         data_preprocessor: dict | None = None,
         predict_all: bool = False,
     ) -> None:
         super().__init__(data_preprocessor)
         self.predict_all = predict_all
-        self.backbone = MODELS.build(backbone)
-        self.target_generator = MODELS.build(target_generator)
-        self.head = MODELS.build(head)
+        self.backbone = _built(backbone)
+        self.target_generator = _built(target_generator)
+        self.head = _built(head)
         self._check_head()
 
     @staticmethod
@@ -201,10 +206,27 @@ class MaskedImageModeling(BaseModel):
         Returns:
             (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
         """
-        hidden = self.backbone(images, mask)[-1][:, 1:]
+        return self.head.predict(self._hidden(images, mask))
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the head makes of every patch: the logits that :meth:`predict` takes the largest of.
+
+        Args:
+            images: (B, bands, H, W) normalised.
+            mask: (B, h, w) bool, or None to hide nothing.
+
+        Returns:
+            (B, h, w, V) logits of a :class:`MIMHead`; (B, h, w, num_values) of a
+            :class:`PixelHead`.
+        """
+        return self.head(self._hidden(images, mask))
+
+    def _hidden(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        """Last hidden states of the patches, (B, h, w, C)."""
         patch_h, patch_w = self.backbone.patch_size
         grid = images.shape[2] // patch_h, images.shape[3] // patch_w
-        return self.head.predict(hidden).unflatten(1, grid)
+        return self.backbone(images, mask)[-1][:, 1:].unflatten(1, grid)
 
     def val_step(self, data: dict) -> list[BaseDataElement]:
         """Predictions, targets and the places to predict of each image, for the metrics."""

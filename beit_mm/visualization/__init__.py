@@ -13,6 +13,7 @@ from .reconstructions import (
     filled_in,
     hide_patches,
     panel_of,
+    paste,
     reconstruct,
 )
 from .segmentations import draw_segmentations, paint_labels
@@ -42,6 +43,7 @@ __all__ = [
     'paint_labels',
     'panel_of',
     'panel_of_neighbours',
+    'paste',
     'principal_filters',
     'read_scalars',
     'reconstruct',

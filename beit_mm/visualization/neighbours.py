@@ -96,11 +96,9 @@ def panel_of_neighbours(
     )
     axes = figure.subplots(len(rows), columns, squeeze=False)
     axes[0][0].set_title('image', fontsize=9)
-    told = 'most alike'
+    axes[0][1].set_title('most alike', fontsize=9, loc='left')
     if right is not None and any(each is not None for row in right for each in row):
-        told += '   (green: of the same class, red: of another)'
-    # Longer than its picture: it would push the columns apart.
-    axes[0][1].set_title(told, fontsize=9, loc='left').set_in_layout(False)
+        figure.suptitle('green: of the same class, red: of another', fontsize=8)
     for (row, column), axis in np.ndenumerate(axes):
         axis.imshow(rows[row][column], interpolation='antialiased')
         axis.set(xticks=[], yticks=[])
