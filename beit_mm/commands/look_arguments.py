@@ -5,6 +5,7 @@ import argparse
 from .parsing import WEIGHTS, Command, natural, positive, positive_float
 
 LOOK = 'look'
+MAPS = ('pca', 'tsne', 'umap')
 
 
 def _of_a_picture(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,34 @@ def _of_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
     parser.add_argument('images', nargs='+', help='images, or folders of them')
     parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    _of_a_picture(parser)
+
+
+def _of_features(parser: argparse.ArgumentParser) -> None:
+    _of_images(parser)
+    parser.add_argument(
+        '--block', type=int, default=-1, metavar='N', help='counted from 0; -1 is the last'
+    )
+
+
+def _of_neighbours(parser: argparse.ArgumentParser) -> None:
+    _of_images(parser)
+    parser.add_argument(
+        '--among', metavar='FOLDER',
+        help='images to look for neighbours in; by default the same ones',
+    )  # fmt: skip
+    parser.add_argument(
+        '--count', type=positive, default=7, metavar='N', help='of each image (%(default)s)'
+    )
+
+
+def _of_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
+    parser.add_argument('source', help='folder of images, or table with the columns path and label')
+    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    parser.add_argument(
+        '--how', choices=MAPS, default=MAPS[0], help='what lays images out (%(default)s)'
+    )
     _of_a_picture(parser)
 
 
@@ -167,5 +196,26 @@ LOOKS = {
         'beit-mm look segmentation work_dirs/photos_segment photos masks\n'
         'beit-mm look segmentation work_dirs/photos_segment photo.jpg --out photo.png\n'
         'beit-mm look segmentation mine.py photos masks --checkpoint iter_160000.pth',
+    ),
+    'features': Command(
+        'features of patches as colours, the same for all images',
+        'look_features:look_features',
+        _of_features,
+        'beit-mm look features work_dirs/photos_pretrain photos --block 7\n'
+        'beit-mm look features work_dirs/photos_pretrain dog.jpg cat.jpg --size 448',
+    ),
+    'neighbours': Command(
+        'images with the features that are most like those of others',
+        'look_neighbours:look_neighbours',
+        _of_neighbours,
+        'beit-mm look neighbours work_dirs/photos_pretrain photos\n'
+        'beit-mm look neighbours work_dirs/photos_pretrain dog.jpg cat.jpg --among photos',
+    ),
+    'map': Command(
+        'images in a plane, those with like features together; k-NN accuracy by their classes',
+        'look_map:look_map',
+        _of_map,
+        'beit-mm look map work_dirs/photos_pretrain class_folders\n'
+        'beit-mm look map work_dirs/photos_pretrain labels.csv --how umap',
     ),
 }

@@ -13,9 +13,11 @@ from .attention_overlays import draw_attention, draw_distances, draw_rollouts, o
 from .code_use import CodeUse
 from .confusions import confusion_matrix, draw_confusions
 from .curves import draw_curves, read_scalars
+from .feature_colours import ColourBasis, FeatureColours, draw_feature_colours
 from .filters import draw_filters, principal_filters
+from .image_map import cells_of, draw_image_map
 from .intersections import count_pixels, draw_segmentation_look, intersection_over_union
-from .neighbours import draw_neighbours, nearest_images
+from .neighbours import draw_neighbours, most_alike, nearest_images, panel_of_neighbours
 from .position_maps import (
     draw_offset_maps,
     draw_similarities,
@@ -23,6 +25,7 @@ from .position_maps import (
     position_similarities,
 )
 from .precisions import draw_precisions
+from .principal_components import PrincipalComponents
 from .reconstructions import (
     draw_reconstructions,
     filled_in,
@@ -38,19 +41,25 @@ from .tokens import CodeRow, Redrawn, draw_tokens, patches_around
 __all__ = [
     'CodeRow',
     'CodeUse',
+    'ColourBasis',
+    'FeatureColours',
+    'PrincipalComponents',
     'Redrawn',
     'as_photo',
     'attention_distances',
     'attention_probabilities',
     'attention_rollout',
     'attention_rows',
+    'cells_of',
     'confusion_matrix',
     'count_pixels',
     'draw_attention',
     'draw_confusions',
     'draw_curves',
     'draw_distances',
+    'draw_feature_colours',
     'draw_filters',
+    'draw_image_map',
     'draw_neighbours',
     'draw_offset_maps',
     'draw_precisions',
@@ -64,6 +73,7 @@ __all__ = [
     'hide_patches',
     'in_three_bands',
     'intersection_over_union',
+    'most_alike',
     'nearest_images',
     'offset_maps',
     'overlay',
@@ -71,6 +81,7 @@ __all__ = [
     'paint_errors',
     'paint_labels',
     'panel_of',
+    'panel_of_neighbours',
     'paste',
     'patch_distances',
     'patches_around',
