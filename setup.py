@@ -44,6 +44,8 @@ EXPORT = ['onnx', 'onnxscript', 'onnxruntime']
 TRACKERS = ['tensorboard', 'wandb', 'mlflow']
 # beit-mm embed to .parquet, evaluate, --print-completion.
 COMMANDS = ['pyarrow', 'scikit-learn', 'shtab']
+# Maps of beit-mm look.
+LOOK = ['scikit-learn', 'umap-learn']
 # The site: make docs.
 DOCS = ['mkdocs-material', 'mkdocstrings[python]']
 ALL = sorted(
@@ -59,6 +61,7 @@ ALL = sorted(
         *EXPORT,
         *TRACKERS,
         *COMMANDS,
+        *LOOK,
     }
 )
 # Peers that the tests compare with; OpenAI's tokenizer needs attrs and does not say so.
@@ -147,6 +150,7 @@ setup(
         hub=HUB,
         export=EXPORT,
         trackers=TRACKERS,
+        look=LOOK,
         docs=DOCS,
         test=TEST,
     ),

@@ -20,6 +20,7 @@ SUBPACKAGES = (
     'exporting',
     'layers',
     'models',
+    'reporting',
     'visualization',
 )
 # And the functions that need no more than a line.
@@ -31,6 +32,7 @@ FUNCTIONS = dict(
     predict='commands.predicting',
     embed='commands.embedding',
     evaluate='commands.evaluating',
+    report='commands.reporting',
 )
 __all__ = ['__version__', 'registry', *FUNCTIONS, *SUBPACKAGES]
 

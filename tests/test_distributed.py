@@ -13,6 +13,7 @@ from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict
 from beit_mm.models import DiscreteVAE
+from beit_mm.visualization.films import frames_of
 
 ROOT = Path(__file__).parent.parent
 GLOBAL_BATCH, ITERATIONS = 8, 6
@@ -73,7 +74,8 @@ val_dataloader = dict(dataset=dict(data_root='{root}/data'))
 train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=2, val_interval=100)
 param_scheduler = []
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.5))
-custom_hooks = [dict(type='SaveEachRank')]
+custom_hooks = [
+    dict(type='SaveEachRank'), dict(type='beit_mm.ReconstructionsHook', interval=4)]
 default_hooks = dict(logger=dict(interval=1))
 """)
     return root
@@ -124,3 +126,7 @@ def test_two_processes_follow_one(workspace):
         elif name.endswith('blocks.0.mlp.fc1.bias'):
             moved = weight.abs().max()
     assert moved > 1e-4, 'nothing was trained, so the comparison says nothing'
+    # The main process alone draws, while the other waits for its gradients.
+    for run in (workspace / 'one', work_dir):
+        drawn = [frame.iteration for frame in frames_of(run, 'learning')]
+        assert drawn == [0, 4, ITERATIONS]

@@ -60,19 +60,33 @@ class Extractor(NamedTuple):
 
     def fitted(self, image: np.ndarray) -> np.ndarray:
         """The middle of an image (H, W, bands), in the size of the network; in [0, 255]."""
-        planes = [image] if self.how.is_plain else np.moveaxis(image.astype(np.float32), -1, 0)
-        small = [
-            np.asarray(
-                ImageOps.fit(
-                    Image.fromarray(np.ascontiguousarray(plane)),
-                    (self.size, self.size),
-                    Image.Resampling.BICUBIC,
-                )
+        return middle_of(image, self.size, self.how.is_plain)
+
+
+def middle_of(image: np.ndarray, size: int, is_plain: bool) -> np.ndarray:
+    """The middle of an image, resized.
+
+    Args:
+        image: (H, W, bands) in [0, 255].
+        size: Height and width of what comes out.
+        is_plain: Whether it is a photo of 8 bits in colours.
+
+    Returns:
+        (size, size, bands), uint8 or float32 in [0, 255].
+    """
+    planes = [image] if is_plain else np.moveaxis(image.astype(np.float32), -1, 0)
+    small = [
+        np.asarray(
+            ImageOps.fit(
+                Image.fromarray(np.ascontiguousarray(plane)),
+                (size, size),
+                Image.Resampling.BICUBIC,
             )
-            for plane in planes
-        ]
-        # The filter overshoots beside edges.
-        return small[0] if self.how.is_plain else np.stack(small, axis=-1).clip(0, 255)
+        )
+        for plane in planes
+    ]
+    # The filter overshoots beside edges.
+    return small[0] if is_plain else np.stack(small, axis=-1).clip(0, 255)
 
 
 def extractor(weights: str | Path, size: int | None = None) -> Extractor:

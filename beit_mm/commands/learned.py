@@ -19,6 +19,7 @@ from ..checkpoints import load_state_dict
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
+from ..models.painter import painter_of
 from ..models.whole_tokenizer import whole_tokenizer
 from ..visualization import (
     draw_curves,
@@ -71,10 +72,14 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
-    if tokenizer is not None:
+    painter = painter_of(mim.target_generator, tokenizer)
+    if painter is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(
-            reconstruct(mim, tokenizer, batch), out / 'reconstructions.png', bands=how.reading.names
+            reconstruct(mim, painter, batch),
+            out / 'reconstructions.png',
+            bands=how.reading.names,
+            note=painter.note,
         )
 
     cfg.val_dataloader.batch_size = 100

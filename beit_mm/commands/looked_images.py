@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,25 @@ from ..datasets.reading.broken_image import BrokenImage
 from ..visualization import as_photo
 from .changed_images import Changes
 from .features import Extractor, extractor
+from .how_to_read import HowToRead
 from .predicting import NONE_DECODED, files_of
+
+
+class Sees(Protocol):
+    """What images are read for."""
+
+    @property
+    def how(self) -> HowToRead:
+        """They are read."""
+        ...
+
+    def fitted(self, image: np.ndarray, /) -> np.ndarray:
+        """An image (H, W, bands) as it is shown, (S, S, bands) in [0, 255]."""
+        ...
+
+    def normalised(self, images: Sequence[np.ndarray], /) -> Tensor:
+        """Such images as the network takes them, on its device."""
+        ...
 
 
 class LookedAt(NamedTuple):
@@ -25,7 +43,8 @@ class LookedAt(NamedTuple):
         names: As the user gave them; of a folder's, paths below it.
         files: Their paths.
         batch: (B, C, S, S) float32, normalised, on the device of the network.
-        photos: (B, S, S, 3) uint8, the same images to look at.
+        photos: (B, S, S, 3) uint8, the same images to look at, of another size where the network
+            sees less than is shown.
     """
 
     names: list[str]
@@ -55,12 +74,12 @@ def backbone_for(
 
 
 def look_at(
-    take: Extractor, files: Mapping[Path, Path], batch_size: int = 32, most: int | None = None
+    take: Sees, files: Mapping[Path, Path], batch_size: int = 32, most: int | None = None
 ) -> Iterator[LookedAt]:
     """Images, a batch at a time; those that cannot be read are told and left out.
 
     Args:
-        take: The backbone.
+        take: The network.
         files: File -> what to call it.
         batch_size: Images at once.
         most: Images in all that are looked at.
@@ -90,7 +109,7 @@ def look_at(
         raise ConfigError(NONE_DECODED.format(len(files)))
 
 
-def look_at_all(take: Extractor, files: Mapping[Path, Path], most: int) -> LookedAt:
+def look_at_all(take: Sees, files: Mapping[Path, Path], most: int) -> LookedAt:
     """The first of some images in one batch, see :func:`look_at`."""
     parts = list(look_at(take, files, most=most))
     return LookedAt(

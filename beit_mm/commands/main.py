@@ -198,6 +198,11 @@ def _shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--verify', action='store_true', help='read shards, compare checksums')
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('work_dirs', nargs='+', metavar='work_dir', help='folder of any run')
+    parser.add_argument('--out', metavar='FILE', help='in place of report.html in the first folder')
+
+
 COMMANDS = {
     'pretrain': Command(
         'learn from images without labels',
@@ -251,6 +256,11 @@ COMMANDS = {
         _test,
         'beit-mm test work_dirs/photos_finetune\n'
         'beit-mm test mine.py epoch_100.pth --out metrics.json',
+    ),
+    'report': Command(
+        'a page on runs: curves, pictures, what looks wrong', 'reporting:report', _report,
+        'beit-mm report work_dirs/photos_pretrain\n'
+        'beit-mm report run_a run_b --out compare.html',
     ),
     'export': Command(
         'write a model as ONNX, torch.export or TorchScript',

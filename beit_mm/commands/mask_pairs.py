@@ -67,20 +67,24 @@ class MaskPairs(NamedTuple):
             )
 
 
-def find_pairs(images: Path, masks: Path) -> MaskPairs:
+def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
     """Images and masks of one path below their folders, but for the ending.
 
+    Args:
+        images, masks: The folders.
+        least: Images with a mask that there must be.
+
     Raises:
-        ConfigError: If there are fewer than four, or endings differ.
+        ConfigError: If there are fewer, or endings differ.
     """
     found, drawn = (list(find_and_tell(root, stacks=False)) for root in (images, masks))
     drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
     by_stem, marks = _by_stem(found), _by_stem(drawn)
     stems = sorted(stem for stem in by_stem if stem in marks)
-    if len(stems) < LEAST:
+    if len(stems) < least:
         example = found[0] if found else 'cat.jpg'
         raise ConfigError(
-            f'{images} and {masks} have {len(stems)} images with a mask; four is the '
+            f'{images} and {masks} have {len(stems)} images with a mask; {least} is the '
             f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
         )
     if left := len(by_stem) - len(stems):

@@ -90,11 +90,16 @@ def positive_float(text: str) -> float:
     return _number(text, float, 'a number above 0')
 
 
-def _number(text: str, kind, wanted: str):
+def natural(text: str) -> int:
+    """A whole number from zero on."""
+    return _number(text, int, 'a whole number from 0 on', least=0)
+
+
+def _number(text: str, kind, wanted: str, least: int | None = None):
     try:
         value = kind(text)
     except ValueError:
-        value = 0
-    if not value > 0:
+        value = -1
+    if not (value > 0 or value == least):
         raise argparse.ArgumentTypeError(f'it is {text!r}; it must be {wanted}')
     return value

@@ -1,6 +1,6 @@
 """What a look leaves: a picture, and beside it what it shows as arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,24 @@ from ..component import ConfigError
 DPI = 150
 
 
-def picture_path(out: str | Path | None, what: str) -> Path:
+def picture_path(out: str | Path | None, what: str, endings: Sequence[str] = ('.png',)) -> Path:
     """Where a picture goes, before anything is computed for it.
 
     Args:
-        out: As the user says; without, ``work_dirs/look/<what>.png``.
+        out: As the user says; without, ``work_dirs/look/<what>`` with the first ending.
         what: The look.
+        endings: That it may have.
 
     Raises:
-        ConfigError: If it is no .png, or its folder is not there.
+        ConfigError: If it has another ending, or its folder is not there.
     """
     if out is None:
-        path = Path('work_dirs', 'look', f'{what}.png')
+        path = Path('work_dirs', 'look', f'{what}{endings[0]}')
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
     path = Path(out).expanduser()
-    if path.suffix != '.png':
-        raise ConfigError(f'--out is {out}; it must end in .png')
+    if path.suffix not in endings:
+        raise ConfigError(f'--out is {out}; it must end in {", ".join(endings)}')
     if not path.resolve().parent.is_dir():
         raise ConfigError(f'--out is {out}, and there is no folder {path.parent}')
     return path

@@ -166,7 +166,7 @@ def _masks(
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(path)
         painted = _painted(path)
-        Image.fromarray(paint_labels(labels, palette)).save(painted)
+        Image.fromarray(paint_labels(labels, palette)[..., :3].copy()).save(painted)
         shares = np.bincount(labels.ravel(), minlength=len(trained.classes)) / labels.size
         most = np.argsort(-shares)[:NAMED]
         said = ', '.join(f'{trained.classes[i]} {shares[i]:.0%}' for i in most if shares[i])

@@ -33,7 +33,7 @@ class Built(NamedTuple):
 def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
     """The program of a model that somebody has built, with its own weights or a checkpoint's."""
     loaded = model if checkpoint is None else copy.deepcopy(model)
-    meta = _load(loaded, checkpoint)
+    meta = load_whole(loaded, checkpoint)
     # Where MMPretrain and MMSegmentation keep the config of a model that they have built.
     cfg = getattr(model, '_config', None) or getattr(model, 'cfg', None)
     preprocessor = None if isinstance(model, BEiT) else getattr(model, 'data_preprocessor', None)
@@ -75,7 +75,7 @@ def build_from_config(
                 settings.data_preprocessor = preprocessor
             model = MODELS.build(settings)
             built_preprocessor = getattr(model, 'data_preprocessor', None)
-        meta = _load(model, checkpoint)
+        meta = load_whole(model, checkpoint)
         return _build(model, built_preprocessor, cfg, meta.get('classes') or _classes_of(cfg))
 
 
@@ -93,8 +93,12 @@ def _build(
     return Built(program, size, list(classes) if named else None)
 
 
-def _load(model: nn.Module, checkpoint: str | Path | None) -> dict:
-    """Load a checkpoint into a model; returns what it says of the data."""
+def load_whole(model: nn.Module, checkpoint: str | Path | None) -> dict:
+    """Load a checkpoint, in any layout, into a model; returns what it says of the data.
+
+    Raises:
+        CheckpointError: If it has not all of the weights.
+    """
     if checkpoint is None:
         return {}
     content: Any = read_checkpoint(checkpoint)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..component import Component, Plan
 from ..registry import MODELS
@@ -38,12 +38,17 @@ def _views_of(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [inputs] if isinstance(inputs, Tensor) else list(inputs)
 
 
+def _built(part: dict | nn.Module) -> Any:
+    return part if isinstance(part, nn.Module) else MODELS.build(part)
+
+
 @MODELS.register_module()
 class MaskedImageModeling(BaseModel):
     """BEiT's pre-training task.
 
     Args:
-        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token.
+        backbone: Config of a :class:`BEiT` with ``out_type='raw'`` and a mask token; this and the
+            next two may be modules themselves.
         target_generator: Config of what turns the second view into targets, such as
             :class:`DVAETargetGenerator`.
         head: Config of a :class:`MIMHead`, or of a :class:`PixelHead` for targets that are values.
@@ -64,17 +69,17 @@ class MaskedImageModeling(BaseModel):
 
     def __init__(
         self,
-        backbone: dict,
-        target_generator: dict,
-        head: dict,
+        backbone: dict | nn.Module,
+        target_generator: dict | nn.Module,
+        head: dict | nn.Module,
         data_preprocessor: dict | None = None,
         predict_all: bool = False,
     ) -> None:
         super().__init__(data_preprocessor)
         self.predict_all = predict_all
-        self.backbone = MODELS.build(backbone)
-        self.target_generator = MODELS.build(target_generator)
-        self.head = MODELS.build(head)
+        self.backbone = _built(backbone)
+        self.target_generator = _built(target_generator)
+        self.head = _built(head)
         self._check_head()
 
     @classmethod
@@ -223,8 +228,25 @@ class MaskedImageModeling(BaseModel):
         Returns:
             (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
         """
-        hidden = self.hidden_states(images, mask)
-        return self.head.predict(hidden).unflatten(1, self.backbone.grid_for(images))
+        return self.head.predict(self._in_grid(images, mask))
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the head makes of every patch: the logits that :meth:`predict` takes the largest of.
+
+        Args:
+            images: (B, bands, H, W) normalised.
+            mask: (B, h, w) bool, or None to hide nothing.
+
+        Returns:
+            (B, h, w, V) logits of a :class:`MIMHead`; (B, h, w, num_values) of a
+            :class:`PixelHead`.
+        """
+        return self.head(self._in_grid(images, mask))
+
+    def _in_grid(self, images: Tensor, mask: Tensor | None) -> Tensor:
+        """:meth:`hidden_states` as (B, h, w, C)."""
+        return self.hidden_states(images, mask).unflatten(1, self.backbone.grid_for(images))
 
     def val_step(self, data: dict) -> list[BaseDataElement]:
         """Predictions, targets and the places to predict of each image, for the metrics."""

@@ -73,7 +73,10 @@ class MIMHead(BaseModule):
             mask: (B, h, w) bool, True at the places to predict.
 
         Returns:
-            ``loss``, and ``mim_acc``: per cent of the masked places whose token was predicted.
+            ``loss``, and for the log ``mim_acc``, per cent of the masked places whose token was
+            predicted; ``mim_commonest``, per cent that bear the batch's commonest token, which is
+            what the same answer everywhere would score at most; and ``mim_codes``, how many
+            different tokens there were.
 
         Raises:
             ValueError: If no place of the batch is masked.
@@ -87,8 +90,16 @@ class MIMHead(BaseModule):
         else:
             sums = [checkpoint(self._sums, *piece, use_reentrant=False) for piece in pieces]
         losses, hits = zip(*sums, strict=True)
-        count = (targets != NO_TARGET).sum()
-        return dict(loss=sum(losses) / count, mim_acc=sum(hits) / count * 100)
+        there = targets != NO_TARGET
+        count = there.sum()
+        # Not bincount, for whose size the host would wait.
+        uses = count.new_zeros(self.vocab_size).index_add_(0, targets.clamp(min=0), there.long())
+        return dict(
+            loss=sum(losses) / count,
+            mim_acc=sum(hits) / count * 100,
+            mim_commonest=uses.max() / count * 100,
+            mim_codes=(uses > 0).sum().float(),
+        )
 
     def _masked_places(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (M, C) and tokens (M,) of the masked places of (B, N, C), (B, N) twice."""

@@ -1,21 +1,19 @@
 """What the tokenizer keeps of an image, and what the Transformer fills in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from .shown_bands import Shown, in_three_bands
+from .picture_rows import draw_mosaic
+from .shown_bands import Shown
 
-DPI = 120
-# Labels of the rows of targets and of predictions.
-OF_TOKENS = ("tokenizer's\nreconstruction", 'from predicted\ntokens')
-OF_OTHERS = ('targets', 'predicted')
+PASTED = 'pasted into\nthe original'
 
 
 def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
@@ -29,58 +27,103 @@ def hide_patches(images: Tensor, mask: Tensor, grey: float = 0.5) -> Tensor:
     Returns:
         (B, C, H, W) in [0, 1].
     """
+    return torch.where(_of_pixels(mask, images), torch.full_like(images, grey), images)
+
+
+def paste(images: Tensor, mask: Tensor, painted: Tensor) -> Tensor:
+    """Images with their masked patches from another picture of them.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        mask: (B, h, w) bool, True where hidden; H and W are multiples of h and w.
+        painted: (B, C, H', W'); it is brought to the size of the images.
+
+    Returns:
+        (B, C, H, W) in [0, 1]; visible pixels are those of the images.
+    """
+    if painted.shape[2:] == mask.shape[1:]:
+        # A pixel a patch.
+        painted = F.interpolate(painted, size=images.shape[2:], mode='nearest')
+    elif painted.shape != images.shape:
+        painted = F.interpolate(
+            painted, size=images.shape[2:], mode='bicubic', align_corners=False, antialias=True
+        )
+    return torch.where(_of_pixels(mask, images), painted.clamp(0, 1), images)
+
+
+def _of_pixels(mask: Tensor, images: Tensor) -> Tensor:
+    """(B, h, w) of patches -> (B, 1, H, W) of the pixels of images."""
     (height, width), (rows, columns) = images.shape[2:], mask.shape[1:]
-    hidden = mask.repeat_interleave(height // rows, 1).repeat_interleave(width // columns, 2)
-    return torch.where(hidden[:, None], torch.full_like(images, grey), images)
+    of_rows = mask.repeat_interleave(height // rows, 1)
+    return of_rows.repeat_interleave(width // columns, 2)[:, None]
 
 
 @torch.no_grad()
-def reconstruct(task: Any, tokenizer: Any, batch: dict) -> dict[str, Tensor]:
+def reconstruct(task: Any, painter: Any, batch: dict) -> dict[str, Tensor]:
     """A batch as the tokenizer and a pre-trained BEiT see it: the rows of a panel.
 
     Args:
         task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
-        tokenizer: A ``DiscreteVAE`` with its decoder, in eval mode.
+        painter: See :func:`filled_in`.
         batch: As the task's data loader yields it: two views, (B, C, H, W) in [0, 255], and masks.
 
     Returns:
         Label -> (B, C, H, W) in [0, 1].
     """
-    inputs = task.data_preprocessor(batch)
-    mask = torch.stack([sample.mask for sample in inputs['data_samples']])
-    tokens = tokenizer.tokenize(inputs['inputs'][1])
-    predicted = task(inputs['inputs'], inputs['data_samples'], mode='predict')
+    data = task.data_preprocessor(batch)
+    mask = torch.stack([sample.mask for sample in data['data_samples']])
+    views = data['inputs']
+    predicted = task(views, data['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
-    return filled_in(images, mask, tokens, predicted, tokenizer.decode, OF_TOKENS)
+    return filled_in(images, views[1], mask, task.target_generator(views[1]), predicted, painter)
 
 
 def filled_in(
     images: Tensor,
+    second: Tensor,
     mask: Tensor,
     targets: Tensor,
-    predicted: Tensor,
-    paint: Callable[[Tensor], Tensor] | None,
-    labels: tuple[str, str],
+    predicted: Tensor | Mapping[str, Tensor],
+    painter: Any,
 ) -> dict[str, Tensor]:
     """What a task was given and what it filled in: the rows of a panel.
 
     Args:
         images: (B, C, H, W) in [0, 1].
+        second: (B, C, H', W') in [0, 1], the view that the targets are of.
         mask: (B, h, w) bool, True where hidden.
-        targets: (B, h, w) or (B, h, w, ...), what was to be predicted.
-        predicted: Of the same shape; counts where hidden.
-        paint: Makes images of targets; None where nothing does.
-        labels: Of the rows of the targets and of what was predicted.
+        targets: (B, h, w) classes or (B, h, w, n) values, what was to be predicted.
+        predicted: Alike, or of classes (B, h, w, V) float shares; counts where hidden. Several
+            predictions have their labels, and the first of them is pasted.
+        painter: A :class:`beit_mm.models.painter.Painter`, or None where nothing makes images of
+            targets.
 
     Returns:
-        Label -> (B, C, H, W) in [0, 1].
+        Label -> (B, C, H, W) in [0, 1]: the images, and what was visible of them; how the painter
+        paints their own targets; those with the predicted ones at the hidden places; and the
+        hidden places of that in the images.
     """
     rows = {'original': images, 'masked input': hide_patches(images, mask)}
-    if paint is not None:
-        hidden = mask.reshape(*mask.shape, *[1] * (targets.ndim - mask.ndim))
-        rows[labels[0]] = paint(targets)
-        rows[labels[1]] = paint(torch.where(hidden, predicted, targets))
-    return rows
+    if painter is None:
+        return rows
+    if not isinstance(predicted, Mapping):
+        predicted = {painter.filled: predicted}
+    painted = {
+        label: painter.paint(_where_hidden(mask, each, targets), second)
+        for label, each in predicted.items()
+    }
+    if painter.kept is None:
+        # Pixels are painted as they are: what is filled in is pasted already.
+        return rows | {label: paste(images, mask, each) for label, each in painted.items()}
+    rows[painter.kept] = painter.paint(targets, second)
+    return rows | painted | {PASTED: paste(images, mask, next(iter(painted.values())))}
+
+
+def _where_hidden(mask: Tensor, predicted: Tensor, targets: Tensor) -> Tensor:
+    """The targets, with what was predicted at hidden places."""
+    if predicted.is_floating_point() and not targets.is_floating_point():
+        targets = F.one_hot(targets, predicted.shape[-1]).to(predicted)
+    return torch.where(mask.reshape(*mask.shape, *[1] * (targets.ndim - 3)), predicted, targets)
 
 
 def draw_reconstructions(
@@ -88,6 +131,7 @@ def draw_reconstructions(
     path: str | Path,
     shown: Shown = None,
     bands: Sequence[str] | None = None,
+    note: str = '',
 ) -> None:
     """Write a labelled panel, a row for each kind of picture and a column for each image.
 
@@ -96,35 +140,25 @@ def draw_reconstructions(
         path: Where the PNG goes.
         shown, bands: Which bands are red, green and blue, and the names of all; see
             :func:`beit_mm.visualization.shown_places`.
+        note: Below the panel.
     """
-    _panel(rows, shown, bands).savefig(path, dpi=DPI)
+    draw_mosaic(rows, shown, bands, note=note).savefig(path)
 
 
 def panel_of(
-    rows: Mapping[str, Tensor], shown: Shown = None, bands: Sequence[str] | None = None
+    rows: Mapping[str, Tensor],
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
+    note: str = '',
 ) -> np.ndarray:
     """The panel of :func:`draw_reconstructions` as pixels.
 
     Args:
-        rows, shown, bands: As there.
+        rows, shown, bands, note: As there.
 
     Returns:
         (H', W', 3) uint8, RGB.
     """
-    figure = _panel(rows, shown, bands)
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(draw_mosaic(rows, shown, bands, note=note))
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
-
-
-def _panel(rows: Mapping[str, Tensor], shown: Shown, bands: Sequence[str] | None) -> Figure:
-    columns = len(next(iter(rows.values())))
-    figure = Figure(figsize=(1.1 * columns + 1.6, 1.1 * len(rows)), layout='constrained')
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (label, images) in zip(axes, rows.items(), strict=True):
-        row[0].set_ylabel(label, rotation=0, ha='right', va='center')
-        for axis, image in zip(row, in_three_bands(images, shown, bands), strict=True):
-            axis.imshow(np.asarray(image.permute(1, 2, 0)), interpolation='nearest')
-            axis.set(xticks=[], yticks=[])
-    return figure

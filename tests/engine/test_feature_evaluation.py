@@ -7,9 +7,17 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from beit_mm.engine.measuring.feature_evaluation import extract_features, knn_top1, linear_top1
+from beit_mm.engine.measuring import feature_evaluation
+from beit_mm.engine.measuring.feature_evaluation import (
+    extract_features,
+    knn_leave_one_out,
+    knn_top1,
+    linear_top1,
+)
 from beit_mm.models import BEiT
 
 
@@ -87,3 +95,22 @@ def test_features_are_the_mean_over_patches_of_every_block_asked_for():
     for feature, output in zip(features, raw(2 * images), strict=True):
         torch.testing.assert_close(feature, output[:, 1:].mean(1), rtol=1e-4, atol=1e-5)
         assert not feature.requires_grad
+
+
+@pytest.mark.parametrize('neighbors', [1, 20, 1000])
+def test_leaving_one_out_is_another_librarys(neighbors):
+    features, labels = clouds(70, seed=0)
+    votes = min(neighbors, 69)
+    direct = KNeighborsClassifier(
+        votes, metric='cosine', algorithm='brute', weights=lambda far: np.exp((1 - far) / 0.07)
+    )
+    expected = cross_val_score(direct, features.numpy(), labels.numpy(), cv=LeaveOneOut()).mean()
+    assert 0.4 < expected < 1
+    assert knn_leave_one_out(features, labels, neighbors) == pytest.approx(100 * expected)
+
+
+def test_leaving_one_out_takes_more_than_a_part(monkeypatch):
+    features, labels = clouds(70, seed=0)
+    whole = knn_leave_one_out(features, labels)
+    monkeypatch.setattr(feature_evaluation, 'PART', 32)
+    assert knn_leave_one_out(features, labels) == whole

@@ -151,13 +151,19 @@ GUESSED = [
 def test_mim_accuracy_is_hits_over_masked_places_of_the_whole_set(sizes):
     """3 of 7; the mean over images, 100, 0 and 25 per cent, would be 42 as well as 31."""
     report = evaluate('MIMAccuracy', split(GUESSED, *sizes))
-    assert report == {'mim/acc': pytest.approx(100 * 3 / 7, rel=1e-12)}
+    # Of 1, 2, 7, 5, 6, 7, 8 the commonest is 7, twice; one of them is twice there.
+    assert report == {
+        'mim/acc': pytest.approx(100 * 3 / 7, rel=1e-12),
+        'mim/commonest': pytest.approx(100 * 2 / 7, rel=1e-12),
+        'mim/codes_used': 6,
+    }
 
 
 def test_mim_accuracy_leaves_out_what_the_sampler_padded():
     padded = [*GUESSED, GUESSED[0]]
     report = evaluate('MIMAccuracy', split(padded, 2, 3), size=4)
-    assert report == {'mim/acc': pytest.approx(100 * 3 / 7, rel=1e-12)}
+    assert report['mim/acc'] == pytest.approx(100 * 3 / 7, rel=1e-12)
+    assert report['mim/commonest'] == pytest.approx(100 * 2 / 7, rel=1e-12)
 
 
 @pytest.mark.parametrize(('right', 'expected'), [(True, 100), (False, 0)])
@@ -165,11 +171,15 @@ def test_mim_accuracy_is_in_per_cent(right, expected):
     tokens = [[1, 2, 3]]
     predicted = tokens if right else [[2, 3, 1]]
     report = evaluate('MIMAccuracy', [[guessed(predicted, tokens, [[1, 0, 1]])]])
-    assert report == {'mim/acc': expected}
+    assert report == {'mim/acc': expected, 'mim/commonest': 50, 'mim/codes_used': 2}
 
 
 def test_mim_accuracy_of_nothing_masked_is_zero_not_an_error():
-    assert evaluate('MIMAccuracy', [[GUESSED[3]]]) == {'mim/acc': 0}
+    assert evaluate('MIMAccuracy', [[GUESSED[3]]]) == {
+        'mim/acc': 0,
+        'mim/commonest': 0,
+        'mim/codes_used': 0,
+    }
 
 
 def test_mim_error_is_over_all_values_of_the_places_to_predict():
@@ -202,6 +212,8 @@ def test_both_metrics_report_side_by_side():
             'tokenizer/codes_used': 4,
             'tokenizer/perplexity': 4.0,
             'mim/acc': 100.0,
+            'mim/commonest': 50.0,
+            'mim/codes_used': 2,
         },
         rel=1e-6,
     )

@@ -127,6 +127,16 @@ def test_accuracy_is_the_percentage_of_masked_places_predicted():
     assert head.loss(hidden, tokens, ~mask)['mim_acc'].item() == pytest.approx(200 / 3)
 
 
+def test_the_commonest_token_is_told_of_the_masked_places_alone():
+    tokens = torch.tensor([[[0, 1], [3, 3]], [[3, 0], [1, 1]]])
+    mask = torch.tensor([[[True, True], [True, False]], [[True, False], [False, True]]])
+    for num_masked in (None, 4):
+        losses = MIMHead(4, 6, num_masked).loss(torch.randn(2, 4, 4), tokens, mask)
+        # 0, 1, 3, 3, 1.
+        assert losses['mim_commonest'].item() == pytest.approx(40)
+        assert losses['mim_codes'].item() == 3
+
+
 def losses_and_gradients(head, hidden, tokens, mask):
     hidden = hidden.clone().requires_grad_()
     head.zero_grad()
@@ -304,7 +314,7 @@ def test_loss_mode_follows_the_journey_of_an_image():
         terms.append(-logits.log_softmax(0)[tokens[b, y, x]])
         hits.append(logits.argmax() == tokens[b, y, x])
     expected = torch.stack(terms).mean()
-    assert set(losses) == {'loss', 'mim_acc'}
+    assert set(losses) == {'loss', 'mim_acc', 'mim_commonest', 'mim_codes'}
     torch.testing.assert_close(losses['loss'], expected, rtol=1e-5, atol=1e-5)
     assert losses['mim_acc'].item() == pytest.approx(100 * sum(hits).item() / len(hits))
     assert not losses['mim_acc'].requires_grad

@@ -1,6 +1,7 @@
 """Labels as colours, and the panel that shows them."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from beit_mm.visualization import draw_segmentations, paint_labels
@@ -8,9 +9,12 @@ from beit_mm.visualization import draw_segmentations, paint_labels
 PALETTE = [[10, 200, 30], [250, 5, 120]]
 
 
-def test_labels_take_their_classes_colours_and_others_are_black():
-    labels = np.array([[0, 1, 255], [1, 0, 2]], dtype=np.uint8)
-    expected = [[PALETTE[0], PALETTE[1], [0, 0, 0]], [PALETTE[1], PALETTE[0], [0, 0, 0]]]
+@pytest.mark.parametrize('other', [2, 255, -1, -7])
+def test_labels_take_their_classes_colours_and_others_are_transparent(other):
+    labels = np.array([[0, 1, other], [1, 0, other]])
+    first, second = ([*colour, 255] for colour in PALETTE)
+    nothing = [0, 0, 0, 0]
+    expected = [[first, second, nothing], [second, first, nothing]]
     np.testing.assert_array_equal(paint_labels(labels, PALETTE), expected)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from ...component import ConfigError
 
+# Images that are compared with all others at once.
+PART = 1000
+
 
 @torch.no_grad()
 def extract_features(
@@ -55,15 +58,41 @@ def knn_top1(
         temperature: The lower, the more the nearest ones count.
     """
     train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
-    num_classes = int(train_labels.max()) + 1
     hits = 0
     # In parts, so that the similarities of a large test set fit in memory.
-    for features, labels in zip(test.split(1000), test_labels.split(1000), strict=True):
-        similarities, nearest = (features @ train.T).topk(min(neighbors, len(train)), dim=1)
-        votes = torch.zeros(len(features), num_classes)
-        votes.scatter_add_(1, train_labels[nearest], (similarities / temperature).exp())
-        hits += int((votes.argmax(dim=1) == labels).sum())
+    for features, labels in zip(test.split(PART), test_labels.split(PART), strict=True):
+        predicted = _vote(features @ train.T, train_labels, neighbors, temperature)
+        hits += int((predicted == labels).sum())
     return 100 * hits / len(test)
+
+
+def knn_leave_one_out(
+    features: Tensor, labels: Tensor, neighbors: int = 20, temperature: float = 0.07
+) -> float:
+    """As :func:`knn_top1`, each image among all others, in per cent.
+
+    Args:
+        features: (N, C), of two images or more.
+        labels: (N,) int64.
+        neighbors, temperature: See there.
+    """
+    features = F.normalize(features, dim=1)
+    hits = 0
+    for begin in range(0, len(features), PART):
+        similarities = features[begin : begin + PART] @ features.T
+        itself = torch.arange(len(similarities))
+        similarities[itself, begin + itself] = -torch.inf
+        predicted = _vote(similarities, labels, min(neighbors, len(features) - 1), temperature)
+        hits += int((predicted == labels[begin : begin + PART]).sum())
+    return 100 * hits / len(features)
+
+
+def _vote(similarities: Tensor, labels: Tensor, neighbors: int, temperature: float) -> Tensor:
+    """Classes (M,) of images by their similarities (M, N) with those of ``labels`` (N,)."""
+    nearest = similarities.topk(min(neighbors, len(labels)), dim=1)
+    votes = torch.zeros(len(similarities), int(labels.max()) + 1)
+    weights = (nearest.values / temperature).exp()
+    return votes.scatter_add_(1, labels[nearest.indices], weights).argmax(dim=1)
 
 
 def linear_top1(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:

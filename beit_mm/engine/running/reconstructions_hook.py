@@ -1,6 +1,6 @@
 """Pictures of what a model fills in, while it learns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,38 +14,58 @@ from ...component import ConfigError
 from ...models.data_preprocessor import stack_masks
 from ...models.discrete_vae import DiscreteVAE
 from ...models.masked_image_modeling import MaskedImageModeling
+from ...models.painter import Painter, painter_of
 from ...models.whole_tokenizer import whole_tokenizer
 from ...registry import HOOKS
+from .held_out import evaluating, held_out_batch
+
+# Of a run, if nobody says how many.
+PICTURES = 20
 
 
 @HOOKS.register_module()
 class ReconstructionsHook(Hook):
-    """At each validation, a panel of its first images for the run's folder and its trackers.
+    """Panels of held-out images for the run's folder and its trackers.
 
     Of a :class:`DiscreteVAE`: images and their reconstructions. Of :class:`MaskedImageModeling`:
-    images, what the model saw of them, their targets as images, and those with the predicted ones
-    in the hidden places; visual tokens become images where the tokenizer's checkpoint has its
-    decoder. Drawn from what validation has computed: training goes as it would without.
+    images, what the model saw of them, their targets as images, those with the predicted ones in
+    the hidden places, and the hidden places of that in the images; visual tokens become images
+    where the tokenizer's checkpoint has its decoder. Pixels that are normalised by patch are put
+    back by the patches' own means and spreads, as the panel says.
+
+    ``reconstructions`` is drawn at each validation, of its first images, from what it has computed.
+    ``learning`` is drawn as training goes on, of images of the validation data, the same with the
+    same masks each time: pictures of which ``beit-mm look film`` makes a film. Training goes as it
+    would without.
 
     Args:
         num_images: Most images of a panel.
         shown: Which bands are shown as red, green and blue: three names or numbers, counted from
             1, or one to be shown in grey. None for red, green and blue where the model's ``bands``
             have such names, else the first three, else the first in grey.
+        interval: Iterations between two pictures of ``learning``; None for a twentieth of the run,
+            0 for no such pictures.
 
     Raises:
-        ValueError: If ``num_images`` is none.
+        ValueError: If ``num_images`` is none, or ``interval`` below 0.
         ConfigError: Before training, if the model is neither, or has no such bands.
     """
 
-    NAME = 'reconstructions'
+    NAME, LEARNING = 'reconstructions', 'learning'
 
-    def __init__(self, num_images: int = 8, shown: Sequence[str | int] | None = None) -> None:
+    def __init__(
+        self,
+        num_images: int = 8,
+        shown: Sequence[str | int] | None = None,
+        interval: int | None = None,
+    ) -> None:
         if num_images < 1:
             raise ValueError(f'num_images is {num_images}; it must be at least 1')
-        self.num_images, self.shown = num_images, shown
-        self.paint: Callable[[Tensor], Tensor] | None = None
-        self.labels = ('', '')
+        if interval is not None and interval < 0:
+            raise ValueError(f'interval is {interval}; it must be at least 0, or None')
+        self.num_images, self.shown, self.interval = num_images, shown, interval
+        self.painter: Painter | None = None
+        self.batch: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         """See what can be drawn, and read the tokenizer's decoder where there is one."""
@@ -57,7 +77,8 @@ class ReconstructionsHook(Hook):
             )
         self._check_shown(model)
         if isinstance(model, MaskedImageModeling):
-            self._choose_paint(runner)
+            self._choose_painter(runner)
+        self._begin_learning(runner)
 
     @master_only
     def _check_shown(self, model: DiscreteVAE | MaskedImageModeling) -> None:
@@ -69,25 +90,57 @@ class ReconstructionsHook(Hook):
             raise ConfigError(f'ReconstructionsHook: {error}') from None
 
     @master_only
-    def _choose_paint(self, runner: Runner) -> None:
-        from ...visualization.reconstructions import OF_OTHERS, OF_TOKENS
-
+    def _choose_painter(self, runner: Runner) -> None:
         generator: Any = _bare(runner).target_generator
-        if hasattr(generator, 'picture'):
-            if not getattr(generator, 'normalize', False):
-                self.paint, self.labels = generator.picture, OF_OTHERS
-            return
         config = runner.cfg.model.target_generator
         # That of CachedTargetGenerator, which computes the tokens of validation.
         config = config.get('generator') or config
+        tokenizer = None
         try:
-            tokenizer = whole_tokenizer(config) if 'tokenizer' in config else None
+            if 'tokenizer' in config:
+                tokenizer = whole_tokenizer(config)
         except RuntimeError as error:
             said = str(error).partition('\n')[0]
             runner.logger.warning(f'No pictures of tokens, as the decoder does not load: {said}')
+        self.painter = painter_of(generator, tokenizer)
+
+    @master_only
+    def _begin_learning(self, runner: Runner) -> None:
+        """Keep the images that are drawn again and again, and draw them before the first step."""
+        if self.interval == 0 or runner.val_loop is None:
             return
-        if tokenizer is not None:
-            self.paint, self.labels = tokenizer.decode, OF_TOKENS
+        if self.interval is None:
+            self.interval = max(1, -(-runner.max_iters // PICTURES))
+        self.batch = held_out_batch(runner.val_loop.dataloader, self.num_images)
+        if runner.iter == 0:
+            self._draw_learning(runner, 0)
+
+    @master_only
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Draw the held-out images at the interval, and after the last iteration."""
+        done = runner.iter + 1
+        if self.interval and (done % self.interval == 0 or done == runner.max_iters):
+            self._draw_learning(runner, done)
+
+    def _draw_learning(self, runner: Runner, done: int) -> None:
+        if self.batch is None:
+            return
+        model = _bare(runner)
+        with evaluating(model):
+            if isinstance(model, DiscreteVAE):
+                images = model.data_preprocessor(self.batch, False)['inputs']
+                tokens = model.tokenize(images)
+                rows = _of_tokenizer(model, images, tokens)
+            else:
+                shown = model.val_step(self.batch)
+                rows = self._of_task(model, self.batch, shown)
+        self._add(runner, self.LEARNING, rows, done)
 
     @master_only
     def after_val_iter(
@@ -100,28 +153,23 @@ class ReconstructionsHook(Hook):
         """Draw the first batch: the weights are those that are validated, an average's too."""
         if batch_idx > 0 or not outputs:
             return
-        # matplotlib is no part of training.
-        from ...visualization import panel_of
-
         model = _bare(runner)
         shown = outputs[: self.num_images]
-        data = model.data_preprocessor(data_batch, False)
-        of_model = self._of_tokenizer if isinstance(model, DiscreteVAE) else self._of_task
-        panel = panel_of(of_model(model, data, shown), self.shown, _taking(model).bands)
-        runner.visualizer.add_image(self.NAME, panel, runner.iter)
-
-    def _of_tokenizer(
-        self, model: DiscreteVAE, data: Mapping[str, Any], shown: Sequence[Any]
-    ) -> dict[str, Tensor]:
-        tokens = torch.stack([each.tokens for each in shown])
-        images = data['inputs'][: len(shown)]
-        return {'original': images.cpu(), 'reconstruction': model.decode(tokens).cpu()}
+        if isinstance(model, DiscreteVAE):
+            tokens = torch.stack([each.tokens for each in shown])
+            images = model.data_preprocessor(data_batch, False)['inputs'][: len(shown)]
+            rows = _of_tokenizer(model, images, tokens)
+        else:
+            rows = self._of_task(model, data_batch, shown)
+        self._add(runner, self.NAME, rows, runner.iter)
 
     def _of_task(
-        self, model: MaskedImageModeling, data: Mapping[str, Any], shown: Sequence[Any]
+        self, model: MaskedImageModeling, batch: Any, shown: Sequence[Any]
     ) -> dict[str, Tensor]:
+        """Of what ``val_step`` has made of a batch, on the CPU, where the decoder is."""
         from ...visualization import filled_in
 
+        data: Mapping[str, Any] = model.data_preprocessor(batch, False)
         masks: Any = data.get('mask')
         if masks is None:
             masks = stack_masks(data['data_samples'])
@@ -129,10 +177,22 @@ class ReconstructionsHook(Hook):
             torch.stack([each.get(name) for each in shown]).cpu()
             for name in ('targets', 'predicted')
         )
-        images = _in_colors(model.data_preprocessor, data['inputs'][0][: len(shown)])
-        return filled_in(
-            images.cpu(), masks[: len(shown)].cpu(), targets, predicted, self.paint, self.labels
-        )
+        first, second = (view[: len(shown)] for view in data['inputs'])
+        images = _in_colors(model.data_preprocessor, first).cpu()
+        masks = masks[: len(shown)].cpu()
+        return filled_in(images, second.cpu(), masks, targets, predicted, self.painter)
+
+    def _add(self, runner: Runner, name: str, rows: dict[str, Tensor], step: int) -> None:
+        # matplotlib is no part of training.
+        from ...visualization import panel_of
+
+        note = self.painter.note if self.painter is not None else ''
+        panel = panel_of(rows, self.shown, _taking(_bare(runner)).bands, note)
+        runner.visualizer.add_image(name, panel, step)
+
+
+def _of_tokenizer(model: DiscreteVAE, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    return {'original': images.cpu(), 'reconstruction': model.decode(tokens).cpu()}
 
 
 def _bare(runner: Runner) -> Any:

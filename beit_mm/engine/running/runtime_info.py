@@ -19,6 +19,10 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     has been asked for: a GPU then stands still until the host has started the next step. Here they
     stay on the device until something is logged, saved or validated, and are then read all at
     once. The logged numbers are the same.
+
+    Where gradients are clipped by norm, the log has ``grad_clipped`` beside ``grad_norm``: per cent
+    of the steps, as many as there are iterations between two entries, whose norm was above
+    ``max_norm``.
     """
 
     def __init__(self) -> None:
@@ -47,6 +51,17 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             or self.is_last_train_iter(runner)
         ):
             self.read(runner)
+            self._tell_clipped(runner)
+
+    def _tell_clipped(self, runner: Runner) -> None:
+        norms = runner.message_hub.log_scalars.get('train/grad_norm')
+        if self.clipping is None or norms is None:
+            return
+        # From the hub, which a resumed run finds as it was.
+        last = norms.data[0][-self.interval :]
+        # What is not finite is left out of the step, and no clipping.
+        clipped = (last > runner.optim_wrapper.clip_grad_kwargs['max_norm']) & (last < float('inf'))
+        runner.message_hub.update_scalar('train/grad_clipped', 100 * float(clipped.mean()))
 
     def read(self, runner: Runner) -> None:
         """Hand the numbers on to the message hub, where logger and checkpoints find them."""

@@ -1,0 +1,275 @@
+"""A whole pre-training to look at: backbone, head, and the tokenizer that its targets are of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ..checkpoints import (
+    CheckpointError,
+    known_layout,
+    locate,
+    read_checkpoint,
+    take_tensors,
+    take_weights,
+    translate,
+)
+from ..component import ConfigError
+from ..engine.checking.config_check import enter_scope
+from ..engine.running.whole_checkpoints import newest_whole
+from ..models import DiscreteVAE, DVAETargetGenerator, MaskedImageModeling, MIMHead, load
+from ..models.whole_tokenizer import whole_tokenizer
+from .features import Extractor
+from .how_to_read import PHOTOS, HowToRead
+from .starting_weights import check_size, images_of
+from .trained import PRETRAINED
+from .which_tokenizer import named_tokenizer, run_settings
+
+HEAD = 'head.classifier.weight'
+INSTEAD = (
+    'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
+    "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"
+)
+# OpenAI publishes the two halves of its tokenizer as two files.
+ENCODER, DECODER = 'encoder.pkl', 'decoder.pkl'
+
+
+class PretrainedTask(NamedTuple):
+    """A pre-training with its weights, in eval mode.
+
+    Attributes:
+        task: With ``backbone``, ``target_generator`` and ``outputs``, such as
+            ``MaskedImageModeling``.
+        tokenizer: With its decoder; None where there is none, or the targets are no tokens.
+        lacks: Why there is no decoder, where there should be one.
+        take: Brings images into the size and the range of the backbone.
+    """
+
+    task: Any
+    tokenizer: DiscreteVAE | None
+    lacks: str
+    take: Extractor
+
+
+def pretrained_task(
+    given: str | Path, tokenizer: str | Path | None = None, size: int | None = None
+) -> PretrainedTask:
+    """Read what the user names.
+
+    Args:
+        given: Folder of ``beit-mm pretrain`` or of the quickstart, a work directory, or a
+            checkpoint of a pre-training in any layout.
+        tokenizer: Of the targets, where the weights do not say or it has moved.
+        size: Height and width of an image; without, that of the weights.
+
+    Raises:
+        ConfigError: If it is no pre-training, or its targets are not known.
+        CheckpointError: If weights cannot be read.
+    """
+    path = _checkpoint_of(Path(given).expanduser())
+    settings: Mapping[str, Any] = {}
+    if path is not None:
+        content = read_checkpoint(path)
+        settings = run_settings(content) or _config_beside(path)
+    if path is not None and settings.get('model'):
+        found = _of_run(settings, take_tensors(content, str(path)), path, tokenizer)
+    else:
+        found = _of_weights(str(path or given), tokenizer)
+    check_size(size, found.task.backbone.patch_size[0])
+    if size is not None:
+        found = found._replace(take=found.take._replace(size=size))
+    return found
+
+
+def _checkpoint_of(path: Path) -> Path | None:
+    """The file that the weights of a folder of this project's are in, or a file itself."""
+    if not path.is_dir():
+        return path if path.is_file() else None
+    if (path / PRETRAINED[1]).is_file():
+        return path / PRETRAINED[1]
+    # The folder of a stage, of a command that goes on, of the quickstart.
+    inner = [path, path / 'pretrain', *sorted(path.glob('*/pretrain'), reverse=True)]
+    for folder in inner:
+        if (folder / 'last_checkpoint').is_file():
+            return newest_whole(folder, folder)
+    return None
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    """The config of bare weights that ``beit-mm pretrain`` has left."""
+    config = path.with_name(PRETRAINED[0])
+    if path.name != PRETRAINED[1] or not config.is_file():
+        return {}
+    return Config.fromfile(config).to_dict()
+
+
+def _of_run(
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    path: Path,
+    given: str | Path | None,
+) -> PretrainedTask:
+    """By the config of a run."""
+    model = dict(settings['model'])
+    if not str(model.get('type')).endswith('MaskedImageModeling'):
+        raise ConfigError(f'{path} is of a {model.get("type")}, and no pre-training; {INSTEAD}')
+    enter_scope(settings.get('default_scope') or 'mmpretrain')
+    generator = dict(model['target_generator'])
+    if 'CachedTargetGenerator' in generator['type']:
+        # What computes the tokens of images that are in no cache, those of validation.
+        generator = dict(generator.get('generator') or {})
+        old, new = 'target_generator.generator.', 'target_generator.'
+        weights = {f'{new}{n[len(old):]}' if n.startswith(old) else n: w
+                   for n, w in weights.items()}  # fmt: skip
+    tokens = Tokens(None, None, '')
+    if given is not None:
+        weights = {n: w for n, w in weights.items() if not n.startswith('target_generator.')}
+        tokens = _tokens_of(given, model['head'].get('vocab_size'))
+    elif not generator:
+        raise ConfigError(
+            f'{path} has read its visual tokens from a cache: give the tokenizer that made them, '
+            '--tokenizer'
+        )
+    elif 'tokenizer' in generator:
+        tokens = _tokens_of_run(generator, weights, path)
+    backbone = {k: v for k, v in model['backbone'].items() if k != 'init_cfg'}
+    targets = tokens.generator or generator
+    task: Any = MODELS.build({**model, 'backbone': backbone, 'target_generator': targets})
+    missing, unexpected = task.load_state_dict(weights, strict=False)
+    lost = [name for name in missing if not name.startswith('target_generator.')]
+    if lost or unexpected:
+        raise CheckpointError(
+            f'{path} does not fit its config: it lacks {lost[:3]}, and has {unexpected[:3]} too'
+        )
+    return _ready(task, tokens, _how_of(settings))
+
+
+class Tokens(NamedTuple):
+    """Of a pre-training: what makes its tokens, and what makes images of them.
+
+    Attributes:
+        generator: None of a run whose targets are no visual tokens.
+        tokenizer, lacks: See :class:`PretrainedTask`.
+    """
+
+    generator: Any
+    tokenizer: DiscreteVAE | None
+    lacks: str
+
+
+def _tokens_of_run(
+    generator: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
+) -> Tokens:
+    """By the config of a run, whose checkpoint holds the encoder."""
+    there = any(name.startswith('target_generator.tokenizer.encoder.') for name in weights)
+    file = str(generator.get('checkpoint') or '')
+    if '://' not in file and not Path(file).is_file():
+        # The folder has been moved.
+        above = (parent / Path(file).name for parent in path.resolve().parents[:4])
+        file = next((str(each) for each in above if file and each.is_file()), file)
+    settings, lacks = dict(generator['tokenizer']), f'there is no file {file}'
+    if Path(file).is_file():
+        return _read_tokens(settings, Path(file))
+    if not there:
+        raise ConfigError(
+            f'{path} holds no tokenizer, and {lacks}: give the one of its pre-training, --tokenizer'
+        )
+    if '://' in file:
+        lacks = f'{file.rpartition("/")[2]} is an encoder alone'
+    return Tokens(DVAETargetGenerator(settings), None, lacks)
+
+
+def _tokens_of(given: str | Path, vocab_size: int | None) -> Tokens:
+    """Those of the tokenizer that a user names.
+
+    Args:
+        given: See :func:`beit_mm.commands.which_tokenizer.named_tokenizer`.
+        vocab_size: Of the head.
+
+    Raises:
+        ConfigError: If the head predicts others.
+    """
+    if vocab_size is None:
+        raise ConfigError('its targets are no visual tokens: leave --tokenizer out')
+    named = named_tokenizer(given)
+    tokens = _read_tokens(named.settings, named.file)
+    known = getattr(tokens.generator, 'vocab_size', None)
+    if known != vocab_size:
+        raise ConfigError(
+            f'--tokenizer is {given}, which has {known} visual tokens, and the head predicts '
+            f'{vocab_size}: give the tokenizer that the pre-training had'
+        )
+    return tokens
+
+
+def _read_tokens(settings: Mapping[str, Any], file: Path) -> Tokens:
+    beside = file.with_name(DECODER)
+    files = [file, beside] if file.name == ENCODER and beside.is_file() else [file]
+    try:
+        whole = whole_tokenizer(dict(tokenizer=settings, checkpoint=files))
+        if whole is not None:
+            return Tokens(DVAETargetGenerator(whole), whole, '')
+        wanted = f', and no {DECODER} is beside it' if file.name == ENCODER else ''
+        lacks = f'{file} is an encoder alone{wanted}'
+        return Tokens(DVAETargetGenerator(dict(settings), checkpoint=str(file)), None, lacks)
+    except (RuntimeError, ValueError) as error:
+        said = str(error).partition('\n')[0]
+        raise ConfigError(f'the tokenizer in {file} is of another size: {said}') from None
+
+
+def _of_weights(given: str, tokenizer: str | Path | None) -> PretrainedTask:
+    """By weights alone, in whatever layout."""
+    weights = take_weights(read_checkpoint(locate(given)), '', given)
+    ours = translate(weights, known_layout(weights), 'beit_mm').state_dict
+    if HEAD not in ours:
+        raise ConfigError(f'{given} has no head for visual tokens, so it predicts none; {INSTEAD}')
+    if 'backbone.mask_token' not in ours:
+        raise ConfigError(f'{given} has no mask token, so it takes no masked image; {INSTEAD}')
+    if tokenizer is None:
+        raise ConfigError(
+            f'{given} predicts {len(ours[HEAD])} visual tokens and does not hold their tokenizer: '
+            "give --tokenizer, for Microsoft's weights OpenAI's encoder.pkl with decoder.pkl "
+            'beside it'
+        )
+    enter_scope('mmengine')
+    backbone = load(given, out_type='raw')
+    head = MIMHead(backbone.embed_dims, len(ours[HEAD]))
+    head.load_state_dict(
+        {n.removeprefix('head.'): w for n, w in ours.items() if n.startswith('head.')}
+    )
+    tokens = _tokens_of(tokenizer, head.vocab_size)
+    task = MaskedImageModeling(backbone, tokens.generator, head)
+    return _ready(task, tokens, images_of(given, backbone)[0])
+
+
+def _ready(task: Any, tokens: Tokens, how: HowToRead) -> PretrainedTask:
+    task.eval()
+    if torch.cuda.is_available():
+        task.cuda()
+        if tokens.tokenizer is not None:
+            tokens.tokenizer.cuda()
+    backbone = task.backbone
+    take = Extractor(backbone, backbone.grid[0] * backbone.patch_size[0], how)
+    return PretrainedTask(task, tokens.tokenizer, tokens.lacks, take)
+
+
+def _how_of(settings: Mapping[str, Any]) -> HowToRead:
+    """How the images of a run are read, by its preprocessor and the step that reads them."""
+    normalised = settings['model'].get('data_preprocessor') or {}
+    loader = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
+    steps = (loader.get('dataset') or {}).get('pipeline') or ()
+    reads: Mapping[str, Any] = next(
+        (step for step in steps if str(step.get('type')).endswith('LoadPhoto')), {}
+    )
+    bands = reads.get('bands')
+    return PHOTOS._replace(
+        bands=list(bands) if isinstance(bands, (list, tuple)) else bands,
+        value_range=reads.get('value_range'),
+        no_data=reads.get('no_data'),
+        mean=list(normalised.get('mean', PHOTOS.mean)),
+        std=list(normalised.get('std', PHOTOS.std)),
+    )

@@ -1,0 +1,115 @@
+"""`beit-mm look segmentation` beside the metric that a run reports."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+from beit_mm.commands.filling import fill_recipe
+from beit_mm.commands.look_segmentation import look_segmentation
+from beit_mm.commands.testing_runs import run_test
+from beit_mm.component import ConfigError
+
+CLASSES = ['road', 'grass', 'car']
+IMAGES = 7
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A folder as beit-mm segment leaves it, of a network with random weights."""
+    root = tmp_path_factory.mktemp('run')
+    rng = np.random.default_rng(0)
+    for folder in ('images', 'masks', 'run'):
+        (root / folder).mkdir()
+    for number in range(IMAGES):
+        size = (40 + 2 * number, 60)
+        photo = Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8))
+        photo.resize(size[::-1], Image.Resampling.BICUBIC).save(root / f'images/{number}.png')
+        labels = rng.choice([1, 2, 3, 0], (4, 6)).astype(np.uint8)
+        mask = Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST)
+        mask.save(root / f'masks/{number}.png')
+    for name, stems in (('train', range(2)), ('val', range(2, IMAGES))):
+        (root / f'run/{name}.txt').write_text('\n'.join(map(str, stems)) + '\n')
+    values = dict(
+        image_root=str(root / 'images'), mask_root=str(root / 'masks'), image_ending='.png',
+        train_list=str(root / 'run/train.txt'), val_list=str(root / 'run/val.txt'),
+        classes=CLASSES, palette=[[0, 0, 0], [0, 255, 0], [255, 0, 0]], ignored=[-1, 0],
+        label_map={1: 0, 2: 1, 3: 2}, scale=(60, 40), image_size=32, stride=24, num_workers=0,
+        arch=dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32), embed_dims=16,
+        weights=None,
+    )  # fmt: skip
+    (root / 'run/segment.py').write_text(fill_recipe('own/segment.py', values, 'A test.'))
+    cfg = Config.fromfile(root / 'run/segment.py')
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), root / 'run/segmentor.pth')
+    return root
+
+
+def test_iou_is_that_of_the_runs_metric_on_what_was_held_out(run, tmp_path, capsys):
+    look_segmentation(run / 'run', run / 'images', run / 'masks', out=tmp_path / 'look.png')
+    assert '2 of 7 images were trained on, and are left out' in capsys.readouterr().err
+    shown = np.load(tmp_path / 'look.npz')
+    metrics = run_test(run / 'run', cfg_options={'test_dataloader.persistent_workers': False})
+    assert 100 * np.nanmean(shown['iou']) == pytest.approx(metrics['mIoU'], abs=0.006)
+    labelled = sum(
+        (np.asarray(Image.open(run / f'masks/{n}.png')) > 0).sum() for n in range(2, IMAGES)
+    )
+    assert shown['counts'].sum() == labelled
+    assert len(shown['files']) == 5
+    first = np.asarray(Image.open(run / 'masks/2.png')).astype(int) - 1
+    np.testing.assert_array_equal(shown['truth_0'], first)
+
+
+def test_a_config_with_its_weights_gives_the_same_as_its_folder(run, tmp_path):
+    where = dict(images=run / 'images', masks=run / 'masks')
+    look_segmentation(run / 'run', **where, out=tmp_path / 'folder.png')
+    look_segmentation(
+        run / 'run/segment.py', **where, checkpoint=run / 'run/segmentor.pth',
+        out=tmp_path / 'config.png',
+    )  # fmt: skip
+    first, second = (np.load(tmp_path / f'{name}.npz') for name in ('folder', 'config'))
+    assert sorted(first) == sorted(second)
+    assert all(np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == 'f')
+               for name in first)  # fmt: skip
+
+
+def test_without_masks_photos_that_are_broken_or_too_large_to_draw(run, tmp_path, capsys):
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos/a.png').write_bytes(b'none')
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (700, 1000, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'photos/b.png')
+    look_segmentation(run / 'run', tmp_path / 'photos', out=tmp_path / 'look.png')
+    assert 'a.png: left out' in capsys.readouterr().out
+    shown = np.load(tmp_path / 'look.npz')
+    assert shown['photo_0'].shape == (336, 480, 3)
+    assert shown['prediction_0'].shape == (336, 480)
+    assert 'counts' not in shown
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        (('run', 'images', 'masks', 'run/segmentor.pth'), 'has weights of its own'),
+        (('run/segment.py', 'images'), 'give its weights by --checkpoint'),
+        (('images', 'images'), 'has no segment.py'),
+        (('masks/0.png', 'images'), 'or a config and --checkpoint'),
+        (('run', 'images/0.png', 'masks'), 'must be the file of a mask'),
+    ],
+)
+def test_mistakes_are_told(run, given, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        look_segmentation(*(run / name for name in given), out=tmp_path / 'look.png')
+
+
+def test_a_label_that_is_no_class_is_named(run, tmp_path):
+    mask = np.full((44, 60), 77, np.uint8)
+    Image.fromarray(mask).save(tmp_path / 'mask.png')
+    with pytest.raises(ConfigError, match=r'mask.png has the label 77, and the segmentor 3'):
+        look_segmentation(
+            run / 'run', run / 'images/2.png', tmp_path / 'mask.png', out=tmp_path / 'look.png'
+        )
