@@ -6,6 +6,7 @@ from .caching.write_tokens import write_token_cache
 from .checking.config_check import check_config
 from .measuring.metrics import MIMAccuracy, MIMError, TokenizerMetric
 from .optimizing.fused_adamw import FusedAdamW
+from .optimizing.lars import LARS
 from .optimizing.layer_decay import LayerDecayOptimWrapperConstructor
 from .optimizing.mixed_precision import BFloat16OptimWrapper, use_mixed_precision
 from .optimizing.param_groups import GroupedOptimWrapperConstructor
@@ -36,6 +37,7 @@ from .starting.testing import average_over_views, dump_predictions
 from .starting.tracking import track
 
 __all__ = [
+    'LARS',
     'BFloat16OptimWrapper',
     'BrokenImagesHook',
     'CodebookHook',
