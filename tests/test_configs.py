@@ -56,6 +56,13 @@ def shrink(cfg: Config, tmp_path: Path) -> None:
     if 'backbone' in model:
         arch = model.backbone.arch
         width = (ARCHS[arch] if isinstance(arch, str) else arch)['embed_dims']
+        if 'decoder' in model:
+            assert model.decoder.encoder_dims == width
+            width = model.decoder.embed_dims
+            model.decoder.update(encoder_dims=24, embed_dims=24, num_layers=1, num_heads=2)
+        if 'neck' in model:
+            assert model.neck.input_features == width
+            model.neck.input_features = 24
         assert model.head.get('embed_dims', model.head.get('in_channels')) == width
         model.backbone.arch = SMALL
         model.backbone.init_cfg = None
@@ -198,3 +205,72 @@ def test_pretraining_decays_matrices_alone():
     expected = {n for n, p in backbone.named_parameters() if p.ndim > 1}
     expected -= {'cls_token', 'pos_embed'}
     assert decayed == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'trained'),
+    [
+        ('mae_large_partial_finetune', {'norm1', 'attn', 'norm2', 'mlp'}),
+        ('mae_large_half_block_finetune', {'norm2', 'mlp'}),
+    ],
+)
+def test_partial_fine_tuning_moves_a_block_or_half_of_it(name, trained):
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    depth = ARCHS['large']['num_layers']
+    cfg.model.backbone.update(arch=dict(SMALL, num_layers=depth), img_size=32, init_cfg=None)
+    cfg.model.backbone.drop_path_rate = 0.0
+    cfg.model.head.in_channels = SMALL['embed_dims']
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    optim_wrapper.update_params(model.train()(torch.randn(2, 3, 32, 32))[0].square().sum())
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    last = f'backbone.blocks.{depth - 1}.'
+    assert {n.removeprefix(last).split('.')[0] for n in moved if n.startswith(last)} == trained
+    others = {n for n in moved if not n.startswith(last)}
+    ends = ('backbone.fc_norm', 'head.fc')
+    assert others == {f'{end}.{leaf}' for end in ends for leaf in ('weight', 'bias')}
+
+
+@pytest.mark.parametrize(
+    ('name', 'rate', 'rate_of_first', 'epochs'),
+    [
+        # Base rate times batch / 256, times the decay to the power of the depth.
+        ('mae_finetune_imagenet', 5e-4 * 4, 0.65**13, 100),
+        ('mae_large_finetune_imagenet', 1e-3 * 4, 0.75**25, 50),
+        ('mae_huge_finetune_imagenet', 1e-3 * 4, 0.75**33, 50),
+        ('mae_huge_finetune_imagenet_448', 1e-3 * 4, 0.75**33, 50),
+        ('mae_linear_probe', 0.1 * 64, None, 90),
+        ('mae_pretrain', 1.5e-4 * 16, None, 800),
+    ],
+)
+def test_masked_autoencoders_have_the_papers_rates(name, rate, rate_of_first, epochs):
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
+    assert cfg.train_cfg.max_epochs == epochs == cfg.param_scheduler[1].end
+    assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin
+    assert cfg.param_scheduler[0].end == dict(mae_pretrain=40, mae_linear_probe=10).get(name, 5)
+    if rate_of_first is not None:
+        depth = ARCHS[cfg.model.backbone.arch]['num_layers']
+        assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate ** (depth + 1) == rate_of_first
+
+
+def test_every_row_of_the_masked_autoencoders_table_is_one_change():
+    """Every file of the family is its base but for what its name says."""
+    base = Config.fromfile(ROOT / 'configs/mae/table1.py')
+    assert base.model.target_generator.normalize is False
+    for path in sorted((ROOT / 'configs/mae').glob('*.py')):
+        cfg = Config.fromfile(path)
+        mask = next(s for s in cfg.train_dataloader.dataset.pipeline if 'num_masked' in s)
+        assert mask == next(s for s in cfg.test_dataloader.dataset.pipeline if 'num_masked' in s)
+        assert cfg.model.head.num_masked == mask.num_masked
+        kind, _, number = path.stem.rpartition('_')
+        if kind in ('random', 'blocks', 'grid'):
+            assert mask.num_masked == round(196 * int(number) / 100)
+        found = dict(
+            decoder_depth=cfg.model.decoder.num_layers, decoder_width=cfg.model.decoder.embed_dims,
+            epochs=cfg.train_cfg.max_epochs,
+        )  # fmt: skip
+        usual = dict(decoder_depth=8, decoder_width=512, epochs=800)
+        assert found == {**usual, **({kind: int(number)} if kind in usual else {})}

@@ -17,7 +17,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from beit_mm.engine import ConfigError, check_config
-from beit_mm.models import BEiT
+from beit_mm.models import BEiT, VisionTransformer
 from beit_mm.models.sizes import ARCHS
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +27,8 @@ ADE20K = [
     'beit_upernet_ade20k',
     'beit_upernet_ade20k_640',
     'beit_large_upernet_ade20k_640',
+    'mae_upernet_ade20k',
+    'mae_large_upernet_ade20k',
 ]
 EVERY = [*ADE20K, 'camvid/finetune', 'camvid/scratch']
 WIDTH, DEPTH = 24, 4
@@ -113,13 +115,16 @@ def build(cfg: Config):
 
 
 def pretrained(cfg: Config, path: Path) -> dict:
-    """Write what pre-training at 224 leaves: a shared table, a mask token and a head."""
+    """Write what pre-training at 224 leaves: BEiT a shared table, a mask token and a head."""
     backbone = {k: v for k, v in cfg.model.backbone.items() if k not in ('type', 'init_cfg')}
     backbone.update(
         img_size=14 * backbone['patch_size'], use_rel_pos_bias=False, out_indices=-1,
-        use_shared_rel_pos_bias=True, out_type='raw', with_mask_token=True, final_norm=True,
+        out_type='raw', final_norm=True,
     )  # fmt: skip
-    model = BEiT(**backbone)
+    if cfg.model.backbone.type == 'beit_mm.BEiT':
+        model = BEiT(use_shared_rel_pos_bias=True, with_mask_token=True, **backbone)
+    else:
+        model = VisionTransformer(**{**backbone, 'positions': 'sine-cosine'})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.02)
@@ -143,7 +148,12 @@ def test_config_states_its_command_trains_from_pretraining_and_tests(name, folde
         model = build(cfg)
         if weights is not None:
             last = DEPTH - 1
-            for leaf in ('attn.qkv.weight', 'mlp.fc2.weight', 'gamma_2'):
+            of_mae = name.startswith('mae_')
+            for leaf in (
+                'attn.qkv.weight',
+                'mlp.fc2.weight',
+                'norm2.bias' if of_mae else 'gamma_2',
+            ):
                 key = f'backbone.blocks.{last}.{leaf}'
                 assert torch.equal(model.state_dict()[key], weights[key])
             # The shared table of 14 x 14 went to every block, at the grid of the crops.
@@ -151,7 +161,9 @@ def test_config_states_its_command_trains_from_pretraining_and_tests(name, folde
             side = cfg.model.backbone.img_size // cfg.model.backbone.patch_size
             assert all(table.shape[0] == (2 * side - 1) ** 2 + 3 for table in tables)
             assert all(torch.equal(table, tables[0]) for table in tables)
-            assert tables[0].std() > 0.01
+            # MAE's has none: relative positions are added here, and start at zero.
+            assert tables[0].any() == (not of_mae)
+            assert model.backbone.pos_embed is None or model.backbone.pos_embed.requires_grad
 
         # A branch that stochastic depth drops for both images would not move.
         for block in model.backbone.blocks:
@@ -295,7 +307,7 @@ def test_photos_without_annotations_are_named_before_training(tmp_path):
 
 @pytest.mark.parametrize('name', ADE20K)
 def test_schedules_are_those_of_the_recipes(name):
-    """Peak rate after 1500 steps, then linearly to 0 at 160k steps of 16 images."""
+    """Peak rate after 1500 steps, then linearly to 0 at the last step of 16 images."""
     cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     peak, decay = {
         'beit_segment_ade20k': (1e-3, 0.65),
@@ -303,15 +315,19 @@ def test_schedules_are_those_of_the_recipes(name):
         'beit_upernet_ade20k': (7e-4, 0.65),
         'beit_upernet_ade20k_640': (3e-5, 0.9),
         'beit_large_upernet_ade20k_640': (2e-5, 0.95),
+        'mae_upernet_ade20k': (1e-4, 0.65),
+        'mae_large_upernet_ade20k': (1e-4, 0.75),
     }[name]
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     assert cfg.train_dataloader.batch_size * 8 * accumulated == 16
-    assert cfg.train_cfg.max_iters == 160_000 * accumulated
+    # 160k, or, of MAE, 100 epochs of 20,210 photos.
+    steps = 126_300 if name.startswith('mae_') else 160_000
+    assert cfg.train_cfg.max_iters == steps * accumulated
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
     assert cfg.optim_wrapper.optimizer.weight_decay == 0.05
     warmup, decline = cfg.param_scheduler
     assert (warmup.begin, warmup.end) == (0, 1500 * accumulated)
-    assert (decline.begin, decline.end) == (1500 * accumulated, 160_000 * accumulated)
+    assert (decline.begin, decline.end) == (1500 * accumulated, steps * accumulated)
 
     # What these schedulers compute, at a hundredth of the length.
     wrapper = build_optim_wrapper(
@@ -324,7 +340,7 @@ def test_schedules_are_those_of_the_recipes(name):
         for s in (warmup, decline)
     ]
     rates = []
-    for _ in range(1600 * accumulated):
+    for _ in range(steps // 100 * accumulated):
         rates.append(wrapper.get_lr()['lr'][0] / peak)
         wrapper.optimizer.step()
         for scheduler in schedulers:

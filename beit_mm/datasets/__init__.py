@@ -5,8 +5,10 @@ from .coco_masks import draw_instances, read_coco, write_coco_masks
 from .decoding import LoadPhoto, decode_image
 from .masks import (
     BlockwiseMaskGenerator,
+    GridMaskGenerator,
     RandomMaskGenerator,
     blockwise_mask,
+    grid_mask,
     plain_blockwise_mask,
     random_mask,
 )
@@ -29,6 +31,7 @@ __all__ = [
     'BrokenImage',
     'CacheError',
     'CheckAnnotation',
+    'GridMaskGenerator',
     'HubPhotos',
     'JitterBands',
     'LoadLabels',
@@ -48,6 +51,7 @@ __all__ = [
     'blockwise_mask',
     'decode_image',
     'draw_instances',
+    'grid_mask',
     'photo_folder',
     'plain_blockwise_mask',
     'random_mask',

@@ -16,6 +16,7 @@ from beit_mm.datasets import (
     BlockwiseMaskGenerator,
     RandomMaskGenerator,
     blockwise_mask,
+    grid_mask,
     plain_blockwise_mask,
     random_mask,
 )
@@ -768,3 +769,32 @@ def test_transform_prints_its_settings(name):
     assert text.startswith(name.removeprefix('beit_mm.'))
     assert '(6, 9)' in text
     assert 'num_masked=20' in text
+
+
+# ----------------------------------------------------------------------------------------------
+# Grids
+# ----------------------------------------------------------------------------------------------
+
+
+@repeatable
+@given(st.integers(1, 24), st.integers(1, 24), st.integers(1, 24))
+def test_a_grid_shows_the_first_of_every_square(height, width, k):
+    def shown_of(k):
+        return {(y, x) for y in range(height) for x in range(width) if y % k == 0 == x % k}
+
+    mask = grid_mask((height, width), height * width - len(shown_of(k)))
+    # Of several that show as many, the densest.
+    shown = next(s for s in map(shown_of, range(1, 25)) if len(s) == len(shown_of(k)))
+    assert {tuple(place) for place in np.argwhere(~mask).tolist()} == shown
+
+
+def test_a_grid_of_three_quarters_and_one_that_is_none():
+    settings = dict(type='beit_mm.GridMaskGenerator', grid_size=(14, 14), num_masked=147)
+    generator = TRANSFORMS.build(settings)
+    first, second = (generator.transform({})['mask'] for _ in range(2))
+    assert first.sum() == 147
+    assert not first[::2, ::2].any()
+    first[:] = True
+    assert second.sum() == 147, 'samples share no memory'
+    with pytest.raises(ValueError, match=r'num_masked is 98; .* 14 x 14 hides 0, 147, 171'):
+        TRANSFORMS.build({**settings, 'num_masked': 98})

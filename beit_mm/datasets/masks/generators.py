@@ -10,6 +10,7 @@ from ...component import Component
 from ...registry import TRANSFORMS
 from .blockwise import check_budget
 from .fast_blockwise import Blocks
+from .grid_patches import grid_mask
 from .random_patches import random_mask
 
 
@@ -92,6 +93,30 @@ class RandomMaskGenerator(MaskGenerator):
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to the sample."""
         results['mask'] = random_mask(self.grid_size, self.num_masked, rng=np.random)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(grid_size={self.grid_size}, num_masked={self.num_masked})'
+
+
+@TRANSFORMS.register_module()
+class GridMaskGenerator(MaskGenerator):
+    """Add ``mask``, (h, w) bool, by :func:`grid_mask`: the same one in every sample.
+
+    Args:
+        grid_size: Patch grid (h, w); it must be img_size / patch_size.
+        num_masked: Patches to hide, see :func:`grid_mask`.
+    """
+
+    def __init__(self, grid_size: tuple[int, int] = (14, 14), num_masked: int = 147) -> None:
+        height, width = grid_size
+        self.grid_size = height, width
+        self.num_masked = num_masked
+        self.mask = grid_mask(self.grid_size, num_masked)
+
+    def transform(self, results: dict) -> dict:
+        """Add ``mask`` to the sample."""
+        results['mask'] = self.mask.copy()
         return results
 
     def __repr__(self) -> str:
