@@ -85,7 +85,7 @@ def test_bad_input_is_refused_by_name(tmp_path, monkeypatch):
         convert(monkeypatch, tmp_path / 'missing.pth', target, '--to', 'timm')
     other = tmp_path / 'resnet.pth'
     torch.save({'layer1.0.conv1.weight': torch.zeros(3)}, other)
-    with pytest.raises(SystemExit, match=r'resnet\.pth: these are not the weights of a BEiT'):
+    with pytest.raises(SystemExit, match=r'resnet\.pth: these are not the weights of a Vision'):
         convert(monkeypatch, other, target, '--to', 'timm')
     assert not target.exists()
 

@@ -117,7 +117,8 @@ def setting_of(component: dict, name: str) -> bool:
     """Whether a component that states no such setting takes it all the same."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         kind = MODELS.get(component['type'])
-    return name in kind.__init__.__code__.co_varnames
+    inits = (vars(each).get('__init__') for each in kind.__mro__)
+    return any(name in init.__code__.co_varnames for init in inits if hasattr(init, '__code__'))
 
 
 @pytest.fixture(scope='module')
@@ -131,6 +132,7 @@ def folder(tmp_path_factory):
         patch.setitem(ARCHS, 'base', {**ARCHS['base'], 'feedforward_channels': 8})
         for name, config, part in (
             ('pretrain/epoch_800.pth', 'beit_pretrain', 'backbone'),
+            ('mae_pretrain/epoch_800.pth', 'mae_pretrain', None),
             ('beit_finetune_imagenet/epoch_100.pth', 'beit_finetune_imagenet', None),
             ('segment/iter_160000.pth', 'beit_segment_ade20k', None),
         ):

@@ -6,11 +6,15 @@ from .checkpoint_error import CheckpointError
 from .conversion import convert_state_dict, read_patch_grid, share_table, translate
 from .folders import read_config, read_mean_and_std
 from .layouts import (
+    BEIT,
     LAYOUTS,
+    MAE,
     PREFIX,
+    VIT,
     detect_layout,
     find_layout,
     is_whole,
+    kind_of,
     known_layout,
     of_the_function,
     summarize,
@@ -22,14 +26,18 @@ from .wrappers import take_tensors, take_weights, unwrap_names
 
 __all__ = [
     'BAND_NAMES',
+    'BEIT',
     'LAYOUTS',
+    'MAE',
     'PREFIX',
+    'VIT',
     'CheckpointError',
     'check_source',
     'convert_state_dict',
     'detect_layout',
     'find_layout',
     'is_whole',
+    'kind_of',
     'known_layout',
     'load_state_dict',
     'load_tokenizer_state_dict',

@@ -1,4 +1,4 @@
-"""Weights of a BEiT from one library's names to another's."""
+"""Weights of a Vision Transformer from one library's names to another's."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from .checkpoint_error import CheckpointError
 from .layout_tables import INDEX, TABLE
 from .layouts import (
     LAYOUTS,
+    OF_DECODER_BLOCKS,
     OPENMMLAB,
     PREFIX,
     SHARED_PARTS,
@@ -53,7 +54,7 @@ class Converted(NamedTuple):
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, Tensor]:
-    """Weights of a BEiT, backbone and heads, under another library's names.
+    """Weights of a BEiT, ViT or MAE, backbone and heads, under another library's names.
 
     A whole model (one with a head, or whose backbone has a prefix) becomes a whole model, a bare
     backbone a bare backbone. What the other layout has no place for is left out, and the log
@@ -78,7 +79,11 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, T
     if to not in LAYOUTS:
         raise ValueError(f'to={to!r} is none of {", ".join(LAYOUTS)}')
     converted, left_out = translate(state_dict, known_layout(state_dict), to)
-    if lost := of_the_function(left_out):
+    lost = of_the_function(left_out)
+    if to.startswith('huggingface'):
+        # Its classifier of BEiT has this norm, its other one reads [S] in place of the mean.
+        lost += [name for name in left_out if 'fc_norm.' in name]
+    if lost:
         raise CheckpointError(
             f'{to} has no place for {summarize(lost)}, and without them it is another model'
         )
@@ -122,14 +127,14 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
     grids: dict[str, tuple[int, int] | None] = {}
     left_out = []
     for name, tensor in state_dict.items():
-        stem = name.removeprefix(prefix)
+        stem = name.removeprefix(prefix).replace(*OF_DECODER_BLOCKS)
         if stem.endswith(INDEX):
             grids[name] = grid_of_index(tensor)
             continue
         part = 0
         if layout == 'beit_mm' and stem in SAID:
             own = f'{own_prefix}{stem}'
-        elif found := _find(patterns, name, stem):
+        elif found := _find(patterns, name.replace(*OF_DECODER_BLOCKS), stem):
             rule, part, match = found
             own = f'{own_prefix * rule.of_backbone}{fill(rule.ours, match)}'
             parts[own] = len(rule.theirs)

@@ -1,4 +1,4 @@
-"""The names that others give to BEiT's weights: one table, read in both directions."""
+"""The names that others give to the same weights: one table, read in both directions."""
 
 import re
 from collections import Counter
@@ -53,10 +53,20 @@ NOT_IN = {
     VIT: ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.v_bias'),
     MAE: ('blocks.{n}.attn.q_bias', 'blocks.{n}.attn.v_bias', 'mask_token'),
 }
+# What others' Vision Transformers have not, or under names of their own; and what of these
+# transformers' has not, whose classifier reads [S].
+NOT_IN_VIT = (
+    'rel_pos_bias.table', 'blocks.{n}.attn.rel_pos_bias.table', 'blocks.{n}.gamma_1',
+    'blocks.{n}.gamma_2',
+)  # fmt: skip
+NOT_IN_VIT_OF_TRANSFORMERS = ('fc_norm.*',)
+# How transformers 5 writes the blocks of MAE's decoder to a file, and how its files on the hub and
+# versions before it call them.
+OF_DECODER_BLOCKS = ('decoder.decoder_encoder.layer.', 'decoder.decoder_layers.')
 
 
 def find_layout(names: Iterable[str]) -> str | None:
-    """One of ``LAYOUTS``, or None if these are not the names of a BEiT's weights."""
+    """One of ``LAYOUTS``, or None if these are no names of a Vision Transformer's weights."""
     names = list(names)
     if not all(isinstance(name, str) for name in names):
         return None
@@ -92,7 +102,7 @@ def kind_of(names: Iterable[str]) -> str:
 
 
 def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
-    """Whose names the weights of a BEiT bear.
+    """Whose names the weights of a Vision Transformer bear: of ViT's, MAE's or BEiT's.
 
     Args:
         state_dict: Name -> tensor, of a bare backbone or of a whole model.
@@ -117,8 +127,8 @@ def known_layout(state_dict: Mapping[str, Tensor]) -> str:
     layout = find_layout(state_dict)
     if layout is None:
         raise CheckpointError(
-            f'these are not the weights of a BEiT in a known layout ({", ".join(LAYOUTS)}); they '
-            f'begin with {", ".join(map(str, list(state_dict)[:3]))}'
+            f'these are not the weights of a Vision Transformer in a known layout '
+            f'({", ".join(LAYOUTS)}); they begin with {", ".join(map(str, list(state_dict)[:3]))}'
         )
     return layout
 
@@ -141,6 +151,9 @@ def rules_of(layout: str, kind: str) -> list[Rule]:
     """The rows of the tables, read for one of ``LAYOUTS`` and a :func:`kind_of` model."""
     rules = []
     left_out = NOT_IN[kind] + (NOT_IN_MMSEG if layout == 'mmseg' else ())
+    if kind != BEIT and layout != 'beit_mm':
+        left_out += NOT_IN_VIT
+        left_out += NOT_IN_VIT_OF_TRANSFORMERS * layout.startswith('huggingface')
     whole = (HEADS, DECODER) if kind == MAE else (HEADS,)
     for table in (BACKBONE, *whole):
         for row in table:

@@ -8,6 +8,7 @@ from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
 from .loading import load
+from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
 from .masked_image_modeling import MaskedImageModeling
 from .mim_heads import MIMHead, PixelHead
@@ -37,6 +38,7 @@ __all__ = [
     'VisionTransformer',
     'convert',
     'load',
+    'load_autoencoder',
 ]
 
 

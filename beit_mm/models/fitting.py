@@ -170,7 +170,7 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
 def fit_model(
     model: nn.Module, prefix: str, weights: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
-    """Weights of a BEiT in any layout, as a model takes them; the log says what became of them.
+    """Weights of a BEiT or ViT in any layout, as a model takes them; the log says how it went.
 
     Args:
         model: A :class:`BEiT`, or a model with one inside, such as a classifier. Not changed.
@@ -196,7 +196,7 @@ def fit_model(
         layout = find_layout(weights)
         if layout is None:
             raise CheckpointError(
-                f'no weights of a BEiT in a known layout; they begin with '
+                f'no weights of a Vision Transformer in a known layout; they begin with '
                 f'{", ".join(list(weights)[:3])}'
             )
         candidates, fitted, unknown = _candidates(model, prefix, weights, layout)
@@ -268,7 +268,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:
         raise CheckpointError(
-            'no whole BEiT backbone as the config describes it: it lacks '
+            'no whole backbone as the config describes it: it lacks '
             f'{summarize(lost[:3])}{"..." if len(lost) > 3 else ""}'
         )
 

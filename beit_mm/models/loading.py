@@ -62,7 +62,7 @@ def load(
 
     Raises:
         FileNotFoundError: If there is no such file, folder, model or URL.
-        CheckpointError: If it holds no BEiT, or does not say what its architecture is.
+        CheckpointError: If it holds no Vision Transformer, or does not say what it is built like.
         ImportError: If a package is missing that fetches it.
     """
     path = locate(source)
@@ -111,13 +111,13 @@ def _unfilled(kind: type[VisionTransformer]) -> type[VisionTransformer]:
 
 
 def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the backbone of a BEiT in any layout, under this project's names.
+    """Those of the backbone of a BEiT or ViT in any layout, under this project's names.
 
     Raises:
-        CheckpointError: If they are of no BEiT, or of more than its blocks have here.
+        CheckpointError: If they are of neither, or of more than its blocks have here.
     """
     ours, left_out = translate(weights, known_layout(weights), 'beit_mm')
     if lost := of_the_function(left_out):
-        raise CheckpointError(f'of another model than BEiT: it has {summarize(lost)}')
+        raise CheckpointError(f'of another model than BEiT and ViT: it has {summarize(lost)}')
     prefix = PREFIX if is_whole(ours, 'beit_mm') else ''
     return {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""What a BEiT's weights, and the config beside them, say of its architecture."""
+"""What weights, and the config beside them, say of their architecture."""
 
 import math
 import re
@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoints import CheckpointError, read_band_names, read_patch_grid
+from ..checkpoints import (
+    CheckpointError,
+    known_layout,
+    read_band_names,
+    read_patch_grid,
+    translate,
+)
 from ..relative_index import square_grid
 from .sizes import ARCHS
 
@@ -15,7 +21,7 @@ TABLE = 'rel_pos_bias.table'
 
 
 def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the :class:`beit_mm.models.BEiT` that weights are of.
+    """The arguments of the :class:`BEiT` or :class:`VisionTransformer` that weights are of.
 
     Args:
         weights: Of a backbone, under this project's names.
@@ -29,23 +35,27 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         and configs do.
 
     Raises:
-        CheckpointError: If they are of no BEiT.
+        CheckpointError: If they are of no Vision Transformer.
     """
     depth = _depth(weights)
     blocks = [f'blocks.{index}.' for index in range(depth)]
     needed = ('cls_token', 'patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
     missing = [name for name in needed if name not in weights]
     if missing or not depth:
-        raise CheckpointError(f'no whole BEiT: it lacks {", ".join(missing) or "blocks"}')
+        raise CheckpointError(
+            f'no whole Vision Transformer: it lacks {", ".join(missing) or "blocks"}'
+        )
     projection = weights['patch_embed.proj.weight']
     if projection.ndim != 4 or weights['blocks.0.mlp.fc1.weight'].ndim != 2:
         raise CheckpointError(
-            f'no BEiT: patch_embed.proj.weight has the shape {tuple(projection.shape)}, which must '
-            'be (width, channels, height, width)'
+            'no Vision Transformer: patch_embed.proj.weight has the shape '
+            f'{tuple(projection.shape)}, which must be (width, channels, height, width)'
         )
     told = _told_by(config)
     if told.get('hidden_act', 'gelu') != 'gelu':
-        raise CheckpointError(f'its config has hidden_act {told["hidden_act"]!r}; BEiT has gelu')
+        raise CheckpointError(
+            f'its config has hidden_act {told["hidden_act"]!r}; what is read here has gelu'
+        )
     sizes = dict(
         embed_dims=len(projection),
         num_layers=depth,
@@ -79,7 +89,9 @@ def _depth(weights: Mapping[str, Tensor]) -> int:
     found = {int(match[1]) for name in weights if (match := re.match(r'blocks\.(\d+)\.', name))}
     if found != set(range(len(found))):
         lost = min(set(range(len(found))) - found)
-        raise CheckpointError(f'no whole BEiT: it has block {max(found)} and lacks block {lost}')
+        raise CheckpointError(
+            f'no whole Vision Transformer: it has block {max(found)} and lacks block {lost}'
+        )
     return len(found)
 
 
@@ -132,3 +144,44 @@ def _square_grid(weights: Mapping[str, Tensor]) -> tuple[int, int] | None:
             side = math.isqrt(max(0, tensor.shape[1] - 1))
             return (side, side) if side * side + 1 == tensor.shape[1] else None
     return None
+
+
+# Of MAE's decoder (paper, A.1).
+HEADS_OF_DECODER = {512: 16}
+
+
+def decoder_settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the :class:`MAEDecoder` among weights.
+
+    Args:
+        weights: Of a whole model, in any layout.
+        config: The config beside them, of transformers; may be empty.
+
+    Returns:
+        ``encoder_dims``, ``embed_dims``, ``num_layers``, ``feedforward_channels``, and
+        ``num_heads``, which is None if neither the config nor the paper's width tells it.
+
+    Raises:
+        CheckpointError: If there is no decoder, or it lacks a block.
+    """
+    ours = translate(weights, known_layout(weights), 'beit_mm').state_dict
+    beginning = 'decoder.'
+    decoder = {n.removeprefix(beginning): t for n, t in ours.items() if n.startswith(beginning)}
+    if 'embed.weight' not in decoder:
+        raise CheckpointError(
+            'it has no decoder, which fills in what is hidden: these are the weights of an encoder '
+            'alone'
+        )
+    depth = _depth(decoder)
+    missing = [n for n in ('mask_token', 'blocks.0.mlp.fc1.weight') if n not in decoder]
+    if missing:
+        raise CheckpointError(f'no whole decoder: it lacks {", ".join(missing)}')
+    width, encoder_dims = decoder['embed.weight'].shape
+    told = config.get('decoder_num_attention_heads')
+    return dict(
+        encoder_dims=encoder_dims,
+        embed_dims=width,
+        num_layers=depth,
+        num_heads=told or HEADS_OF_DECODER.get(width),
+        feedforward_channels=len(decoder['blocks.0.mlp.fc1.weight']),
+    )

@@ -309,18 +309,18 @@ STRANGERS = {
 def test_what_is_no_beit_is_refused(stranger):
     names = STRANGERS[stranger]().state_dict()
     assert find_layout(names) is None
-    with pytest.raises(CheckpointError, match='not the weights of a BEiT') as error:
+    with pytest.raises(CheckpointError, match='not the weights of a Vision Transformer') as error:
         detect_layout(names)
     assert next(iter(names)) in str(error.value)
     for to in LAYOUTS:
-        with pytest.raises(CheckpointError, match='not the weights of a BEiT'):
+        with pytest.raises(CheckpointError, match='not the weights of a Vision Transformer'):
             convert_state_dict(names, to=to)
 
 
 def test_nothing_is_no_beit():
-    with pytest.raises(CheckpointError, match='not the weights of a BEiT'):
+    with pytest.raises(CheckpointError, match='not the weights of a Vision Transformer'):
         detect_layout({})
-    with pytest.raises(CheckpointError, match='not the weights of a BEiT'):
+    with pytest.raises(CheckpointError, match='not the weights of a Vision Transformer'):
         convert_state_dict({}, to='timm')
 
 

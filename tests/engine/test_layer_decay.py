@@ -261,5 +261,5 @@ def test_wrong_settings_are_refused_by_name(changes, message):
 
 
 def test_a_model_without_beit_is_refused():
-    with pytest.raises(ValueError, match='Linear has no BEiT'):
+    with pytest.raises(ValueError, match='Linear has no BEiT and no VisionTransformer'):
         wrapper(nn.Linear(2, 2))

@@ -168,7 +168,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(images, tmp_path):
     path = tmp_path / 'resnet.pth'
     torch.save({'layer1.0.conv1.weight': torch.zeros(3)}, path)
     runner = build_runner(config(images, tmp_path / 'run', load_from=str(path)), 'train')
-    with pytest.raises(CheckpointError, match=r'resnet\.pth: no weights of a BEiT'):
+    with pytest.raises(CheckpointError, match=r'resnet\.pth: no weights of a Vision Transformer'):
         runner.train()
 
 

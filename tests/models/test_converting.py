@@ -317,6 +317,8 @@ def test_targets_that_cannot_be_are_refused_before_anything_is_read(
 
 def test_what_is_no_beit_is_refused_by_name(tmp_path):
     torch.save({'layer1.0.conv1.weight': torch.zeros(3)}, tmp_path / 'resnet.pth')
-    with pytest.raises(CheckpointError, match=r'resnet\.pth: these are not the weights of a BEiT'):
+    with pytest.raises(
+        CheckpointError, match=r'resnet\.pth: these are not the weights of a Vision'
+    ):
         convert(tmp_path / 'resnet.pth', tmp_path / 'a.pth', 'timm')
     assert not (tmp_path / 'a.pth').exists()

@@ -253,7 +253,7 @@ def refused(tmp_path, weights, message):
 
 def test_a_file_of_another_network_is_refused(tmp_path):
     weights = {'layer1.0.conv1.weight': torch.zeros(3), 'norm.weight': torch.ones(16)}
-    refused(tmp_path, weights, r'no weights of a BEiT.*layer1\.0\.conv1')
+    refused(tmp_path, weights, r'no weights of a Vision Transformer.*layer1\.0\.conv1')
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
@@ -369,7 +369,7 @@ def test_errors_of_a_whole_model_name_the_source():
         CheckpointError, match=r'cut\.pth.*lacks backbone\.blocks\..*\.norm1\.weight'
     ):
         fit_model(model, 'backbone.', weights, 'cut.pth')
-    with pytest.raises(CheckpointError, match=r'head\.pth: no weights of a BEiT'):
+    with pytest.raises(CheckpointError, match=r'head\.pth: no weights of a Vision Transformer'):
         fit_model(model, 'backbone.', {'head.fc.weight': torch.zeros(3, 16)}, 'head.pth')
 
 
@@ -404,7 +404,7 @@ def test_a_backbone_that_lacks_one_weight_is_refused(tmp_path, name):
     weights = small_beit((4, 4)).state_dict()
     del weights[name]
     path = save(tmp_path / 'partial.pth', weights)
-    with pytest.raises(CheckpointError, match=rf'partial\.pth: no whole BEiT.*{name}'):
+    with pytest.raises(CheckpointError, match=rf'partial\.pth: no whole backbone.*{name}'):
         small_beit((4, 4)).load_pretrained(path)
 
 
@@ -504,7 +504,7 @@ def test_positions_and_half_of_the_biases_may_not_be_missing(tmp_path, lost):
         n: t for n, t in small_beit((4, 4), **form).state_dict().items() if not n.endswith(lost)
     }
     path = save(tmp_path / 'less.pth', weights)
-    with pytest.raises(CheckpointError, match=rf'less\.pth: no whole BEiT.*{lost}'):
+    with pytest.raises(CheckpointError, match=rf'less\.pth: no whole backbone.*{lost}'):
         small_beit((4, 4), **form).load_pretrained(path)
 
 

@@ -255,8 +255,11 @@ def test_the_set_that_is_asked_for(tmp_path):
         (lambda w: {n: t for n, t in w.items() if '.1.' not in n}, 'has block 2 and lacks block 1'),
         (lambda w: {n: t for n, t in w.items() if n != 'cls_token'}, 'it lacks cls_token'),
         (lambda w: {**w, 'patch_embed.proj.weight': torch.ones(48, 3)}, r'the shape \(48, 3\)'),
-        (lambda w: {**w, 'blocks.0.attn.k_norm.weight': torch.ones(2)}, 'another model than BEiT'),
-        (lambda w: {'layer1.0.weight': torch.ones(2)}, 'not the weights of a BEiT'),
+        (
+            lambda w: {**w, 'blocks.0.attn.k_norm.weight': torch.ones(2)},
+            'another model than BEiT and ViT',
+        ),
+        (lambda w: {'layer1.0.weight': torch.ones(2)}, 'not the weights of a Vision Transformer'),
     ],
 )
 def test_what_is_no_whole_beit_is_refused_by_name(tmp_path, change, message):
@@ -304,7 +307,7 @@ def test_a_config_of_another_activation_is_refused(tmp_path):
     weights = BEiT(ARCH, img_size=32, patch_size=PATCH).state_dict()
     save_file(convert_state_dict(weights, 'huggingface'), tmp_path / 'model.safetensors')
     (tmp_path / 'config.json').write_text(json.dumps(dict(hidden_act='relu')))
-    with pytest.raises(CheckpointError, match="hidden_act 'relu'; BEiT has gelu"):
+    with pytest.raises(CheckpointError, match="hidden_act 'relu'; what is read here has gelu"):
         beit_mm.load(tmp_path)
 
 

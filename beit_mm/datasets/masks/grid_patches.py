@@ -22,7 +22,7 @@ def grid_mask(grid_size: tuple[int, int] = (14, 14), num_masked: int = 147) -> n
     [[0, 1, 0, 1], [1, 1, 1, 1]]
     """
     check_budget(grid_size, num_masked)
-    possible = {}
+    possible: dict[int, np.ndarray] = {}
     for k in range(1, max(grid_size) + 1):
         mask = np.ones(grid_size, bool)
         mask[::k, ::k] = False
