@@ -71,6 +71,10 @@ def shrink(cfg: Config, tmp_path: Path) -> None:
         if 'out_indices' in model.backbone:
             model.backbone.out_indices = -1
         model.head['embed_dims' if 'embed_dims' in model.head else 'in_channels'] = 24
+    if model.get('target_generator', {}).get('type') == 'beit_mm.PCATargetGenerator':
+        path = tmp_path / 'components.npz'
+        np.savez(path, mean=np.zeros(768), components=np.eye(768))
+        model.target_generator.checkpoint = str(path)
     tokenizer = model.get('target_generator', {}).get('tokenizer') or model
     if tokenizer.type == 'beit_mm.DiscreteVAE':
         tokenizer.update(hidden=4, blocks_per_group=1)

@@ -34,7 +34,7 @@ def _from_index(source: str, name: str) -> Path:
 
 
 def _from_torchvision(source: str, name: str) -> Path:
-    raise CheckpointError(f'{source}: torchvision has no BEiT; timm:NAME and hf-hub:ORG/NAME have')
+    raise CheckpointError(f'{source}: torchvision is not read; timm:NAME, hf-hub:ORG/NAME are')
 
 
 # What stands before a name, and what turns the whole and the name into a file.

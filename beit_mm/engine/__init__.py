@@ -2,6 +2,7 @@
 
 from ..component import ConfigError
 from .caching.use_tokens import TokenCacheHook, use_token_cache
+from .caching.write_components import write_patch_components
 from .caching.write_tokens import write_token_cache
 from .checking.config_check import check_config
 from .measuring.metrics import MIMAccuracy, MIMError, TokenizerMetric
@@ -79,5 +80,6 @@ __all__ = [
     'train',
     'use_mixed_precision',
     'use_token_cache',
+    'write_patch_components',
     'write_token_cache',
 ]

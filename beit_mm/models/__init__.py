@@ -12,6 +12,7 @@ from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
 from .masked_image_modeling import MaskedImageModeling
 from .mim_heads import MIMHead, PixelHead
+from .patch_components import PCATargetGenerator
 from .target_generators import (
     CachedTargetGenerator,
     DVAETargetGenerator,
@@ -30,6 +31,7 @@ __all__ = [
     'MaskedAutoencoder',
     'MaskedImageModeling',
     'MeanColorTargetGenerator',
+    'PCATargetGenerator',
     'PixelHead',
     'PixelTargetGenerator',
     'SETRPUPHead',

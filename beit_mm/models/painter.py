@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .discrete_vae import DiscreteVAE, unmap_pixels
+from .patch_components import PCATargetGenerator
 from .target_generators import MeanColorTargetGenerator, PixelTargetGenerator
 
 LEAK = (
@@ -49,6 +50,12 @@ def painter_of(generator: Any, tokenizer: DiscreteVAE | None = None) -> Painter 
             return Painter(lambda values, second: generator.picture(values), None, 'predicted')
         return Painter(
             lambda values, second: put_back(generator, values, second), None, 'predicted', LEAK
+        )
+    if isinstance(generator, PCATargetGenerator):
+        return Painter(
+            lambda values, second: generator.picture(values),
+            'principal\ncomponents',
+            'predicted',
         )
     if isinstance(generator, MeanColorTargetGenerator):
         return Painter(

@@ -178,7 +178,7 @@ def test_other_names_of_nothing_are_told_plainly(given):
 
 def test_torchvision_has_none():
     for given in ('torchvision:vit_b_16', 'torchvision://resnet50'):
-        with pytest.raises(CheckpointError, match=f'{given}: torchvision has no BEiT; timm:NAME'):
+        with pytest.raises(CheckpointError, match=f'{given}: torchvision is not read; timm'):
             locate(given)
 
 
