@@ -51,6 +51,12 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
     else:
         write_animation(shown, unfinished, KINDS[path.suffix])
     put_in_place(path)
+    if len(frames) == 1:
+        print(
+            f'{path}, a single picture, of iteration {frames[0].iteration}: the run has drawn no '
+            'others; interval of ReconstructionsHook says how often it draws'
+        )
+        return path
     print(
         f'{path}, {len(frames)} pictures{left}, from iteration {frames[0].iteration} to '
         f'{frames[-1].iteration}'

@@ -95,6 +95,7 @@ def test_fillings_are_the_argmax_the_softmax_and_draws_from_it():
     assert torch.equal(drawn, fillings(logits, 0.5, seed=3)[DRAWN.format(0.5)])
     assert not torch.equal(drawn, fillings(logits, 0.5, seed=4)[DRAWN.format(0.5)])
     assert list(fillings(logits)) == [LIKELY, MEAN]
+    assert list(found) == [LIKELY, DRAWN.format(0.5), MEAN]
 
 
 def test_hits_are_those_of_scikit_learn():
