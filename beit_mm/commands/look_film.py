@@ -87,3 +87,8 @@ def _write_video(frames: list[Frame], path: Path) -> None:
             writer.write(pixels)
     if writer is not None:
         writer.release()
+        # It is silent of a full disk.
+        written = cv2.VideoCapture(str(path))
+        if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) < len(frames):
+            raise OSError('the video could not be written whole: is the disk full?')
+        written.release()

@@ -65,9 +65,19 @@ def write_picture(figure: Figure, path: Path, arrays: Mapping[str, Any]) -> Path
 
 def _take_names_as_they_are(figure: Figure) -> None:
     """See to it that names of files and classes are no formulas, as of '$', and are text."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [label.get_text() for label in axis.get_majorticklabels()]
+            if (shown := [_as_text(label) for label in labels]) != labels:
+                axis.set_ticklabels(shown)
     for text in figure.findobj(Text):
         said = text.get_text()
         # Not the powers of ten of an axis, and what an axis has not written yet.
         if said and '\\mathdefault' not in said:
             text.set_parse_math(False)
-            text.set_text(said.encode(errors='backslashreplace').decode())
+            text.set_text(_as_text(said))
+
+
+def _as_text(name: str) -> str:
+    """A name with the bytes that are none in hexadecimal."""
+    return name.encode(errors='backslashreplace').decode()
