@@ -43,7 +43,8 @@ def read_literals(text: str) -> dict[str, Any]:
         text: Python, such as ``model = dict(type='beit_mm.BEiT', depth=12)``.
 
     Raises:
-        SyntaxError: If it is no Python.
+        SyntaxError, ValueError, TypeError, RecursionError, MemoryError: If it is no Python, or none
+            that a parser takes.
     """
     found = {}
     for node in ast.parse(text).body:
