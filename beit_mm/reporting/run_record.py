@@ -11,10 +11,11 @@ from typing import Any
 from mmengine.config import Config
 
 from ..component import ConfigError
+from ..config_text import settings_in_text
 from ..recipes import folder_of_recipes
 from .curve import Curve
 from .log_reading import Figures, Told, read_figures, read_logs
-from .written_config import Recipe, read_literals, recipe_of, settings_of
+from .written_config import Recipe, recipe_of, settings_of
 
 # Folders below a work directory in which stages are looked for, and how many in one folder.
 DEPTH = 4
@@ -58,7 +59,7 @@ class StageRecord:
         """A setting of its config by its dotted key."""
         value: Any = self.config
         for part in key.split('.'):
-            if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            if isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
                 value = value[int(part)]
             elif isinstance(value, dict) and part in value:
                 value = value[part]
@@ -194,7 +195,7 @@ def _read_stage(folder: Path, work_dir: Path) -> StageRecord:
         figures.epochs,
     )  # fmt: skip
     _read_config(stage, starts)
-    reports = sorted((folder / 'non_finite').glob('iter_*.json'), key=lambda file: len(file.name))
+    reports = sorted((folder / 'non_finite').glob('iter_*.json'), key=_in_order)
     stage.left_out = [report for file in reports if (report := _json(file))]
     stage.image_changes = _json(folder / 'image_changes.json').get('changes', {})
     stage.checkpoints = sorted(file.name for file in folder.glob('*.pth'))
@@ -207,7 +208,7 @@ def _read_config(stage: StageRecord, starts: list[Path]) -> None:
         return
     stage.config_text = written[-1].read_text(encoding='utf-8', errors='replace')
     try:
-        stage.config = read_literals(stage.config_text)
+        stage.config = settings_in_text(stage.config_text)
     except SyntaxError:
         # Of a run that was killed while it wrote.
         return
@@ -225,6 +226,11 @@ def _recipe(path: Path) -> dict[str, Any]:
     return _RECIPES[path]
 
 
+def _in_order(file: Path) -> tuple[int, str]:
+    """Of numbers in names: 9 before 10."""
+    return len(file.name), file.name
+
+
 def _json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding='utf-8'))
@@ -239,6 +245,6 @@ def _pictures(path: Path, folders: list[Path]) -> list[Path]:
         found += sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
         found += sorted(
             folder.glob('*/vis_data/vis_image/*.png'),
-            key=lambda file: (file.parents[2].name, len(file.name), file.name),
+            key=lambda file: (file.parents[2].name, *_in_order(file)),
         )
     return found

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from beit_mm.commands.look_tokens import look_tokens
-from beit_mm.commands.looked_tokenizer import tokenizer_files
+from beit_mm.commands.which_tokenizer import tokenizer_files
 from beit_mm.component import ConfigError
 from beit_mm.models import DiscreteVAE
 from beit_mm.models.discrete_vae import map_pixels
@@ -117,15 +117,15 @@ def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, ca
 def test_weights_are_found_in_each_kind_of_folder(tokenizer, tmp_path):
     with pytest.raises(ConfigError, match='holds no tokenizer'):
         tokenizer_files(tmp_path)
+    torch.save({}, tmp_path / 'iter_6.pth')
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_6.pth')
+    assert tokenizer_files(tmp_path) == [str(tmp_path / 'iter_6.pth')]
     other = tmp_path / 'other.pth'
     other.touch()
     (tmp_path / 'pretrain.py').write_text(
         f'model = dict(target_generator=dict(checkpoint={str(other)!r}))\n'
     )
     assert tokenizer_files(tmp_path) == [str(other)]
-    (tmp_path / 'iter_6.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_6.pth')
-    assert tokenizer_files(tmp_path) == [str(tmp_path / 'iter_6.pth')]
     save(tokenizer, tmp_path)
     assert tokenizer_files(tmp_path) == [str(tmp_path / 'tokenizer.pth')]
     for name in ('encoder.pkl', 'decoder.pkl'):
