@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
+from ..datasets.reading.measuring import spread
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
@@ -90,7 +91,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     # As many as there are: a query, and others beside it.
     count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
     if beside > 0:
-        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
+        queries = spread(range(len(files)), count)
         alike = nearest_images(features, queries, beside)
         rows = [
             [_square(photo_source(batches.dataset, i), how) for i in (query, *others.tolist())]

@@ -7,14 +7,16 @@ import numpy as np
 
 from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
-from ..visualization.films import Frame, durations, frames_of, pictures_of, thinned, write_animation
+from ..datasets.reading.measuring import spread
+from ..visualization.films import Frame, durations, frames_of, pictures_of, write_animation
 from .picture_files import picture_path
 from .trained import pretrainings_in
 
 # What ReconstructionsHook calls its pictures; runs before it drew as they learned have the second.
 NAMES = ('learning', 'reconstructions')
 KINDS = {'.gif': 'GIF', '.webp': 'WEBP', '.mp4': 'mp4v'}
-# Of a video, a second.
+# Pictures of a film at most: a longer one would not fit into memory; those of a video, a second.
+FRAMES = 120
 RATE = 10
 
 
@@ -41,7 +43,7 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
             f'{work_dir} has no pictures of a run: beit_mm.ReconstructionsHook draws them, in '
             'custom_hooks, where there is val_dataloader'
         )
-    shown = thinned(frames)
+    shown = spread(frames, FRAMES)
     left = f', {len(shown)} of them' if len(shown) < len(frames) else ''
     unfinished = partial_path(path)
     if path.suffix == '.mp4':

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ..component import ConfigError
+from ..datasets.reading.measuring import spread
 from ..visualization import most_alike, panel_of_neighbours
 from .looked_images import backbone_for
-from .looked_vectors import class_of, small_photo, spread_over, vectors_of
+from .looked_vectors import class_of, small_photo, vectors_of
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
 
@@ -55,11 +56,11 @@ def look_neighbours(
     found = vectors_of(take, files)
     queries = files
     if among is None:
-        places = spread_over(range(len(found.files)), QUERIES)
+        places = spread(range(len(found.files)), QUERIES)
         asked = found.chosen(places)
     else:
         queries = files_of(images)
-        asked = vectors_of(take, {file: queries[file] for file in spread_over([*queries], QUERIES)})
+        asked = vectors_of(take, {file: queries[file] for file in spread([*queries], QUERIES)})
     if len(asked.files) == QUERIES < len(queries):
         print(f'{QUERIES} of {len(queries)} images are shown', file=sys.stderr)
 
