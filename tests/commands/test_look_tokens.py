@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from beit_mm.commands.choices import Sizes
 from beit_mm.commands.look_tokens import look_tokens
-from beit_mm.commands.which_tokenizer import tokenizer_files
+from beit_mm.commands.which_tokenizer import tokenizer_files, tokenizer_of
 from beit_mm.component import ConfigError
-from beit_mm.models import DiscreteVAE
+from beit_mm.models import DiscreteVAE, DVAETargetGenerator
 from beit_mm.models.discrete_vae import map_pixels
 
 STRIDE, SIZE = 4, 16
@@ -132,3 +133,19 @@ def test_weights_are_found_in_each_kind_of_folder(tokenizer, tmp_path):
         (tmp_path / name).touch()
     both = [str(tmp_path / name) for name in ('encoder.pkl', 'decoder.pkl')]
     assert tokenizer_files(both[0]) == both
+
+
+def test_another_runs_tokenizer_is_known_by_its_weights_alone(tokenizer, photos, tmp_path):
+    """As ``beit-mm pretrain --tokenizer`` takes it: whatever its size, with no config beside it."""
+    save(tokenizer, tmp_path)
+    sizes = Sizes(32, 2 * STRIDE, 'tiny', 128, 8, 1e-3, 0)
+    found = tokenizer_of(tmp_path, sizes)
+    assert found.file == tmp_path / 'tokenizer.pth'
+    generator = DVAETargetGenerator(dict(found.settings), str(found.file))
+    image = seen(photos / '00.png')
+    assert torch.equal(generator(image), tokenizer.tokenize(image))
+    assert generator.tokenizer.decoder is None
+    with pytest.raises(ConfigError, match=f'has a token for {2 * STRIDE} pixels'):
+        tokenizer_of(tmp_path, sizes._replace(patch_size=16))
+    with pytest.raises(ConfigError, match='there is no file'):
+        tokenizer_of(tmp_path / 'nowhere.pth', sizes)
