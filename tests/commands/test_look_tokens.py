@@ -1,14 +1,19 @@
 """`beit-mm look tokens` on tokenizers and images made here."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from beit_mm.commands.choices import Sizes
+from beit_mm.commands.learned import report_of_pretraining
 from beit_mm.commands.look_tokens import look_tokens
+from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.which_tokenizer import tokenizer_files, tokenizer_of
 from beit_mm.component import ConfigError
+from beit_mm.engine.measuring.collapse import evidence_of_collapse
 from beit_mm.models import DiscreteVAE, DVAETargetGenerator
 from beit_mm.models.discrete_vae import map_pixels
 
@@ -99,6 +104,22 @@ def test_a_collapse_is_said_with_what_to_try(tokenizer, photos, tmp_path, capsys
     assert 'the codebook has collapsed' in said
     assert '--minutes' in said
     assert (np.load(tmp_path / 'look.npz')['counts'] > 0).sum() <= 2
+
+
+@pytest.mark.parametrize(('perplexity', 'wrong'), [(7.0, True), (40.0, False)])
+def test_what_pretrain_says_of_its_codebook_is_the_same(tmp_path, perplexity, wrong):
+    (tmp_path / 'pretrain.py').write_text('model = dict(head=dict(vocab_size=128))\n')
+    figures = dict(codes_used=64, perplexity=perplexity, places=5000, recon_mse=0.1, mean_mse=0.2)
+    for stage, known in (('tokenizer', figures), ('pretrain', dict(loss=1.0))):
+        folder = tmp_path / stage / '20260101_000000/vis_data'
+        folder.mkdir(parents=True)
+        logged = {f'tokenizer/{name}': value for name, value in known.items()}
+        (folder / 'scalars.json').write_text(json.dumps({**logged, 'step': 9}) + '\n')
+    told = report_of_pretraining(RunFolder(tmp_path, 'pretrain.py'), 10, 0.0)
+    said = evidence_of_collapse(128, 5000, 64, perplexity)
+    assert bool(said) == wrong
+    assert (f'the codebook has collapsed: {said}' in told) == wrong
+    assert ('what to try: train longer' in told) == wrong
 
 
 def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, capsys):
