@@ -17,8 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
+from ..datasets.reading.measuring import spread
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
+from ..engine.measuring.collapse import evidence_of_collapse, what_to_try
 from ..engine.starting.stages import minutes
 from ..models.painter import painter_of
 from ..models.whole_tokenizer import whole_tokenizer
@@ -35,8 +37,6 @@ from .run_folder import RunFolder
 
 # Of a panel: pictures side by side, queries below each other, pixels of a neighbour's edge.
 COLUMNS, QUERIES, EDGE = 8, 6, 128
-# Visual tokens in use with which predicting them teaches little.
-FEW = 32
 
 
 def draw_what_was_learned(out: Path) -> None:
@@ -93,7 +93,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     # As many as there are: a query, and others beside it.
     count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
     if beside > 0:
-        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
+        queries = spread(range(len(files)), count)
         alike = nearest_images(features, queries, beside)
         rows = [
             [_square(photo_source(batches.dataset, i), how) for i in (query, *others.tolist())]
@@ -117,6 +117,27 @@ def _square(source: str | bytes, how: HowToRead) -> np.ndarray:
     """An image, squeezed into a small square."""
     picture = Image.fromarray(picture_of(source, how))
     return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BICUBIC))
+
+
+def _of_the_codebook(run: RunFolder, logged: dict[str, Any]) -> list[str]:
+    """What is wrong with it, and what to try."""
+    used, places = logged.get('tokenizer/codes_used'), logged.get('tokenizer/places')
+    if used is None or places is None:
+        return []
+    wrong = evidence_of_collapse(
+        Config.fromfile(run.path / 'pretrain.py').model.head.vocab_size,
+        int(places),
+        int(used),
+        logged.get('tokenizer/perplexity'),
+        logged.get('tokenizer/kmeans_perplexity'),
+    )
+    if not wrong:
+        return []
+    margin = ' ' * 14
+    return [
+        f'{margin}the codebook has collapsed: {wrong}',
+        f'{margin}what to try: {what_to_try("vector")}',
+    ]
 
 
 def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
@@ -144,14 +165,9 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
             f'tokenizer     {figures["codes_used"]:.0f} visual tokens in use',
             f'its pictures  squared error {figures["recon_mse"]:.4f}{beside}',
         ]
+        lines += _of_the_codebook(run, tokenizer)
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
-        few = figures['codes_used'] is not None and figures['codes_used'] < FEW
-        if few:
-            lines.append(
-                '              which is easy, as few tokens are in use: train longer (--minutes), '
-                'on more images'
-            )
     lines.append(f'{minutes(seconds)} in all')
     weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if

@@ -9,13 +9,16 @@ from PIL import Image
 
 from ..checkpoints.writing import written_elsewhere
 from ..component import ConfigError, in_a_line
-from ..visualization.films import Frame, durations, frames_of, pictures_of, thinned, write_animation
+from ..datasets.reading.measuring import spread
+from ..visualization.films import Frame, durations, frames_of, pictures_of, write_animation
 from .picture_files import picture_path
+from .trained import pretrainings_in
 
 # What ReconstructionsHook calls its pictures; runs before it drew as they learned have the second.
 NAMES = ('learning', 'reconstructions')
 KINDS = {'.gif': 'GIF', '.webp': 'WEBP', '.mp4': 'mp4v'}
-# Of a video, a second.
+# Pictures of a film at most: a longer one would not fit into memory; those of a video, a second.
+FRAMES = 120
 RATE = 10
 
 
@@ -42,7 +45,7 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
             f'{work_dir} has no pictures of a run: beit_mm.ReconstructionsHook draws them, in '
             'custom_hooks, where there is val_dataloader'
         )
-    shown = thinned(frames)
+    shown = spread(frames, FRAMES)
     left = f', {len(shown)} of them' if len(shown) < len(frames) else ''
     with written_elsewhere(path) as unfinished:
         if path.suffix == '.mp4':
@@ -64,8 +67,8 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
 
 def _frames_in(folder: Path) -> list[Frame]:
     """Of a run, of a stage inside of a folder, or of the newest quickstart's."""
-    inner = [folder, folder / 'pretrain', *sorted(folder.glob('*/pretrain'), reverse=True)]
-    return next((found for name in NAMES for each in inner if (found := frames_of(each, name))), [])
+    runs = pretrainings_in(folder)
+    return next((found for name in NAMES for run in runs if (found := frames_of(run, name))), [])
 
 
 def _can_be_read(frame: Frame) -> bool:

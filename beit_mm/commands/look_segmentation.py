@@ -12,6 +12,7 @@ from ..component import ConfigError, in_a_line
 from ..datasets.reading.measuring import spread
 from ..visualization import count_pixels, draw_segmentation_look, intersection_over_union
 from .how_to_read import how_of, picture_of
+from .looked_images import HowFar
 from .looked_segmentor import ignored_by, segmentor_for
 from .mask_pairs import find_pairs
 from .photos import existing_folder
@@ -23,8 +24,6 @@ from .trained import Trained, predict_files, truth_of
 SHOWN, EDGE = 6, 480
 # What is no class, whatever number the masks have for it.
 NO_CLASS = -1
-# Images.
-TELL_EVERY = 50
 
 
 class Drawn(NamedTuple):
@@ -139,9 +138,9 @@ def _look(
     read = truth_of(trained)
     # Of images to draw that are left out, others take the place.
     chosen, drawn, owed = set(spread(files, SHOWN)), list[Drawn](), 0
-    for number, (file, sample) in enumerate(predict_files(trained, files), start=1):
-        if number % TELL_EVERY == 0:
-            print(f'{number} of {len(files)} images', file=sys.stderr)
+    how_far = HowFar(len(files))
+    for file, sample in predict_files(trained, files):
+        how_far.done(1)
         owed += file in chosen
         if sample is None:
             continue

@@ -29,6 +29,12 @@ SEGMENTOR = ('segment.py', 'segmentor.pth')
 LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
 
 
+def pretrainings_in(folder: Path) -> list[Path]:
+    """Where a pre-training may have been: itself, of a command's folder, of the quickstart's."""
+    newest_first = sorted(folder.glob('*/pretrain'), reverse=True)
+    return [folder, folder / 'pretrain', *newest_first]
+
+
 def finished_run(folder: str | Path, *kinds: tuple[str, str]) -> tuple[Path, Path]:
     """Config and weights in a folder.
 

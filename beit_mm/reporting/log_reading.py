@@ -43,6 +43,7 @@ class Told:
         drawn: Images that were drawn when the last of these was skipped.
         planned: Iterations that the run was to have; None if no line says so.
         an_epoch: Iterations that an epoch should have; None of a run that counts none.
+        lengths: All that it was to have: of a run that went on with other images or devices, more.
         reached: The last iteration that a line says was done.
         begun: When the first line was written.
         ended: When the last was.
@@ -57,6 +58,7 @@ class Told:
     drawn: int = 0
     planned: int | None = None
     an_epoch: int | None = None
+    lengths: set[int] = field(default_factory=set)
     reached: int = 0
     begun: datetime | None = None
     ended: datetime | None = None
@@ -108,6 +110,7 @@ def _read_place(text: str, told: Told) -> None:
         told.reached, told.planned = int(place[1]), int(place[2])
     elif place := OF_EPOCHS.search(text):
         epoch, done, told.an_epoch = map(int, place.groups())
+        told.lengths.add(told.an_epoch)
         told.reached = (epoch - 1) * told.an_epoch + done
 
 

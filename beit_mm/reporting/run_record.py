@@ -11,11 +11,12 @@ from typing import Any
 from mmengine.config import Config
 
 from ..component import ConfigError
+from ..config_text import settings_in_text
 from ..recipes import folder_of_recipes
 from .curve import Curve
 from .json_reading import object_of
 from .log_reading import Figures, Told, read_figures, read_logs
-from .written_config import Recipe, read_literals, recipe_of, settings_of
+from .written_config import Recipe, recipe_of, settings_of
 
 # Folders below a work directory in which stages are looked for, and how many in one folder.
 DEPTH = 4
@@ -59,7 +60,7 @@ class StageRecord:
         """A setting of its config by its dotted key."""
         value: Any = self.config
         for part in key.split('.'):
-            if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            if isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
                 value = value[int(part)]
             elif isinstance(value, dict) and part in value:
                 value = value[part]
@@ -210,7 +211,7 @@ def _read_stage(folder: Path, work_dir: Path) -> StageRecord:
         figures.epochs,
     )  # fmt: skip
     _read_config(stage, starts)
-    reports = sorted((folder / 'non_finite').glob('iter_*.json'), key=lambda file: len(file.name))
+    reports = sorted((folder / 'non_finite').glob('iter_*.json'), key=_in_order)
     left_out = [object_of(file) for file in reports]
     stage.left_out = [report for report in left_out if isinstance(report.get('iteration'), int)]
     changes = object_of(folder / 'image_changes.json').get('changes')
@@ -225,8 +226,8 @@ def _read_config(stage: StageRecord, starts: list[Path]) -> None:
         return
     stage.config_text = written[-1].read_text(encoding='utf-8', errors='replace')
     try:
-        stage.config = read_literals(stage.config_text)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        stage.config = settings_in_text(stage.config_text)
+    except SyntaxError:
         # Of a run that was killed while it wrote, or something that no run has written.
         return
     dumped = [file.stem for file in stage.path.glob('*.py')]
@@ -243,12 +244,17 @@ def _recipe(path: Path) -> dict[str, Any]:
     return _RECIPES[path]
 
 
+def _in_order(file: Path) -> tuple[int, str]:
+    """Of numbers in names: 9 before 10."""
+    return len(file.name), file.name
+
+
 def _pictures(path: Path, folders: list[Path]) -> list[Path]:
     found = []
     for folder in dict.fromkeys([path, *folders]):
         found += sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
         found += sorted(
             folder.glob('*/vis_data/vis_image/*.png'),
-            key=lambda file: (file.parents[2].name, len(file.name), file.name),
+            key=lambda file: (file.parents[2].name, *_in_order(file)),
         )
     return found

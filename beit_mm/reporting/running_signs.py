@@ -181,6 +181,8 @@ def skipped_images(stage: StageRecord) -> Iterator[Finding]:
 def epoch_ended_early(stage: StageRecord) -> Iterator[Finding]:
     """Epochs of fewer iterations than the data loader says that it has."""
     length = stage.told.an_epoch
+    if len(stage.told.lengths) != 1:
+        return
     for epoch, iteration in sorted(stage.epochs.items()):
         if length and iteration <= (epoch - 1) * length:
             yield Finding(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
-from .picture_rows import draw_mosaic
+from .picture_rows import draw_picture_rows
 from .predicted_tokens import MEAN
 from .shown_bands import Shown
 
@@ -150,7 +150,7 @@ def draw_reconstructions(
             :func:`beit_mm.visualization.shown_places`.
         note: Below the panel.
     """
-    draw_mosaic(rows, shown, bands, note=note).savefig(path)
+    draw_picture_rows(rows, shown, bands, note=note).savefig(path)
 
 
 def panel_of(
@@ -167,6 +167,6 @@ def panel_of(
     Returns:
         (H', W', 3) uint8, RGB.
     """
-    canvas = FigureCanvasAgg(draw_mosaic(rows, shown, bands, note=note))
+    canvas = FigureCanvasAgg(draw_picture_rows(rows, shown, bands, note=note))
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
