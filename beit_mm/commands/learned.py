@@ -1,6 +1,7 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
 import json
+import random
 import shlex
 import time
 from collections.abc import Iterable
@@ -16,8 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoints import load_state_dict
+from ..datasets.reading.measuring import spread
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
+from ..engine.measuring.collapse import evidence_of_collapse, what_to_try
 from ..engine.starting.stages import minutes
 from ..models.painter import painter_of
 from ..models.whole_tokenizer import whole_tokenizer
@@ -34,8 +37,6 @@ from .run_folder import RunFolder
 
 # Of a panel: pictures side by side, queries below each other, pixels of a neighbour's edge.
 COLUMNS, QUERIES, EDGE = 8, 6, 128
-# Visual tokens in use with which predicting them teaches little.
-FEW = 32
 
 
 def draw_what_was_learned(out: Path) -> None:
@@ -62,13 +63,15 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         cfg: Of the pre-training, with its tokenizer's weights and its data.
         pretrained: Its weights.
         out: Folder of the pictures.
-        seed: Decides which eight.
+        seed: Decides which eight, and what is hidden of them.
     """
     enter_scope(cfg.default_scope)
     how = how_of(cfg)
     cfg.val_dataloader.update(batch_size=COLUMNS, num_workers=0)
     cfg.val_dataloader.sampler.shuffle = True
     np.random.seed(seed)
+    # Of the masks.
+    random.seed(seed)
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
@@ -76,7 +79,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     if painter is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(
-            reconstruct(mim, painter, batch),
+            reconstruct(mim, painter, batch, mean=True),
             out / 'reconstructions.png',
             bands=how.reading.names,
             note=painter.note,
@@ -90,7 +93,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     # As many as there are: a query, and others beside it.
     count, beside = min(QUERIES, len(files)), min(COLUMNS, len(files) - 1)
     if beside > 0:
-        queries = np.linspace(0, len(files) - 1, count).astype(int).tolist()
+        queries = spread(range(len(files)), count)
         alike = nearest_images(features, queries, beside)
         rows = [
             [_square(photo_source(batches.dataset, i), how) for i in (query, *others.tolist())]
@@ -114,6 +117,27 @@ def _square(source: str | bytes, how: HowToRead) -> np.ndarray:
     """An image, squeezed into a small square."""
     picture = Image.fromarray(picture_of(source, how))
     return np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BICUBIC))
+
+
+def _of_the_codebook(run: RunFolder, logged: dict[str, Any]) -> list[str]:
+    """What is wrong with it, and what to try."""
+    used, places = logged.get('tokenizer/codes_used'), logged.get('tokenizer/places')
+    if used is None or places is None:
+        return []
+    wrong = evidence_of_collapse(
+        Config.fromfile(run.path / 'pretrain.py').model.head.vocab_size,
+        int(places),
+        int(used),
+        logged.get('tokenizer/perplexity'),
+        logged.get('tokenizer/kmeans_perplexity'),
+    )
+    if not wrong:
+        return []
+    margin = ' ' * 14
+    return [
+        f'{margin}the codebook has collapsed: {wrong}',
+        f'{margin}what to try: {what_to_try("vector")}',
+    ]
 
 
 def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
@@ -141,14 +165,9 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
             f'tokenizer     {figures["codes_used"]:.0f} visual tokens in use',
             f'its pictures  squared error {figures["recon_mse"]:.4f}{beside}',
         ]
+        lines += _of_the_codebook(run, tokenizer)
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
-        few = figures['codes_used'] is not None and figures['codes_used'] < FEW
-        if few:
-            lines.append(
-                '              which is easy, as few tokens are in use: train longer (--minutes), '
-                'on more images'
-            )
     lines.append(f'{minutes(seconds)} in all')
     weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if

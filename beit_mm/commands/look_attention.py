@@ -1,15 +1,14 @@
 """``beit-mm look attention``, ``rollout`` and ``distance``: where a network looks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ..component import ConfigError
+from ..datasets.reading.measuring import spread
 from ..visualization.attention_maps import (
     attention_distances,
     attention_rollout,
@@ -89,7 +88,8 @@ def look_attention(
     names, photos = _names(seen), np.concatenate([part.photos for part in seen])
     title = f'Self-attention, block {block % count}'
     title += '' if head == ALL else ', mean of the heads' if head == MEAN else f', head {head}'
-    figure = draw_attention(*_rows(names, photos, maps, asked, head), title)
+    stems = [Path(name).stem for name in names]
+    figure = draw_attention(*_rows(stems, photos, maps, asked, head), title)
     arrays = dict(
         attention=maps,
         to_s=probabilities[..., 0].numpy(),
@@ -210,15 +210,12 @@ def _grid(size: int, patch_size: tuple[int, int]) -> tuple[int, int]:
     return size // patch_size[0], size // patch_size[1]
 
 
-def _looked(take: Extractor, files: Mapping[Path, Path], most: int) -> Iterable[LookedAt]:
+def _looked(take: Extractor, files: Mapping[Path, Path], most: int) -> Iterator[LookedAt]:
     """Some of the images, at even steps: the first of a folder of classes are all of one class."""
-    given = list(files.items())
-    chosen = np.linspace(0, len(given) - 1, min(most, len(given))).round().astype(int)
+    chosen = dict(spread(list(files.items()), most))
     height, width = _grid(take.size, take.model.patch_size)
     batch_size = max(1, min(BATCH, PATCHES // (height * width)))
-    parts = look_at(take, dict(given[index] for index in chosen), batch_size)
-    total = -(-len(chosen) // batch_size)
-    return track(parts, 'Attending', total=total, console=Console(stderr=True))
+    return look_at(take, chosen, batch_size)
 
 
 def _names(seen: Sequence[LookedAt]) -> list[str]:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..component import ConfigError
+from ..datasets.reading.measuring import spread
 from ..visualization import FeatureColours, draw_feature_colours
 from .looked_images import backbone_for, look_at
-from .looked_vectors import spread_over, told
 from .picture_files import picture_path, write_picture
 from .predicting import NONE_DECODED
 
@@ -56,8 +56,8 @@ def look_features(
     if not -blocks <= block < blocks:
         raise ConfigError(f'--block is {block}; there are {blocks}, 0 to {blocks - 1}')
     take.model.out_indices = (block % blocks,)
-    fitted = spread_over(list(files), FITTED)
-    shown = set(spread_over(fitted, SHOWN))
+    fitted = spread(list(files), FITTED)
+    shown = set(spread(fitted, SHOWN))
     if len(shown) < len(files):
         print(
             f'{len(files)} images: colours are chosen by {len(fitted)} of them, {len(shown)} drawn',
@@ -66,7 +66,7 @@ def look_features(
     fit = FeatureColours(per_image=max(1, SAMPLED // len(fitted)))
     batch = max(1, AT_ONCE // (take.size // take.model.patch_size[0]) ** 2)
     kept, photos, features = list[Path](), [], []
-    for seen in told(look_at(take, {file: files[file] for file in fitted}, batch), len(fitted)):
+    for seen in look_at(take, {file: files[file] for file in fitted}, batch):
         maps = take.model(seen.batch)[-1].float().cpu()
         fit.add(maps)
         for file, photo, one in zip(seen.files, seen.photos, maps, strict=True):

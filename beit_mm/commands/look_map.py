@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from ..component import ConfigError
+from ..datasets.reading.measuring import spread
 from ..engine.measuring.feature_evaluation import knn_leave_one_out
 from ..visualization import PrincipalComponents, cells_of, draw_image_map
 from .features import Extractor
 from .look_arguments import MAPS
 from .looked_images import backbone_for
-from .looked_vectors import Vectors, class_of, small_photo, spread_over, vectors_of
+from .looked_vectors import Vectors, class_of, small_photo, vectors_of
 from .photos import labels_of
 from .picture_files import picture_path, write_picture
 
@@ -90,7 +91,7 @@ def _vectors(
         root, table, _ = labels_of(source)
         given = [root / name for name in table]
     take, files = backbone_for(weights, given, size)
-    taken = spread_over(list(files), MOST)
+    taken = spread(list(files), MOST)
     if len(taken) < len(files):
         print(f'{len(files)} images: the map is of {MOST} at even distances', file=sys.stderr)
     found = vectors_of(take, {file: files[file] for file in taken})

@@ -3,19 +3,23 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from ..component import ConfigError
+from ..datasets.reading.measuring import spread
 from ..visualization import most_alike, panel_of_neighbours
+from .features import Extractor
 from .looked_images import backbone_for
-from .looked_vectors import class_of, small_photo, spread_over, vectors_of
+from .looked_vectors import class_of, small_photo, vectors_of
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
 
 # Images that neighbours are shown of, pixels of an edge, letters below a picture.
-QUERIES, EDGE, LETTERS = 8, 160, 17
+QUERIES, EDGE, LETTERS = 8, 160, 15
 
 
 def look_neighbours(
@@ -55,17 +59,17 @@ def look_neighbours(
     found = vectors_of(take, files)
     queries = files
     if among is None:
-        places = spread_over(range(len(found.files)), QUERIES)
+        places = spread(range(len(found.files)), QUERIES)
         asked = found.chosen(places)
     else:
         queries = files_of(images)
-        asked = vectors_of(take, {file: queries[file] for file in spread_over([*queries], QUERIES)})
+        asked = vectors_of(take, {file: queries[file] for file in spread([*queries], QUERIES)})
     if len(asked.files) == QUERIES < len(queries):
         print(f'{QUERIES} of {len(queries)} images are shown', file=sys.stderr)
 
-    rows = {file.resolve(): row for row, file in enumerate(found.files)}
-    itself = torch.tensor([rows.get(file.resolve(), -1) for file in asked.files])
-    count = min(count, len(rows) - int(itself.max() >= 0))
+    place_of = {file.resolve(): place for place, file in enumerate(found.files)}
+    itself = torch.tensor([place_of.get(file.resolve(), -1) for file in asked.files])
+    count = min(count, len(found.files) - int(itself.max() >= 0))
     if not count:
         raise ConfigError(f'{found.files[0]} is the only image; there must be two to compare')
     nearest, cosines = most_alike(
@@ -79,25 +83,16 @@ def look_neighbours(
         label if (label := class_of(queries[file]) or file.parent.name) in known else ''
         for file in asked.files
     ]
-    shown = [
-        [asked.files[row], *(found.files[place] for place in places)]
-        for row, places in enumerate(nearest.tolist())
-    ]
-    classes = [
-        [asked_labels[row], *(labels[place] for place in places)]
-        for row, places in enumerate(nearest.tolist())
-    ]
-    figure = panel_of_neighbours(
-        [[small_photo(take, file, EDGE) for file in row] for row in shown],
+    rows = [
         [
-            [_caption(*each) for each in zip(row, names, [None, *alike], strict=True)]
-            for row, names, alike in zip(shown, classes, cosines.tolist(), strict=True)
-        ],
-        [
-            [None, *((other == own) if own and other else None for other in others)]
-            for own, *others in classes
-        ],
-    )
+            Shown(asked.files[row], asked_labels[row], None),
+            *(
+                Shown(found.files[place], labels[place], cosine)
+                for place, cosine in zip(nearest[row].tolist(), cosines[row].tolist(), strict=True)
+            ),
+        ]
+        for row in range(len(nearest))
+    ]
     arrays = dict(
         files=np.array([str(file) for file in found.files]),
         features=found.features,
@@ -108,15 +103,44 @@ def look_neighbours(
         nearest=nearest.numpy(),
         cosines=cosines.numpy(),
     )
-    return write_picture(figure, path, arrays)
+    return write_picture(_draw(take, rows), path, arrays)
 
 
-def _caption(file: Path, label: str, cosine: float | None) -> str:
-    """Class, and below it name and cosine."""
-    alike = '' if cosine is None else f' {cosine:.3f}'
-    named = _short(file.stem, LETTERS - len(alike)) + alike
-    return f'{_short(label, LETTERS)}\n{named}' if label else named
+class Shown(NamedTuple):
+    """An image of the panel.
+
+    Attributes:
+        file: It.
+        label: Its class, '' where not known.
+        cosine: Of its features and the query's; None of the query.
+    """
+
+    file: Path
+    label: str
+    cosine: float | None
+
+    @property
+    def caption(self) -> str:
+        """Class, and below it name and cosine."""
+        alike = '' if self.cosine is None else f' {self.cosine:.3f}'
+        named = _short(self.file.stem, LETTERS - len(alike)) + alike
+        return f'{_short(self.label, LETTERS)}\n{named}' if self.label else named
+
+    def has_class_of(self, query: 'Shown') -> bool | None:
+        """None of the query itself, and where one of the classes is not known."""
+        if self.cosine is None or not self.label or not query.label:
+            return None
+        return self.label == query.label
+
+
+def _draw(take: Extractor, rows: Sequence[Sequence[Shown]]) -> Figure:
+    return panel_of_neighbours(
+        [[small_photo(take, one.file, EDGE) for one in row] for row in rows],
+        [[one.caption for one in row] for row in rows],
+        [[one.has_class_of(row[0]) for one in row] for row in rows],
+    )
 
 
 def _short(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f'{text[: letters - 1]}…'
+    """The end tells more than the beginning, as beside other pictures."""
+    return text if len(text) <= letters else f'…{text[1 - letters :]}'

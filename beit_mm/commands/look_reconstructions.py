@@ -14,7 +14,7 @@ from ..datasets import blockwise_mask
 from ..datasets.masks.random_patches import random_mask
 from ..datasets.reading.measuring import spread
 from ..models.painter import Painter, painter_of
-from ..visualization.picture_rows import draw_mosaic
+from ..visualization.picture_rows import draw_picture_rows
 from ..visualization.predicted_tokens import LIKELY, Hits, count_hits, fillings
 from ..visualization.reconstructions import filled_in
 from .looked_images import LookedAt, look_at
@@ -27,7 +27,7 @@ BATCH = 8
 # The paper's smallest block, of the patches.
 MIN_BLOCK = 16 / 196
 # Characters of a file's name above its column.
-NAME = 14
+NAME = 13
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def look_reconstructions(
     if pretrained.lacks:
         print(f'no pictures of visual tokens, as their decoder is missing: {pretrained.lacks}')
     # A folder's first images are often of one class.
-    first = spread(list(files), count) if count > 1 else list(files)[:1]
+    first = spread(list(files), count)
     ordered = {file: files[file] for file in dict.fromkeys([*first, *files])}
     parts = list[Filled]()
     for part in look_at(take, ordered, BATCH, count):
@@ -101,12 +101,12 @@ def look_reconstructions(
         print(hits.line)
         arrays |= hits._asdict()
         titles = [
-            f'{title}\n{first} of {hidden} predicted'
+            f'{title}\n{first} of {hidden} right'
             for title, first, hidden in zip(titles, hits.first, hits.hidden, strict=True)
         ]
     else:
         print(_line_of_values(arrays))
-    figure = draw_mosaic(
+    figure = draw_picture_rows(
         rows, bands=take.how.reading.names, titles=titles, note=painter.note if painter else ''
     )
     pictures = {name.replace('\n', ' '): row.half().numpy() for name, row in rows.items()}

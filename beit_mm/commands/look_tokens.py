@@ -1,6 +1,5 @@
 """``beit-mm look tokens``: what visual tokens stand for, and whether they are in use."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from .predicting import files_of
 CODES, PATCHES, REDRAWN = 10, 8, 6
 TEMPERATURES = (0.0, 0.5, 1.0, 2.0)
 SEED = 0
-# Batches.
-TELL_EVERY = 10
 
 
 @torch.no_grad()
@@ -112,8 +109,6 @@ def _count(
             if take.model.decoder is not None and len(patches) % 2 == 0:
                 errors.append(float((take.model.decode(ids[None]) - image).square().mean()))
         kept += seen.files
-        if len(kept) % (TELL_EVERY * len(seen.files)) == 0:
-            print(f'{len(kept)} of {len(files)} images', file=sys.stderr)
     found = dict(recon_mse=float(np.mean(errors))) if errors else {}
     if len(patches) > 1:
         # As in training: fitted to every other image, and measured, as the tokenizer, on the rest.

@@ -1,6 +1,7 @@
 """Images that a look is at, as the network sees them and as people do."""
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,11 +13,15 @@ from torch import Tensor
 from ..component import ConfigError
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
+from ..engine.starting.stages import minutes
 from ..visualization import as_photo
 from .changed_images import Changes
 from .features import Extractor, extractor
 from .how_to_read import HowToRead
 from .predicting import NONE_DECODED, files_of
+
+# Seconds between two lines that say how far it is.
+EVERY = 10.0
 
 
 class Sees(Protocol):
@@ -34,6 +39,27 @@ class Sees(Protocol):
     def normalised(self, images: Sequence[np.ndarray], /) -> Tensor:
         """Such images as the network takes them, on its device."""
         ...
+
+
+class HowFar:
+    """Says on stderr how many images are left, where they take long.
+
+    Args:
+        total: Images.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count = total, 0
+        self.begin = self.last = time.monotonic()
+
+    def done(self, count: int) -> None:
+        """Count images that are done."""
+        self.count += count
+        now = time.monotonic()
+        if now - self.last > EVERY and self.count < self.total:
+            left = minutes((self.total - self.count) * (now - self.begin) / self.count)
+            print(f'{self.count} of {self.total} images, {left} left', file=sys.stderr)
+            self.last = now
 
 
 class LookedAt(NamedTuple):
@@ -78,6 +104,8 @@ def look_at(
 ) -> Iterator[LookedAt]:
     """Images, a batch at a time; those that cannot be read are told and left out.
 
+    Where it takes long, stderr says how far it is.
+
     Args:
         take: The network.
         files: File -> what to call it.
@@ -88,6 +116,7 @@ def look_at(
         ConfigError: At the end, if none could be read.
     """
     changes, left, seen = Changes(), list(files), 0
+    how_far = HowFar(min(len(files), most or len(files)))
     while left and (most is None or seen < most):
         kept, pixels = list[Path](), []
         while left and len(kept) < min(batch_size, (most or len(files)) - seen):
@@ -104,6 +133,7 @@ def look_at(
         shown = [as_photo(image, bands=take.how.reading.names) for image in pixels]
         names = [str(files[file]) for file in kept]
         yield LookedAt(names, kept, take.normalised(pixels), np.stack(shown))
+        how_far.done(len(kept))
     changes.tell()
     if not seen:
         raise ConfigError(NONE_DECODED.format(len(files)))

@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints.trained_images import trained_images
+from ..checkpoints import read_checkpoint
+from ..checkpoints.run_settings import images_in, run_settings
 from ..component import ConfigError
 from ..models import DiscreteVAE
 from ..models.tokenizer_shapes import load_tokenizer
 from .features import middle_of
 from .how_to_read import PHOTOS, HowToRead
 from .starting_weights import Start
-from .trained import PRETRAINED
+from .which_tokenizer import tokenizer_files
 
 # The paper's grid of tokens, of weights that say nothing of the size of their images.
 GRID = 14
@@ -59,9 +59,7 @@ def tokenizer_for(
     """A tokenizer that reads some images as they are to be read.
 
     Args:
-        given: Folder of a pre-training or of the quickstart, work directory of a tokenizer's
-            training, or a file of weights: ours, OpenAI's ``encoder.pkl``, with ``decoder.pkl``
-            beside it if there is one, or MMPretrain's.
+        given: See :func:`beit_mm.commands.which_tokenizer.tokenizer_files`.
         files: Images.
         size: Height and width of what it sees; without, that of its training, else 14 tokens.
 
@@ -71,7 +69,7 @@ def tokenizer_for(
     """
     paths = tokenizer_files(given)
     model = load_tokenizer(*paths)
-    known = trained_images(paths[0])
+    known = images_in(run_settings(read_checkpoint(paths[0])))
     side = size or known.size or GRID * model.stride
     if side % model.stride:
         raise ConfigError(
@@ -89,32 +87,3 @@ def tokenizer_for(
     if torch.cuda.is_available():
         model.cuda()
     return LookedTokenizer(model, side, how, begun_from.says_how)
-
-
-def tokenizer_files(given: str | Path) -> list[str]:
-    """Where the weights are of what a user names, see :func:`tokenizer_for`.
-
-    Raises:
-        ConfigError: If a folder holds none.
-    """
-    path = Path(given).expanduser()
-    if not path.is_dir():
-        decoder = path.with_name('decoder.pkl')
-        both = path.name == 'encoder.pkl' and path.is_file() and decoder.is_file()
-        return [str(path), str(decoder)] if both else [str(path) if path.exists() else str(given)]
-    if (path / 'tokenizer.pth').is_file():
-        return [str(path / 'tokenizer.pth')]
-    if (path / 'last_checkpoint').is_file():
-        # The folder may have been moved since.
-        last = path / Path((path / 'last_checkpoint').read_text().strip()).name
-        if last.is_file():
-            return [str(last)]
-    config = path / PRETRAINED[0]
-    generator = Config.fromfile(config).model.target_generator if config.is_file() else {}
-    # Of a run with another's tokenizer.
-    if generator.get('checkpoint') and Path(generator['checkpoint']).is_file():
-        return [str(generator['checkpoint'])]
-    raise ConfigError(
-        f'{given} holds no tokenizer: it has no tokenizer.pth, as beit-mm pretrain leaves it when '
-        'the tokenizer is trained, and no last_checkpoint'
-    )

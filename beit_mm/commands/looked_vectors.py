@@ -1,10 +1,8 @@
 """A vector of each image that a look is at."""
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +10,9 @@ from PIL import Image
 
 from ..datasets.decoding import read_pixels
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
-from ..engine.starting.stages import minutes
 from ..visualization import as_photo
 from .features import Extractor
-from .looked_images import LookedAt, look_at
-
-# Seconds between two lines that say how far it is.
-EVERY = 10.0
-T = TypeVar('T')
+from .looked_images import look_at
 
 
 class Vectors(NamedTuple):
@@ -52,31 +45,10 @@ def vectors_of(take: Extractor, files: Mapping[Path, Path]) -> Vectors:
         ConfigError: If none can be read.
     """
     kept, rows = list[Path](), []
-    for seen in told(look_at(take, files), len(files)):
+    for seen in look_at(take, files):
         kept += seen.files
         rows.append(take.model(seen.batch)[-1].mean(dim=(2, 3)).float().cpu().numpy())
     return Vectors(kept, np.concatenate(rows))
-
-
-def told(batches: Iterable[LookedAt], total: int) -> Iterator[LookedAt]:
-    """The same batches; where they take long, stderr says how many images are left."""
-    begin = last = time.monotonic()
-    done = 0
-    for seen in batches:
-        yield seen
-        done += len(seen.files)
-        now = time.monotonic()
-        if now - last > EVERY and done < total:
-            left = minutes((total - done) * (now - begin) / done)
-            print(f'{done} of {total} images, {left} left', file=sys.stderr)
-            last = now
-
-
-def spread_over(items: Sequence[T], most: int) -> list[T]:
-    """So many of some, from the first to the last at even distances; all if there are fewer."""
-    if len(items) <= most:
-        return list(items)
-    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def class_of(below: Path) -> str | None:

@@ -1,6 +1,6 @@
 """A whole pre-training to look at: backbone, head, and the tokenizer that its targets are of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,24 +18,23 @@ from ..checkpoints import (
     take_weights,
     translate,
 )
+from ..checkpoints.run_settings import images_in, run_settings
 from ..component import ConfigError
 from ..engine.checking.config_check import enter_scope
 from ..engine.running.whole_checkpoints import newest_whole
 from ..models import DiscreteVAE, DVAETargetGenerator, MaskedImageModeling, MIMHead, load
-from ..models.whole_tokenizer import whole_tokenizer
+from ..models.tokenizer_shapes import load_tokenizer
 from .features import Extractor
 from .how_to_read import PHOTOS, HowToRead
 from .starting_weights import check_size, images_of
-from .trained import PRETRAINED
-from .which_tokenizer import named_tokenizer, run_settings
+from .trained import PRETRAINED, pretrainings_in
+from .which_tokenizer import DECODER, ENCODER, tokenizer_files, with_its_decoder
 
 HEAD = 'head.classifier.weight'
 INSTEAD = (
     'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
     "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"
 )
-# OpenAI publishes the two halves of its tokenizer as two files.
-ENCODER, DECODER = 'encoder.pkl', 'decoder.pkl'
 
 
 class PretrainedTask(NamedTuple):
@@ -91,9 +90,7 @@ def _checkpoint_of(path: Path) -> Path | None:
         return path if path.is_file() else None
     if (path / PRETRAINED[1]).is_file():
         return path / PRETRAINED[1]
-    # The folder of a stage, of a command that goes on, of the quickstart.
-    inner = [path, path / 'pretrain', *sorted(path.glob('*/pretrain'), reverse=True)]
-    for folder in inner:
+    for folder in pretrainings_in(path):
         if (folder / 'last_checkpoint').is_file():
             return newest_whole(folder, folder)
     return None
@@ -171,23 +168,23 @@ def _tokens_of_run(
         # The folder has been moved.
         above = (parent / Path(file).name for parent in path.resolve().parents[:4])
         file = next((str(each) for each in above if file and each.is_file()), file)
-    settings, lacks = dict(generator['tokenizer']), f'there is no file {file}'
+    lacks = f'there is no file {file}'
     if Path(file).is_file():
-        return _read_tokens(settings, Path(file))
+        return _read_tokens(with_its_decoder(Path(file)))
     if not there:
         raise ConfigError(
             f'{path} holds no tokenizer, and {lacks}: give the one of its pre-training, --tokenizer'
         )
     if '://' in file:
         lacks = f'{file.rpartition("/")[2]} is an encoder alone'
-    return Tokens(DVAETargetGenerator(settings), None, lacks)
+    return Tokens(DVAETargetGenerator(dict(generator['tokenizer'])), None, lacks)
 
 
 def _tokens_of(given: str | Path, vocab_size: int | None) -> Tokens:
     """Those of the tokenizer that a user names.
 
     Args:
-        given: See :func:`beit_mm.commands.which_tokenizer.named_tokenizer`.
+        given: See :func:`beit_mm.commands.which_tokenizer.tokenizer_files`.
         vocab_size: Of the head.
 
     Raises:
@@ -195,9 +192,8 @@ def _tokens_of(given: str | Path, vocab_size: int | None) -> Tokens:
     """
     if vocab_size is None:
         raise ConfigError('its targets are no visual tokens: leave --tokenizer out')
-    named = named_tokenizer(given)
-    tokens = _read_tokens(named.settings, named.file)
-    known = getattr(tokens.generator, 'vocab_size', None)
+    tokens = _read_tokens(tokenizer_files(given))
+    known = tokens.generator.tokenizer.vocab_size
     if known != vocab_size:
         raise ConfigError(
             f'--tokenizer is {given}, which has {known} visual tokens, and the head predicts '
@@ -206,19 +202,13 @@ def _tokens_of(given: str | Path, vocab_size: int | None) -> Tokens:
     return tokens
 
 
-def _read_tokens(settings: Mapping[str, Any], file: Path) -> Tokens:
-    beside = file.with_name(DECODER)
-    files = [file, beside] if file.name == ENCODER and beside.is_file() else [file]
-    try:
-        whole = whole_tokenizer(dict(tokenizer=settings, checkpoint=files))
-        if whole is not None:
-            return Tokens(DVAETargetGenerator(whole), whole, '')
-        wanted = f', and no {DECODER} is beside it' if file.name == ENCODER else ''
-        lacks = f'{file} is an encoder alone{wanted}'
-        return Tokens(DVAETargetGenerator(dict(settings), checkpoint=str(file)), None, lacks)
-    except (RuntimeError, ValueError) as error:
-        said = str(error).partition('\n')[0]
-        raise ConfigError(f'the tokenizer in {file} is of another size: {said}') from None
+def _read_tokens(files: Sequence[str]) -> Tokens:
+    tokenizer = load_tokenizer(*files)
+    lacks = ''
+    if tokenizer.decoder is None:
+        wanted = f', and no {DECODER} is beside it' if Path(files[0]).name == ENCODER else ''
+        lacks = f'{files[0]} is an encoder alone{wanted}'
+    return Tokens(DVAETargetGenerator(tokenizer), None if lacks else tokenizer, lacks)
 
 
 def _of_weights(given: str, tokenizer: str | Path | None) -> PretrainedTask:
@@ -260,16 +250,5 @@ def _ready(task: Any, tokens: Tokens, how: HowToRead) -> PretrainedTask:
 def _how_of(settings: Mapping[str, Any]) -> HowToRead:
     """How the images of a run are read, by its preprocessor and the step that reads them."""
     normalised = settings['model'].get('data_preprocessor') or {}
-    loader = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
-    steps = (loader.get('dataset') or {}).get('pipeline') or ()
-    reads: Mapping[str, Any] = next(
-        (step for step in steps if str(step.get('type')).endswith('LoadPhoto')), {}
-    )
-    bands = reads.get('bands')
-    return PHOTOS._replace(
-        bands=list(bands) if isinstance(bands, (list, tuple)) else bands,
-        value_range=reads.get('value_range'),
-        no_data=reads.get('no_data'),
-        mean=list(normalised.get('mean', PHOTOS.mean)),
-        std=list(normalised.get('std', PHOTOS.std)),
-    )
+    mean, std = (list(normalised.get(n, getattr(PHOTOS, n))) for n in ('mean', 'std'))
+    return PHOTOS._replace(**images_in(settings).reading, mean=mean, std=std)

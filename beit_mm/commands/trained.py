@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -26,6 +27,12 @@ CLASSIFIER = ('finetune.py', 'classifier.pth')
 SEGMENTOR = ('segment.py', 'segmentor.pth')
 # Steps of a pipeline that are about the mask of an image.
 LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
+
+
+def pretrainings_in(folder: Path) -> list[Path]:
+    """Where a pre-training may have been: itself, of a command's folder, of the quickstart's."""
+    newest_first = sorted(folder.glob('*/pretrain'), reverse=True)
+    return [folder, folder / 'pretrain', *newest_first]
 
 
 def finished_run(folder: str | Path, *kinds: tuple[str, str]) -> tuple[Path, Path]:
@@ -119,6 +126,8 @@ def predict_files(
                     prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {getattr(error, "reason", error)}')
+            except cv2.error:
+                print(f'{file}: left out, it is so narrow that nothing is left of it when resized')
         results: list[Any] = []
         if prepared:
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))

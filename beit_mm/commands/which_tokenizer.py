@@ -1,16 +1,21 @@
 """Which tokenizer a pre-training takes: one of its own, another run's, or OpenAI's."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from ..checkpoints import read_checkpoint
+from ..checkpoints import load_tokenizer_state_dict
 from ..component import ConfigError
-from ..engine.running.resumed_changes import saved_settings
+from ..engine.running.whole_checkpoints import newest_whole
+from ..models.discrete_vae import stride_of_groups
+from ..models.tokenizer_shapes import settings_of_tokenizer
 from .choices import Sizes, values_for_tokenizer
 from .how_to_read import HowToRead
+from .trained import PRETRAINED
+
+# What a pre-training calls its own, and OpenAI the two halves of its.
+OWN, ENCODER, DECODER = 'tokenizer.pth', 'encoder.pkl', 'decoder.pkl'
 
 
 class Tokenizer(NamedTuple):
@@ -18,11 +23,6 @@ class Tokenizer(NamedTuple):
 
     file: Path
     settings: dict[str, Any]
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the second view that a token stands for; of OpenAI's 8."""
-        return 2 ** (self.settings.get('num_groups', 4) - 1)
 
 
 def own_tokenizer(sizes: Sizes, how: HowToRead, file: Path) -> Tokenizer:
@@ -52,62 +52,68 @@ def of_bands(how: HowToRead) -> dict[str, Any]:
 
 
 def tokenizer_of(given: str | Path, sizes: Sizes) -> Tokenizer:
-    """The tokenizer that a user names.
+    """The tokenizer that a user names; of what size it is, its weights say.
 
     Args:
-        given: Folder of another pre-training or a file in it, or OpenAI's ``encoder.pkl``.
+        given: See :func:`tokenizer_files`.
         sizes: Of this pre-training.
 
     Raises:
         ConfigError: If there is none, or it does not fit the patches.
+        CheckpointError: If there is none in the file.
     """
-    tokenizer = named_tokenizer(given)
-    patch = 2 * tokenizer.stride
+    file = Path(tokenizer_files(given)[0])
+    if not file.is_file():
+        raise ConfigError(f'--tokenizer is {given}: there is no file {file}')
+    known = settings_of_tokenizer(load_tokenizer_state_dict(file))
+    patch = 2 * stride_of_groups(known['num_groups'])
     if patch != sizes.patch_size:
         raise ConfigError(
             f'--tokenizer {given} has a token for {patch} pixels, and the patches of images of '
             f'{sizes.image_size} pixels are {sizes.patch_size} wide: give --size '
             f'{224 if patch == 16 else 128} or leave --tokenizer out'
         )
-    return tokenizer
+    # Training does without the decoder, of whatever size it is.
+    left_out = ('with_decoder', 'decoder_input')
+    settings = {k: v for k, v in known.items() if v is not None and k not in left_out}
+    return Tokenizer(file.resolve(), dict(type='beit_mm.DiscreteVAE', **settings))
 
 
-def named_tokenizer(given: str | Path) -> Tokenizer:
-    """The tokenizer that a user names, whatever it is for.
+def tokenizer_files(given: str | Path) -> list[str]:
+    """Where the weights are of the tokenizer that a user names.
 
     Args:
-        given: Folder of a pre-training or a file in it, a checkpoint of a tokenizer's training or
-            of a pre-training, or OpenAI's ``encoder.pkl``.
+        given: Folder of a pre-training or of the quickstart, work directory of a tokenizer's
+            training, or a file or URL of weights: ours, OpenAI's ``encoder.pkl``, or MMPretrain's.
+
+    Returns:
+        A file, and OpenAI's ``decoder.pkl`` where it lies beside the encoder.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If a folder holds none.
+        CheckpointError: If all of its checkpoints are damaged.
     """
     path = Path(given).expanduser()
-    file = path / 'tokenizer.pth' if path.is_dir() else path
-    if not file.is_file():
-        raise ConfigError(f'--tokenizer is {given}: there is no file {file}')
-    beside = file.with_name('tokenizer.py')
-    if beside.is_file():
-        model = Config.fromfile(beside).model.to_dict()
-    else:
-        model = dict(run_settings(read_checkpoint(file)).get('model') or {})
-        model = (model.get('target_generator') or {}).get('tokenizer') or model
-    if 'num_groups' not in model:
-        # DALL-E's, which is the default.
-        model = dict(type='beit_mm.DiscreteVAE', vocab_size=8192)
-    settings = {k: v for k, v in model.items() if k not in ('_scope_', 'data_preprocessor')}
-    return Tokenizer(file.resolve(), settings)
+    if not path.is_dir():
+        return with_its_decoder(path) if path.is_file() else [str(given)]
+    if (path / OWN).is_file():
+        return [str(path / OWN)]
+    config = path / PRETRAINED[0]
+    generator = Config.fromfile(config).model.target_generator if config.is_file() else {}
+    # Of a run with another's tokenizer, whose own checkpoints have the encoder alone.
+    if generator.get('checkpoint') and Path(generator['checkpoint']).is_file():
+        return with_its_decoder(Path(generator['checkpoint']))
+    newest = newest_whole(path, path)
+    if newest is None:
+        raise ConfigError(
+            f'{given} holds no tokenizer: it has no {OWN}, as beit-mm pretrain leaves it when the '
+            'tokenizer is trained, and no checkpoint'
+        )
+    return [str(newest)]
 
 
-def run_settings(content: Any) -> dict[str, Any]:
-    """The config of the run that wrote a checkpoint, as far as it holds one; none of it is run.
-
-    Args:
-        content: What :func:`beit_mm.checkpoints.read_checkpoint` gave.
-    """
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    text = meta.get('cfg') if isinstance(meta, Mapping) else None
-    try:
-        return saved_settings(text) if isinstance(text, str) else {}
-    except SyntaxError:
-        return {}
+def with_its_decoder(file: Path) -> list[str]:
+    """A file of a tokenizer, and the decoder beside it: OpenAI publishes them as two."""
+    beside = file.with_name(DECODER)
+    both = file.name == ENCODER and beside.is_file()
+    return [str(file), str(beside)] if both else [str(file)]

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..engine.measuring.collapse import evidence_of_collapse, what_to_try
 from .curve import Curve
 from .findings import Finding, number
 from .run_record import StageRecord
 
-# As CodebookHook: of the vocabulary, how much must be in use.
-LEAST_SHARE = 0.1
 # Above the commonest token's share by less than this, in points, nothing is learned yet.
 MARGIN = 0.5
 # A loss that is so many times its usual change above the points before it is a spike.
@@ -49,31 +48,46 @@ def accuracy_no_better_than_the_commonest(stage: StageRecord) -> Iterator[Findin
 
 
 def codebook_collapse(stage: StageRecord) -> Iterator[Finding]:
-    """Few of the vocabulary's tokens are in use."""
+    """Few of the vocabulary's tokens are in use: as ``beit-mm look tokens`` judges it."""
+    size = vocabulary(stage)
+    if size is None:
+        return
     for curves, name, of in (
         (stage.val, 'tokenizer/codes_used', 'on the validation images'),
         (stage.val, 'mim/codes_used', 'as targets of the validation images'),
-        (stage.train, 'codes_used', 'in a training batch'),
         (stage.train, 'mim_codes', 'as targets in a training batch'),
     ):
-        size = vocabulary(stage)
-        if name not in curves or size is None:
+        known = {
+            figure: curves[whole].last
+            for figure in ('perplexity', 'kmeans_perplexity', 'places')
+            if (whole := name.replace('codes_used', figure)) in curves
+        }
+        places = known.get('places') if curves is stage.val else places_a_batch(stage)
+        if name not in curves or places is None:
             continue
-        used = curves[name].last
-        # A batch may have fewer places than there are codes.
-        possible = size if curves is stage.val else min(size, places_a_batch(stage) or size)
-        if used < LEAST_SHARE * possible:
+        used = round(curves[name].last)
+        evidence = evidence_of_collapse(
+            size, int(places), used, known.get('perplexity'), known.get('kmeans_perplexity')
+        )
+        if evidence:
+            tried = what_to_try(_quantizer(stage))
             yield Finding(
                 'wrong',
-                f'The codebook has collapsed: {number(100 * used / size)} % of it is in use.',
-                f'{used:.0f} of {size} codes are used {of}'
-                + _commonest(stage)
-                + f'; healthy are {LEAST_SHARE:.0%} or more.',
-                "Train the tokenizer anew with quantizer='vector', which keeps every code in use. "
-                "With 'gumbel': a larger kl_weight early on (DVAEAnnealingHook), a lower learning "
-                'rate or a smaller vocab_size. Pre-training on such tokens teaches little.',
-            )
+                'The codebook has collapsed.',
+                f'{used} of {size} codes, {number(100 * used / size)} %, are used {of}'
+                + _commonest(stage) + f'; {evidence}.',
+                f'{tried[0].upper()}{tried[1:]}. Pre-training on such tokens teaches little.',
+            )  # fmt: skip
         return
+
+
+def _quantizer(stage: StageRecord) -> str:
+    generator = 'model.target_generator'
+    for at in ('model', f'{generator}.tokenizer', f'{generator}.generator.tokenizer'):
+        if isinstance(found := stage.setting(f'{at}.quantizer'), str):
+            return found
+    # What DiscreteVAE has if nobody says so.
+    return 'gumbel'
 
 
 def _commonest(stage: StageRecord) -> str:
@@ -84,15 +98,15 @@ def _commonest(stage: StageRecord) -> str:
 def vocabulary(stage: StageRecord) -> int | None:
     """Codes of a tokenizer, or classes of a pre-training's head."""
     for key in ('model.head.vocab_size', 'model.vocab_size'):
-        if isinstance(size := stage.setting(key), int):
+        if (size := stage.count(key)) is not None:
             return size
     return None
 
 
 def places_a_batch(stage: StageRecord) -> int | None:
     """Hidden patches of a batch, as many as the mask of the training pipeline has."""
-    for step in stage.setting('train_dataloader.dataset.pipeline', []):
-        if isinstance(step, dict) and isinstance(masked := step.get('num_masked'), int):
+    for step in stage.parts('train_dataloader.dataset.pipeline'):
+        if isinstance(masked := step.get('num_masked'), int):
             return masked * (stage.images_a_step or 1)
     return None
 
@@ -104,13 +118,14 @@ def loss_not_finite(stage: StageRecord) -> Iterator[Finding]:
         'of float16 help most often. '
     )
     if stage.left_out:
-        places = [int(report.get('iteration', 0)) for report in stage.left_out]
+        places = [report['iteration'] for report in stage.left_out]
+        norm = stage.left_out[0].get('gradient_norm')
         yield Finding(
             'wrong' if len(places) >= 3 else 'warning',
             f'Loss or gradient was not finite in {_steps(len(places))}, which '
             f'{"was" if len(places) == 1 else "were"} left out.',
             f'Iteration {_some(places)}; the norm of the gradient was '
-            f'{number(float(stage.left_out[0].get("gradient_norm") or np.nan))} in the first.',
+            f'{number(norm if isinstance(norm, (int, float)) else np.nan)} in the first.',
             advice + f'{stage.path.name}/non_finite names the images of each.',
         )
         return
@@ -233,6 +248,8 @@ def worse_on_new_images(stage: StageRecord) -> Iterator[Finding]:
     for name in SCORES:
         if name in stage.val and len(stage.val[name].steps) > 2:
             curve = stage.val[name]
+            if not np.isfinite(curve.values).any():
+                continue
             best = int(np.nanargmax(curve.values))
             if curve.values[best] - curve.last > max(2.0, 0.1 * float(curve.values[best])):
                 yield Finding(

@@ -1,6 +1,6 @@
 """The logs of a run, read line by line: figures, the machine, warnings, where it ended."""
 
-import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from .curve import Curve, GrowingCurve
+from .json_reading import object_in
 
 ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - (\w+) - (.*)')
-OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d+)\]\[\s*(\d+)/(\d+)\]')
-OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d+)/(\d+)\]')
-BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d+) of (\d+) photos so far\)')
+OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d{1,15})\]\[\s*(\d{1,15})/(\d{1,15})\]')
+OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d{1,15})/(\d{1,15})\]')
+BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d{1,15}) of (\d{1,15}) photos so far\)')
 SETTING = re.compile(r'    ([\w ]+): (.*)')
 # Of the environment, what says which machine and versions it was.
 TOLD = ('sys.platform', 'Python', 'CUDA available', 'GPU 0', 'CUDA_HOME', 'NVCC', 'PyTorch',
@@ -42,6 +43,7 @@ class Told:
         drawn: Images that were drawn when the last of these was skipped.
         planned: Iterations that the run was to have; None if no line says so.
         an_epoch: Iterations that an epoch should have; None of a run that counts none.
+        lengths: All that it was to have: of a run that went on with other images or devices, more.
         reached: The last iteration that a line says was done.
         begun: When the first line was written.
         ended: When the last was.
@@ -56,6 +58,7 @@ class Told:
     drawn: int = 0
     planned: int | None = None
     an_epoch: int | None = None
+    lengths: set[int] = field(default_factory=set)
     reached: int = 0
     begun: datetime | None = None
     ended: datetime | None = None
@@ -107,6 +110,7 @@ def _read_place(text: str, told: Told) -> None:
         told.reached, told.planned = int(place[1]), int(place[2])
     elif place := OF_EPOCHS.search(text):
         epoch, done, told.an_epoch = map(int, place.groups())
+        told.lengths.add(told.an_epoch)
         told.reached = (epoch - 1) * told.an_epoch + done
 
 
@@ -154,6 +158,9 @@ def read_figures(files: list[Path]) -> Figures:
             place = values.get('iter')
             of_training = isinstance(place, (int, float))
             if isinstance(place, (int, float)):
+                if not math.isfinite(place):
+                    unreadable += 1
+                    continue
                 if not begun:
                     for curve in [*train.values(), *val.values()]:
                         curve.forget_from(place)
@@ -179,8 +186,4 @@ def _entries(file: Path) -> Iterator[dict | None]:
             if not line.endswith('\n'):
                 # A run that was killed has not written all of it, nor has one that is writing.
                 return
-            try:
-                values = json.loads(line)
-            except ValueError:
-                values = None
-            yield values if isinstance(values, dict) else None
+            yield object_in(line)

@@ -58,6 +58,7 @@ CHARTS = {
     'Perplexity of the codes': [
         _train('perplexity', 'of a batch'),
         _val('tokenizer/perplexity'),
+        _val('mim/perplexity'),
         _val('tokenizer/kmeans_perplexity', 'k-means of patches', BESIDE),
     ],
     'Error of hidden patches': [_val('mim/mse')],
@@ -66,7 +67,7 @@ CHARTS = {
     'Steps clipped, %': [_train('grad_clipped')],
 }
 # Of what the loop's time is made, of a validation too.
-NO_SCORES = ('time', 'data_time', 'tokenizer/mean_mse')
+NO_SCORES = ('time', 'data_time', 'tokenizer/mean_mse', 'tokenizer/places', 'mim/places')
 
 
 def charts_of(stages: Sequence[tuple[str, StageRecord]]) -> Iterator[Chart]:
@@ -97,8 +98,8 @@ def charts_of(stages: Sequence[tuple[str, StageRecord]]) -> Iterator[Chart]:
 def _how(title: str, stages: Sequence[tuple[str, StageRecord]]) -> tuple:
     """Whether steps are even, and what is marked."""
     if title == 'Norm of the gradient':
-        most = {stage.setting('optim_wrapper.clip_grad.max_norm') for _, stage in stages}
-        if len(most) == 1 and isinstance(level := most.pop(), (int, float)):
+        most = {stage.amount('optim_wrapper.clip_grad.max_norm') for _, stage in stages}
+        if len(most) == 1 and (level := most.pop()) is not None:
             return None, (float(level), f'clipped above {level:g}')
         return (None,)
     return (None if title == 'Loss' else True,)

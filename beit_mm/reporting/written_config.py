@@ -1,6 +1,5 @@
 """The config that a run wrote of itself: read without running it, and held against its recipe."""
 
-import ast
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,38 +31,6 @@ class Recipe(NamedTuple):
     name: str
     settings: Mapping[str, Any]
     differences: list[tuple[str, str, str]]
-
-
-def read_literals(text: str) -> dict[str, Any]:
-    """Settings of a config as mmengine writes it, in which all is literal.
-
-    Nothing is run: a work directory may be a stranger's. What is no literal becomes its text.
-
-    Args:
-        text: Python, such as ``model = dict(type='beit_mm.BEiT', depth=12)``.
-
-    Raises:
-        SyntaxError: If it is no Python.
-    """
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = _value(node.value)
-    return found
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        return {word.arg: _value(word.value) for word in node.keywords if word.arg}
-    if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return {str(_value(key)): _value(value) for key, value in pairs if key is not None}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(one) for one in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
 
 
 def flat(settings: Any, key: str = '') -> Iterator[tuple[str, Any]]:

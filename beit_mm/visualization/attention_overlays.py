@@ -10,10 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .attention_maps import place_of
-from .mosaics import middles, mosaic
+from .mosaics import GAP, SIDE, draw_pairs, middles, mosaic_figure, panel, side_of_pairs
 
-# Height and width of a panel, in pixels and in inches, and the gap between two.
-SIDE, INCHES, GAP = 160, 1.0, 10
 # How dark the photo is where no attention goes, and how much of it is left where most goes.
 DARK, LEFT = 0.35, 0.3
 # Of the values of a map the share that is drawn brightest: single patches would darken the rest.
@@ -73,9 +71,9 @@ def draw_attention(rows: Sequence[Row], columns: Sequence[str], title: str) -> F
     """
     panels = []
     for row in rows:
-        photo = _of_panel(row.photo)
+        photo = panel(row.photo)
         panels.append([photo, *(overlay(photo, heat) for heat in row.maps)])
-    figure, axis = _mosaic_figure(np.array(panels), title)
+    figure, axis = mosaic_figure(np.array(panels), title)
     down, across = middles(len(rows), SIDE, GAP), middles(1 + len(columns), SIDE, GAP)
     axis.set_xticks(across, ['image', *columns], fontsize=8)
     names = ['\n'.join(map(_short, row.name.splitlines())) for row in rows]
@@ -84,31 +82,25 @@ def draw_attention(rows: Sequence[Row], columns: Sequence[str], title: str) -> F
         for point, x in zip(row.points, across[1:], strict=True):
             if point is not None:
                 middle = _middle_of_patch(point, row.maps.shape[1:])
-                for panel in (across[0], x):
-                    _mark(axis, middle, y, panel)
+                for column in (across[0], x):
+                    _mark(axis, middle, y, column)
     return figure
 
 
-def draw_rollouts(photos: np.ndarray, maps: np.ndarray, pairs: int = 4) -> Figure:
+def draw_rollouts(photos: np.ndarray, maps: np.ndarray) -> Figure:
     """Photos, and beside each what [S] draws on in it.
 
     Args:
         photos: (B, S, S, 3) uint8.
         maps: (B, h, w), each drawn from its smallest to its largest value: all that goes through
             the residual branches and to no place in particular lies below the smallest.
-        pairs: In a row.
     """
-    pairs = min(pairs, len(photos))
-    empty = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    panels = []
-    for photo, heat in zip(map(_of_panel, photos), maps, strict=True):
-        panels += [photo, overlay(photo, heat, float(heat.min()))]
-    panels += [empty] * (-len(panels) % (2 * pairs))
-    whole = np.array(panels).reshape(-1, 2 * pairs, SIDE, SIDE, 3)
-    figure, axis = _mosaic_figure(whole, f'Attention rollout from {S} to the patches')
-    axis.set_xticks(middles(2 * pairs, SIDE, GAP), ['image', 'rollout'] * pairs, fontsize=8)
-    axis.set_yticks([])
-    return figure
+    side = side_of_pairs(len(photos))
+    shown = [
+        overlay(panel(photo, side), heat, float(heat.min()))
+        for photo, heat in zip(photos, maps, strict=True)
+    ]
+    return draw_pairs([*photos], shown, f'Attention rollout from {S} to the patches', 'rollout')
 
 
 def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
@@ -136,7 +128,8 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
     axis.set_xlabel('block', fontsize=8)
     axis.set_ylabel('mean attention distance (pixels)', fontsize=8)
     axis.set_xticks(range(0, blocks, 1 if blocks <= 12 else 2))
-    axis.set_ylim(0, 1.12 * max(uniform, distances.max()))
+    # One lone patch has no distance.
+    axis.set_ylim(0, 1.12 * max(uniform, distances.max()) or 1)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7, frameon=False, loc='lower right')
     axis.spines[['top', 'right']].set_visible(False)
@@ -145,26 +138,6 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
 
 def _short(line: str) -> str:
     return line if len(line) <= LETTERS else f'…{line[1 - LETTERS :]}'
-
-
-def _of_panel(photo: np.ndarray) -> np.ndarray:
-    """Photos that are smaller than a panel keep their pixels."""
-    shrinks = max(photo.shape[:2]) > SIDE
-    how = Image.Resampling.BICUBIC if shrinks else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), how))
-
-
-def _mosaic_figure(panels: np.ndarray, title: str) -> tuple[Figure, Axes]:
-    """A figure with nothing but panels (R, C, SIDE, SIDE, 3), and a title above them."""
-    rows, columns = panels.shape[:2]
-    inches = INCHES * (1 + GAP / SIDE)
-    figure = Figure(figsize=(columns * inches + 0.4, rows * inches + 0.55), layout='constrained')
-    figure.suptitle(title, fontsize=10)
-    axis = figure.subplots()
-    axis.imshow(mosaic(panels, GAP, 255), interpolation='none')
-    axis.tick_params(length=0, top=False, labeltop=True, labelbottom=False, pad=2)
-    axis.spines[:].set_visible(False)
-    return figure, axis
 
 
 def _middle_of_patch(point: tuple[float, float], grid: tuple[int, ...]) -> tuple[float, float]:

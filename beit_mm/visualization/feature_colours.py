@@ -8,13 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .mosaics import draw_pairs
 from .principal_components import PrincipalComponents
 
 # Per cent of the patches that are darker than black, and as many brighter than white: one patch
 # that is far from all others does not rule the colours.
 BEYOND = 2
-# Pairs of a photo and its colours in a row.
-PAIRS = 4
 
 
 class ColourBasis(NamedTuple):
@@ -89,22 +88,9 @@ def draw_feature_colours(
         shares: (3,), of the variance, of red, green and blue.
         what: The features, in words.
     """
-    pairs = min(PAIRS, len(photos))
-    rows = -(-len(photos) // pairs)
-    edge = {1: 3.2, 2: 1.9, 3: 1.4}.get(pairs, 1.15)
-    width = max(2 * pairs * edge, 5.0)
-    figure = Figure(figsize=(width, rows * edge + 0.5), layout='constrained')
     red, green, blue = (f'{share:.0%}' for share in shares)
-    figure.suptitle(
+    title = (
         f'Principal components of {what} as red ({red} of the variance), green ({green}) and blue '
-        f'({blue})',
-        fontsize=9,
-        wrap=True,
+        f'({blue})'
     )
-    axes = figure.subplots(rows, 2 * pairs, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for index, (photo, colour) in enumerate(zip(photos, colours, strict=True)):
-        axes[2 * index].imshow(photo, interpolation='antialiased')
-        axes[2 * index + 1].imshow(colour, interpolation='nearest')
-    return figure
+    return draw_pairs(photos, list(np.rint(255 * colours).astype(np.uint8)), title, 'features')

@@ -5,14 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 # Pixels: of a frame's width at most, and of the strip with the iteration above it.
 WIDTH, STRIP = 1280, 34
-# Of a film at most: a longer one would not fit into memory.
-FRAMES = 120
 # Milliseconds: of all frames but the last, one of them at most, the last.
 LENGTH, LONGEST, LAST = 8000, 400, 2500
 
@@ -50,13 +47,6 @@ def frames_of(work_dir: Path, name: str) -> list[Frame]:
         if found:
             kept = [frame for frame in kept if frame.iteration < found[0].iteration] + found
     return kept
-
-
-def thinned(frames: Sequence[Frame], most: int = FRAMES) -> list[Frame]:
-    """Some frames, evenly spread, the first and the last among them."""
-    if len(frames) <= most:
-        return list(frames)
-    return [frames[place] for place in np.linspace(0, len(frames) - 1, most).round().astype(int)]
 
 
 def durations(count: int) -> list[int]:

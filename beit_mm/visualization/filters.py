@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .principal_components import with_known_signs
 from .shown_bands import Shown, shown_places
 
 COLUMNS = 7
@@ -20,14 +21,12 @@ def principal_filters(weight: Tensor, count: int) -> tuple[np.ndarray, np.ndarra
         count: How many; fewer if there are not so many.
 
     Returns:
-        (K, bands, p, p) float32 of length one, the largest value of each positive, since the sign
-        of a component is by chance; and (K,) float32, the share of the variance of each.
+        (K, bands, p, p) float32 of length one, the largest value of each positive; and (K,)
+        float32, the share of the variance of each.
     """
     rows = weight.double().flatten(1)
     _, values, components = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
-    components = components[:count]
-    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
-    filters = (components * largest.sign()).unflatten(1, weight.shape[1:])
+    filters = with_known_signs(components[:count]).unflatten(1, weight.shape[1:])
     shares = values.square() / values.square().sum()
     return filters.float().numpy(), shares[:count].float().numpy()
 
@@ -48,7 +47,7 @@ def draw_filters(
     """
     places = list(shown_places(filters.shape[1], shown, bands))
     rows = -(-len(filters) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * 0.95, rows * 1.15 + 0.4), layout='constrained')
+    figure = Figure(figsize=(COLUMNS * 0.95, rows * 1.09 + 0.3), layout='compressed')
     figure.suptitle("Principal components of the patch projection's filters", fontsize=10)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:

@@ -19,7 +19,7 @@ GAP = 4
 LABELS, LINE, LETTER = 1.15, 0.14, 0.053
 
 
-def draw_mosaic(
+def draw_picture_rows(
     rows: Mapping[str, Tensor],
     shown: Shown = None,
     bands: Sequence[str] | None = None,

@@ -5,6 +5,12 @@ import torch
 from torch import Tensor
 
 
+def with_known_signs(components: Tensor) -> Tensor:
+    """Rows (K, C) with the largest value of each positive: the sign of a component is by chance."""
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    return components * largest.sign()
+
+
 class PrincipalComponents:
     """Principal components, fitted to vectors that come in parts.
 
@@ -43,12 +49,11 @@ class PrincipalComponents:
             count: How many; C is the most.
 
         Returns:
-            (count, C) float64 of length one, the largest value of each positive, since the sign of
-            a component is by chance; and (count,) float64, the share of the variance of each.
+            (count, C) float64 of length one, the largest value of each positive; and
+            (count,) float64, the share of the variance of each.
         """
         values, vectors = torch.linalg.eigh(self.scatter)
         values = values.clamp(min=0).flip(0)
         components = vectors.T.flip(0)[:count]
-        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
         shares = values[:count] / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-        return (components * largest.sign()).numpy(), shares.numpy()
+        return with_known_signs(components).numpy(), shares.numpy()

@@ -8,6 +8,7 @@ from PIL import Image
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from beit_mm.checkpoints import convert_state_dict, load_state_dict
+from beit_mm.commands import look_film as look_film_module
 from beit_mm.commands.look_film import look_film
 from beit_mm.commands.look_reconstructions import look_reconstructions
 from beit_mm.commands.pretrained_task import pretrained_task
@@ -191,7 +192,7 @@ def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_pat
         look_reconstructions(place / 'hf', photos, tokenizer=tmp_path / 'other.pth')
 
 
-def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path):
+def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeypatch):
     pictures = tmp_path / 'run/pretrain/20260101_000000/vis_data/vis_image'
     pictures.mkdir(parents=True)
     for iteration in (0, 50, 100):
@@ -202,6 +203,10 @@ def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path):
             assert film.stat().st_size > 500
     with Image.open(tmp_path / 'film.gif') as film:
         assert film.n_frames == 3
+    monkeypatch.setattr(look_film_module, 'FRAMES', 2)
+    look_film(tmp_path / 'run', tmp_path / 'film.gif')
+    with Image.open(tmp_path / 'film.gif') as film:
+        assert film.n_frames == 2
     left = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert left == ['film.gif', 'film.mp4', 'film.webp']
     with pytest.raises(ConfigError, match=r'must end in \.gif, \.webp, \.mp4'):

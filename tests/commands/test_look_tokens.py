@@ -1,14 +1,20 @@
 """`beit-mm look tokens` on tokenizers and images made here."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from beit_mm.commands.choices import Sizes
+from beit_mm.commands.learned import report_of_pretraining
 from beit_mm.commands.look_tokens import look_tokens
-from beit_mm.commands.looked_tokenizer import tokenizer_files
+from beit_mm.commands.run_folder import RunFolder
+from beit_mm.commands.which_tokenizer import tokenizer_files, tokenizer_of
 from beit_mm.component import ConfigError
-from beit_mm.models import DiscreteVAE
+from beit_mm.engine.measuring.collapse import evidence_of_collapse
+from beit_mm.models import DiscreteVAE, DVAETargetGenerator
 from beit_mm.models.discrete_vae import map_pixels
 
 STRIDE, SIZE = 4, 16
@@ -100,6 +106,22 @@ def test_a_collapse_is_said_with_what_to_try(tokenizer, photos, tmp_path, capsys
     assert (np.load(tmp_path / 'look.npz')['counts'] > 0).sum() <= 2
 
 
+@pytest.mark.parametrize(('perplexity', 'wrong'), [(7.0, True), (40.0, False)])
+def test_what_pretrain_says_of_its_codebook_is_the_same(tmp_path, perplexity, wrong):
+    (tmp_path / 'pretrain.py').write_text('model = dict(head=dict(vocab_size=128))\n')
+    figures = dict(codes_used=64, perplexity=perplexity, places=5000, recon_mse=0.1, mean_mse=0.2)
+    for stage, known in (('tokenizer', figures), ('pretrain', dict(loss=1.0))):
+        folder = tmp_path / stage / '20260101_000000/vis_data'
+        folder.mkdir(parents=True)
+        logged = {f'tokenizer/{name}': value for name, value in known.items()}
+        (folder / 'scalars.json').write_text(json.dumps({**logged, 'step': 9}) + '\n')
+    told = report_of_pretraining(RunFolder(tmp_path, 'pretrain.py'), 10, 0.0)
+    said = evidence_of_collapse(128, 5000, 64, perplexity)
+    assert bool(said) == wrong
+    assert (f'the codebook has collapsed: {said}' in told) == wrong
+    assert ('what to try: train longer' in told) == wrong
+
+
 def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, capsys):
     torch.manual_seed(0)
     model = DiscreteVAE(50, 8, 2, 1, with_decoder=False)
@@ -117,18 +139,34 @@ def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, ca
 def test_weights_are_found_in_each_kind_of_folder(tokenizer, tmp_path):
     with pytest.raises(ConfigError, match='holds no tokenizer'):
         tokenizer_files(tmp_path)
+    torch.save({}, tmp_path / 'iter_6.pth')
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_6.pth')
+    assert tokenizer_files(tmp_path) == [str(tmp_path / 'iter_6.pth')]
     other = tmp_path / 'other.pth'
     other.touch()
     (tmp_path / 'pretrain.py').write_text(
         f'model = dict(target_generator=dict(checkpoint={str(other)!r}))\n'
     )
     assert tokenizer_files(tmp_path) == [str(other)]
-    (tmp_path / 'iter_6.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_6.pth')
-    assert tokenizer_files(tmp_path) == [str(tmp_path / 'iter_6.pth')]
     save(tokenizer, tmp_path)
     assert tokenizer_files(tmp_path) == [str(tmp_path / 'tokenizer.pth')]
     for name in ('encoder.pkl', 'decoder.pkl'):
         (tmp_path / name).touch()
     both = [str(tmp_path / name) for name in ('encoder.pkl', 'decoder.pkl')]
     assert tokenizer_files(both[0]) == both
+
+
+def test_another_runs_tokenizer_is_known_by_its_weights_alone(tokenizer, photos, tmp_path):
+    """As ``beit-mm pretrain --tokenizer`` takes it: whatever its size, with no config beside it."""
+    save(tokenizer, tmp_path)
+    sizes = Sizes(32, 2 * STRIDE, 'tiny', 128, 8, 1e-3, 0)
+    found = tokenizer_of(tmp_path, sizes)
+    assert found.file == tmp_path / 'tokenizer.pth'
+    generator = DVAETargetGenerator(dict(found.settings), str(found.file))
+    image = seen(photos / '00.png')
+    assert torch.equal(generator(image), tokenizer.tokenize(image))
+    assert generator.tokenizer.decoder is None
+    with pytest.raises(ConfigError, match=f'has a token for {2 * STRIDE} pixels'):
+        tokenizer_of(tmp_path, sizes._replace(patch_size=16))
+    with pytest.raises(ConfigError, match='there is no file'):
+        tokenizer_of(tmp_path / 'nowhere.pth', sizes)

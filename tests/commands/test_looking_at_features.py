@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from beit_mm.commands import look_features as features_look
-from beit_mm.commands import looked_vectors
+from beit_mm.commands import looked_images, looked_vectors
 from beit_mm.commands.embedding import embed
 from beit_mm.commands.look_features import look_features
 from beit_mm.commands.look_map import look_map
@@ -197,6 +197,16 @@ def test_no_more_is_held_of_a_larger_folder(looked, tmp_path, monkeypatch, look)
     else:
         assert (max(sizes), sum(sizes)) == (32, 130)
         assert len(read) <= (64 if look is look_neighbours else 11)
+
+
+def test_what_takes_long_says_how_many_images_are_left(looked, tmp_path, monkeypatch, capsys):
+    weights, photos = looked
+    monkeypatch.setattr(looked_images, 'EVERY', -1.0)
+    monkeypatch.setattr(features_look, 'AT_ONCE', 8 * 16)
+    look_features(weights, [photos / 'dog'], out=tmp_path / 'a.png')
+    said = capsys.readouterr().err
+    assert said.count(' of 11 images, ') == 1
+    assert said.splitlines()[-1] == '8 of 11 images, 0:00 left'
 
 
 @pytest.mark.parametrize('block', [3, -4])

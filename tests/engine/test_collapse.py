@@ -22,12 +22,18 @@ def test_codes_that_could_be_used_are_those_of_an_even_draw(codes, places):
         (8192, 200_000, 300, 90, None),
         (1024, 50_000, 1, 1, None),
         (64, 20_000, 20, 15, None),
+        # Of a log that tells the codes in use alone.
+        (1024, 50_000, 102, None, None),
+        (512, 1600, 48, None, None),
     ],
 )
 def test_a_collapse_is_told(codes, places, used, perplexity, kmeans):
-    assert str(round(perplexity)) in evidence_of_collapse(
-        codes, places, used, perplexity, kmeans
-    ) or str(used) in evidence_of_collapse(codes, places, used, perplexity, kmeans)
+    said = evidence_of_collapse(codes, places, used, perplexity, kmeans)
+    few = perplexity is None or codes == 64
+    assert said.startswith(
+        f'{used} codes are in use' if few else f'codes are used as if there were {perplexity}'
+    )
+    assert ('k-means' in said) == (kmeans is not None)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,7 @@ def test_a_collapse_is_told(codes, places, used, perplexity, kmeans):
         (1024, 16, 1, 1, None),
         # A small vocabulary, all of it in use.
         (16, 5_000, 16, 14, 15),
+        (1024, 50_000, 103, None, None),
     ],
 )
 def test_nothing_is_said_of_healthy_ones_and_of_too_few_places(

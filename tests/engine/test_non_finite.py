@@ -232,11 +232,23 @@ def test_a_spoiled_weight_stops_the_run_and_is_not_saved(tmp_path):
 def test_a_collapsing_codebook_warns(used, warns):
     lines = []
     runner = SimpleNamespace(model=nn.Identity(), logger=SimpleNamespace(warning=lines.append))
-    runner.model.vocab_size = 100
-    metrics = {} if used is None else {'tokenizer/codes_used': used, 'tokenizer/perplexity': 1.0}
+    runner.model.vocab_size, runner.model.quantizer = 100, 'gumbel'
+    metrics = {} if used is None else {'tokenizer/codes_used': used, 'tokenizer/places': 10_000}
     CodebookHook(min_share=0.1).after_val_epoch(runner, metrics)
     assert len(lines) == warns
     assert all('9 of 100 tokens' in line and '10%' in line for line in lines)
+    assert all("quantizer='vector'" in line for line in lines)
+
+
+def test_few_images_cannot_show_all_codes():
+    lines = []
+    runner = SimpleNamespace(model=nn.Identity(), logger=SimpleNamespace(warning=lines.append))
+    runner.model.vocab_size, runner.model.quantizer = 8192, 'vector'
+    metrics = {'tokenizer/codes_used': 80, 'tokenizer/places': 400}
+    CodebookHook().after_val_epoch(runner, metrics)
+    assert lines == []
+    CodebookHook().after_val_epoch(runner, {**metrics, 'tokenizer/codes_used': 30})
+    assert '30 of 8192 tokens' in lines[0]
 
 
 @pytest.mark.parametrize('share', [0, -0.1, 1.1])
@@ -249,14 +261,14 @@ def test_an_impossible_share_is_refused(share):
     ('iteration', 'used', 'warns'), [(499, 3.0, True), (499, 4.0, False), (498, 3.0, False)]
 )
 def test_a_collapse_is_told_while_it_happens(iteration, used, warns):
-    """Two images of 16 x 40 pixels and a stride of 8: 20 places, of 100 codes; every 500 steps."""
+    """Two images of 16 x 40 pixels and a stride of 8: 20 places show 18 of 100; every 500 steps."""
     lines = []
     runner = SimpleNamespace(
         model=nn.Identity(), iter=iteration, logger=SimpleNamespace(warning=lines.append)
     )
-    runner.model.vocab_size, runner.model.stride = 100, 8
+    runner.model.vocab_size, runner.model.stride, runner.model.quantizer = 100, 8, 'gumbel'
     batch = dict(inputs=torch.zeros(2, 3, 16, 40))
     outputs = dict(codes_used=torch.tensor(used))
     CodebookHook(min_share=0.2).after_train_iter(runner, iteration, batch, outputs)
     assert len(lines) == warns
-    assert all('3 tokens where it could use 20' in line for line in lines)
+    assert all('3 tokens where it could use 18' in line for line in lines)

@@ -24,8 +24,9 @@ from PIL import Image
 from toy_run import config, make_photos, train
 
 from beit_mm.checkpoints import CheckpointError
+from beit_mm.config_text import settings_in_text
 from beit_mm.engine import ResumedChangesHook
-from beit_mm.engine.running.resumed_changes import differences, saved_settings
+from beit_mm.engine.running.resumed_changes import differences
 
 
 @pytest.fixture(scope='module')
@@ -278,7 +279,7 @@ def test_an_optimizer_goes_on_with_a_state_like_its_own(before, now, refused):
         cfg=cfg, _load_from='a.pth', optim_wrapper=OptimWrapper(kind([weight], lr=0.1))
     )
     hook = ResumedChangesHook()
-    hook.saved = saved_settings(f'optim_wrapper = dict(optimizer=dict(type={before}))')
+    hook.saved = settings_in_text(f'optim_wrapper = dict(optimizer=dict(type={before}))')
     if refused:
         with pytest.raises(CheckpointError, match="was 'AdamW' and is 'SGD'"):
             hook._refuse_other_state(runner, dict(optimizer=saved.state_dict()))
@@ -304,12 +305,12 @@ def test_types_that_are_classes_are_the_same_on_resuming(tmp_path):
 def test_what_mmengine_prints_is_read_back_without_running_it(tmp_path):
     cfg = config(tmp_path)
     cfg.hook = dict(limit=float('inf'), names={'a.b': 1, 2: [dict(x=(1, 2.5)), None, True]})
-    found = saved_settings(cfg.pretty_text)
+    found = settings_in_text(cfg.pretty_text)
     assert found['optim_wrapper'] == cfg.to_dict()['optim_wrapper']
-    assert found['hook']['names'] == {'a.b': 1, '2': ({'x': (1, 2.5)}, None, True)}
+    assert found['hook']['names'] == {'a.b': 1, '2': [{'x': (1, 2.5)}, None, True]}
     assert list(differences(found, cfg)) == []
-    assert saved_settings('m = dict(x, a=1)') == {'m': {'a': 1}}
-    assert saved_settings('x = open("/etc/passwd").read()') == {'x': "open('/etc/passwd').read()"}
+    assert settings_in_text('m = dict(x, a=1)') == {'m': {'a': 1}}
+    assert settings_in_text('x = open("/etc/passwd").read()') == {'x': "open('/etc/passwd').read()"}
 
 
 def test_differences():

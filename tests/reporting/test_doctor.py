@@ -40,13 +40,14 @@ def test_what_does_not_learn_is_no_better_than_the_commonest_token(tmp_path):
 
 
 def test_few_codes_of_many_are_a_collapse(tmp_path):
-    cfg = pretraining(tmp_path, vocab_size=512)
+    cfg = pretraining(tmp_path, vocab_size=512, val=[f'{index:03d}.png' for index in range(40)])
     work_dir = train(cfg)
-    used = read_run(work_dir).stages[0].val['mim/codes_used'].last
-    found = findings(work_dir)
-    (title,) = [title for title in found if 'collapsed' in title]
-    assert title == f'The codebook has collapsed: {100 * used / 512:.3g} % of it is in use.'
-    assert f'{used:.0f} of 512 codes' in found[title]
+    val = read_run(work_dir).stages[0].val
+    used, perplexity = val['mim/codes_used'].last, val['mim/perplexity'].last
+    said = findings(work_dir)['The codebook has collapsed.']
+    assert f'{used:.0f} of 512 codes, {100 * used / 512:.3g} %' in said
+    # So many places could show 512 (1 - (511 / 512) ** 240) codes.
+    assert f'as if there were {perplexity:.0f}, where these images could show 192 of 512' in said
 
 
 def test_steps_that_are_not_finite_are_told_with_their_iterations(tmp_path):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from beit_mm.component import ConfigError
+from beit_mm.config_text import settings_in_text
 from beit_mm.reporting import look_for_what_is_wrong, read_run
 from beit_mm.reporting.curve import Curve, thinned
-from beit_mm.reporting.written_config import read_literals, settings_of
+from beit_mm.reporting.written_config import settings_of
 
 
 def write_log(work_dir, entries, tail='', start='20260101_000000'):
@@ -89,9 +90,9 @@ def test_a_config_is_read_without_being_run(tmp_path):
         "sampler=dict(type='DefaultSampler')))\n"
         f'work_dir = __import__("pathlib").Path({str(tmp_path / "hacked")!r}).touch()\n'
     )
-    config = read_literals(text)
+    config = settings_in_text(text)
     assert not (tmp_path / 'hacked').exists()
-    assert config['model'] == dict(type='beit_mm.BEiT', depths=[1, 2], arch=dict(a=-1.5))
+    assert config['model'] == dict(type='beit_mm.BEiT', depths=(1, 2), arch=dict(a=-1.5))
     assert config['work_dir'].startswith('__import__')
     # Without what the start of a run puts around it.
     assert settings_of(config) == {

@@ -3,7 +3,8 @@
 import numpy as np
 
 from beit_mm.visualization import draw_attention, draw_distances, draw_rollouts, overlay
-from beit_mm.visualization.attention_overlays import GAP, SIDE, Row
+from beit_mm.visualization.attention_overlays import Row
+from beit_mm.visualization.mosaics import GAP, SIDE
 
 GREY = np.full((48, 48, 3), 128, np.uint8)
 
@@ -65,12 +66,13 @@ def test_each_map_is_drawn_in_its_panel_with_its_query_marked():
 
 
 def test_rollouts_stand_beside_their_photos_and_gaps_are_white():
-    maps = np.stack([one_hot(0, 3), one_hot(1, 0), one_hot(2, 2)])
-    axis = draw_rollouts(np.stack([GREY] * 3), maps, pairs=2).axes[0]
+    maps = np.stack([one_hot(0, 3), *[one_hot(1, 0)] * 3, one_hot(2, 2)])
+    axis = draw_rollouts(np.stack([GREY] * 5), maps).axes[0]
     drawn = np.asarray(axis.images[0].get_array())
     step = SIDE + GAP
-    assert drawn.shape == (2 * step - GAP, 4 * step - GAP, 3)
+    assert drawn.shape == (2 * step - GAP, 8 * step - GAP, 3)
     assert brightest(drawn[step:, step : step + SIDE]) == (2, 2)
+    assert brightest(drawn[:SIDE, step : step + SIDE]) == (0, 3)
     assert (drawn[step:, :SIDE] == 128).all()
     assert (drawn[step:, 2 * step :] == 255).all()
 

@@ -77,14 +77,23 @@ def test_colours_are_places_along_the_components_and_a_far_patch_does_not_rule_t
     assert spread.std() > 0.2
 
 
-@pytest.mark.parametrize('count', [1, 2, 3, 9])
-def test_each_photo_is_beside_its_colours(count):
+@pytest.mark.parametrize(('count', 'shape'), [(1, (1, 2)), (2, (1, 4)), (3, (1, 6)), (9, (3, 8))])
+def test_each_photo_is_beside_its_colours(count, shape):
     colours = np.random.default_rng(0).random((count, 4, 4, 3)).astype(np.float32)
     photos = [np.full((8, 8, 3), index, np.uint8) for index in range(count)]
     figure = draw_feature_colours(photos, colours, np.array([0.5, 0.2, 0.1]), 'features')
-    images = [axis.images[0].get_array() for axis in figure.axes if axis.images]
-    assert len(images) == 2 * count
-    for index, (photo, colour) in enumerate(zip(images[::2], images[1::2], strict=True)):
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    side = 320 if count < 3 else 160
+    assert drawn.shape == (shape[0] * (side + 10) - 10, shape[1] * (side + 10) - 10, 3)
+    for index in range(shape[0] * shape[1] // 2):
+        row, column = divmod(index, shape[1] // 2)
+        y, x = row * (side + 10), 2 * column * (side + 10)
+        photo, beside = (drawn[y : y + side, x + d : x + d + side] for d in (0, side + 10))
+        if index >= count:
+            assert (photo == 255).all()
+            assert (beside == 255).all()
+            continue
         assert (photo == index).all()
-        assert np.array_equal(colour, colours[index])
-    figure.canvas.draw()
+        # The middle of each patch.
+        of_patches = beside[side // 8 :: side // 4, side // 8 :: side // 4]
+        np.testing.assert_allclose(of_patches / 255, colours[index], atol=0.003)

@@ -14,6 +14,7 @@ from beit_mm.visualization import (
     overlay_labels,
     paint_errors,
 )
+from beit_mm.visualization.segmentations import RIGHT, WRONG
 
 
 def test_iou_is_mmsegmentations():
@@ -38,7 +39,7 @@ def test_iou_is_mmsegmentations():
 
 
 def test_iou_of_a_case_made_by_hand():
-    truth = np.array([[0, 0, 1, 1], [255, 255, 1, 7]])
+    truth = np.array([[0, 0, 1, 1], [255, -1, 1, 7]])
     prediction = np.array([[0, 1, 1, 1], [0, 1, 0, 1]])
     counts = count_pixels(truth, prediction, 3)
     assert counts.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
@@ -48,8 +49,8 @@ def test_iou_of_a_case_made_by_hand():
 def test_ignored_pixels_are_neither_right_nor_wrong():
     truth, prediction = np.array([[0, 1, 255, -1]]), np.array([[0, 0, 0, 0]])
     right, wrong, *ignored = paint_errors(truth, prediction, 2)[0]
-    assert right[3] == wrong[3] == 255
-    assert (right != wrong).any()
+    assert right.tolist() == [*RIGHT, 255]
+    assert wrong.tolist() == [*WRONG, 255]
     assert all(pixel[3] == 0 for pixel in ignored)
 
 

@@ -9,8 +9,8 @@ from sklearn.metrics import top_k_accuracy_score
 from beit_mm.models import PixelTargetGenerator
 from beit_mm.models.painter import Painter, painter_of
 from beit_mm.visualization import filled_in, paste
-from beit_mm.visualization.films import FRAMES, durations, frames_of, thinned, write_animation
-from beit_mm.visualization.picture_rows import GAP, draw_mosaic
+from beit_mm.visualization.films import durations, frames_of, write_animation
+from beit_mm.visualization.picture_rows import GAP, draw_picture_rows
 from beit_mm.visualization.predicted_tokens import (
     DRAWN,
     LIKELY,
@@ -95,6 +95,12 @@ def test_fillings_are_the_argmax_the_softmax_and_draws_from_it():
     assert torch.equal(drawn, fillings(logits, 0.5, seed=3)[DRAWN.format(0.5)])
     assert not torch.equal(drawn, fillings(logits, 0.5, seed=4)[DRAWN.format(0.5)])
     assert list(fillings(logits)) == [LIKELY, MEAN]
+    assert list(found) == [LIKELY, DRAWN.format(0.5), MEAN]
+    # Odds of 1 to 2 at the temperature 1 are of 1 to 4 at 0.5.
+    logits = torch.tensor([1.0, 2.0]).log().expand(50, 20, 20, 2)
+    for temperature, expected in ((1.0, 2 / 3), (0.5, 4 / 5)):
+        drawn = fillings(logits, temperature)[DRAWN.format(temperature)]
+        assert drawn.float().mean() == pytest.approx(expected, abs=0.015)
 
 
 def test_hits_are_those_of_scikit_learn():
@@ -117,7 +123,7 @@ def test_hits_are_those_of_scikit_learn():
 
 def test_a_mosaic_shows_every_pixel_of_small_images():
     rows = {'a': torch.rand(2, 3, 32, 32), 'b': torch.rand(2, 3, 16, 16)}
-    figure = draw_mosaic(rows, titles=['one', 'two\nlines'], note='that gives it away')
+    figure = draw_picture_rows(rows, titles=['one', 'two\nlines'], note='that gives it away')
     (axis,) = figure.axes
     shown = np.asarray(axis.images[0].get_array())
     assert shown.shape == (2 * 128 + GAP, 2 * 128 + GAP, 3)
@@ -174,11 +180,3 @@ def test_a_film_shows_its_frames_in_order_and_holds_the_last(kind, tmp_path):
     np.testing.assert_allclose(shown, greys, atol=4)
     assert lasts == durations(4)
     assert lasts[-1] > 2 * lasts[0]
-
-
-def test_a_long_run_is_thinned_to_what_memory_holds():
-    frames = list(range(1001))
-    kept = thinned(frames)
-    assert len(kept) == FRAMES
-    assert (kept[0], kept[-1]) == (0, 1000)
-    assert max(np.diff(kept)) <= 9

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ ODD_IMAGES = 0.01
 STRETCHED = 0.02
 # Images that a run looks at before it begins; and those that tell whether it has to.
 MOST_LOOKED_AT, MOST_ASKED = 256, 16
+T = TypeVar('T')
 # Of an image of more pixels windows are read: so many along each axis, of such an edge.
 MOST_PIXELS, WINDOWS, WINDOW = 2**24, 4, 256
 # Pixels of an image that means, spreads and percentiles are of.
@@ -262,8 +263,13 @@ def _plain(value: Any) -> float:
     return float(f'{value:.7g}')
 
 
-def spread(sources: Sequence[Any], most: int = MOST_LOOKED_AT) -> list[Any]:
-    """Some of a sequence, evenly spread, always the same."""
+def spread(sources: Sequence[T], most: int = MOST_LOOKED_AT) -> list[T]:
+    """Some of a sequence, evenly spread from the first to the last; all if there are fewer.
+
+    >>> spread(range(7), 3), spread('ab', 3), spread('abc', 1)
+    ([0, 3, 6], ['a', 'b'], ['a'])
+    """
     if len(sources) <= most:
         return list(sources)
-    return [sources[round(i * (len(sources) - 1) / (most - 1))] for i in range(most)]
+    step = (len(sources) - 1) / max(1, most - 1)
+    return [sources[round(i * step)] for i in range(most)]

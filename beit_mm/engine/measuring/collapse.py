@@ -21,7 +21,11 @@ def could_be_used(num_codes: int, places: int) -> float:
 
 
 def evidence_of_collapse(
-    num_codes: int, places: int, used: int, perplexity: float, kmeans_perplexity: float | None
+    num_codes: int,
+    places: int,
+    used: int,
+    perplexity: float | None = None,
+    kmeans_perplexity: float | None = None,
 ) -> str:
     """What shows that a codebook has collapsed; '' if nothing does, or too little was looked at.
 
@@ -29,25 +33,25 @@ def evidence_of_collapse(
         num_codes: The vocabulary V.
         places: Tokens that were counted.
         used: Codes among them.
-        perplexity: Of their use.
+        perplexity: Of their use, if known.
         kmeans_perplexity: Of as many codes by k-means on patches of the same images, if known: what
             the images themselves give, which are all alike where it is small.
     """
     if places < LEAST_PLACES:
         return ''
     possible = could_be_used(num_codes, places)
-    if kmeans_perplexity is not None and perplexity < SHARE_OF_KMEANS * kmeans_perplexity:
-        return (
-            f'codes are used as if there were {perplexity:.0f}, and k-means of the same patches '
-            f'uses {kmeans_perplexity:.0f}'
-        )
-    if perplexity < SHARE * possible:
-        return (
-            f'codes are used as if there were {perplexity:.0f}, where these images could show '
-            f'{possible:.0f} of {num_codes}'
-        )
-    if used < min(FEW, possible / 2):
-        return f'{used} codes are in use, where these images could show {possible:.0f}'
+    could = f'where these images could show {possible:.0f} of {num_codes}'
+    if perplexity is not None:
+        kmeans = kmeans_perplexity or 0.0
+        if perplexity < SHARE_OF_KMEANS * kmeans:
+            return (
+                f'codes are used as if there were {perplexity:.0f}, and k-means of the same '
+                f'patches uses {kmeans:.0f}'
+            )
+        if perplexity < SHARE * possible:
+            return f'codes are used as if there were {perplexity:.0f}, {could}'
+    if used < max(SHARE * possible, min(FEW, possible / 2)):
+        return f'{used} codes are in use, {could}'
     return ''
 
 

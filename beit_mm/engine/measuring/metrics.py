@@ -21,11 +21,11 @@ class TokenizerMetric(BaseMetric):
     """How well a tokenizer reconstructs, and how much of its vocabulary it uses.
 
     Reports ``recon_mse`` (pixels in [0, 1]), ``codes_used`` and ``perplexity`` over the whole
-    validation set; and beside them two yardsticks of the same images, see
-    :func:`beit_mm.engine.measuring.yardsticks.yardsticks`: ``mean_mse``, of the mean patch, and
-    ``kmeans_mse`` and ``kmeans_perplexity``, of k-means of patches with as many codes, fitted to
-    every other image and measured on the rest. A tokenizer whose error is above k-means' has
-    learnt less than patches alone tell.
+    validation set, and ``places``, the tokens that there are; and beside them two yardsticks of the
+    same images, see :func:`beit_mm.engine.measuring.yardsticks.yardsticks`: ``mean_mse``, of the
+    mean patch, and ``kmeans_mse`` and ``kmeans_perplexity``, of k-means of patches with as many
+    codes, fitted to every other image and measured on the rest. A tokenizer whose error is above
+    k-means' has learnt less than patches alone tell.
     """
 
     default_prefix = 'tokenizer'
@@ -33,7 +33,7 @@ class TokenizerMetric(BaseMetric):
     @staticmethod
     def reported(evaluator: Component) -> list[str]:
         """Names of its figures; those beside it are there after the first validation."""
-        return ['recon_mse', 'codes_used', 'perplexity']
+        return ['recon_mse', 'codes_used', 'perplexity', 'places']
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -71,6 +71,7 @@ class TokenizerMetric(BaseMetric):
             recon_mse=sum(errors) / len(errors),
             codes_used=int((counts > 0).sum()),
             perplexity=float(codebook_perplexity(counts)),
+            places=int(counts.sum()),
             **self.beside,
         )
 
@@ -80,7 +81,8 @@ class MIMAccuracy(BaseMetric):
     """Per cent of the places to predict whose class was predicted: ``mim/acc``.
 
     And of the classes themselves: ``mim/commonest``, per cent of the places that the commonest one
-    has, which is what the same answer everywhere scores; ``mim/codes_used``, how many there are.
+    has, which is what the same answer everywhere scores; ``mim/codes_used``, how many there are,
+    ``mim/perplexity`` of their use, and ``mim/places``, of how many places.
     """
 
     default_prefix = 'mim'
@@ -88,7 +90,7 @@ class MIMAccuracy(BaseMetric):
     @staticmethod
     def reported(evaluator: Component) -> list[str]:
         """Names of its figures."""
-        return ['acc', 'commonest', 'codes_used']
+        return ['acc', 'commonest', 'codes_used', 'perplexity', 'places']
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Keep each image's number of hits, and its classes at the places to predict."""
@@ -101,11 +103,15 @@ class MIMAccuracy(BaseMetric):
         """Hits over places, all images together."""
         hits, targets = zip(*results, strict=True)
         _, uses = torch.cat(targets).unique(return_counts=True)
-        places = max(1, int(uses.sum()))
+        if not len(uses):
+            return dict(acc=0.0, commonest=0.0, codes_used=0, perplexity=0.0, places=0)
+        places = int(uses.sum())
         return dict(
             acc=100 * sum(hits) / places,
-            commonest=100 * int(uses.max()) / places if len(uses) else 0.0,
+            commonest=100 * int(uses.max()) / places,
             codes_used=len(uses),
+            perplexity=float(codebook_perplexity(uses)),
+            places=places,
         )
 
 

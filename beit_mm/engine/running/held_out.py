@@ -25,7 +25,7 @@ def held_out_batch(loader: Any, count: int) -> dict | None:
     """
     samples = []
     places = range(len(loader.dataset))
-    for place in spread(places, count) if count > 1 else places[:1]:
+    for place in spread(places, count):
         with seeded_for_a_while(place):
             try:
                 samples.append(loader.dataset[place])

@@ -5,7 +5,6 @@ would be ignored in silence. Here they are laid out anew from the config and mov
 stands.
 """
 
-import ast
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoints import CheckpointError
 from ...component import in_a_line
+from ...config_text import settings_in_text
 from ...registry import HOOKS
 from ..optimizing.optimizer_state import state_of_a_weight
 from .whole_checkpoints import WholeCheckpointHook
@@ -32,38 +32,6 @@ NOT_COMPARED = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_fac
 OF_STEPS = ('optim_wrapper', 'param_scheduler', 'train_cfg.max_', 'train_cfg.by_epoch')
 # How many differences are listed.
 MOST = 30
-
-
-def saved_settings(text: str) -> dict[str, Any]:
-    """The settings in a config as mmengine prints it into checkpoints; nothing of it is run.
-
-    >>> saved_settings('lr = 0.1\\nmodel = dict(type="A", sizes=(1, -2))')
-    {'lr': 0.1, 'model': {'type': 'A', 'sizes': (1, -2)}}
-    """
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = _value(node.value)
-    return found
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
-        first = _value(node.args[0]) if node.args else {}
-        mapping = first if isinstance(first, dict) else {}
-        return {**mapping, **{word.arg: _value(word.value) for word in node.keywords if word.arg}}
-    if isinstance(node, ast.Dict):
-        return {
-            str(_value(key)): _value(value)
-            for key, value in zip(node.keys, node.values, strict=True)
-            if key is not None
-        }
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return tuple(_value(item) for item in node.elts)
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
 
 
 def differences(before: Mapping, now: Mapping) -> Iterator[tuple[str, Any, Any]]:
@@ -132,7 +100,7 @@ class ResumedChangesHook(Hook):
         if not runner._resume or not isinstance(meta.get('cfg'), str):
             return
         try:
-            self.saved = saved_settings(meta['cfg'])
+            self.saved = settings_in_text(meta['cfg'])
         except SyntaxError as error:
             runner.logger.warning(f'Changed settings are not followed: {in_a_line(error)}')
             return
@@ -145,7 +113,7 @@ class ResumedChangesHook(Hook):
         assert self.saved is not None
         names = [
             str(((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('type'))
-            for cfg in (self.saved, saved_settings(runner.cfg.pretty_text))
+            for cfg in (self.saved, settings_in_text(runner.cfg.pretty_text))
         ]
         before, now = (name.rpartition('.')[2] for name in names)
         states = list((checkpoint.get('optimizer') or {}).get('state', {}).values())
@@ -197,7 +165,7 @@ class ResumedChangesHook(Hook):
         """Say what differs, and let it take effect."""
         if self.saved is None:
             return
-        changed = list(differences(self.saved, saved_settings(runner.cfg.pretty_text)))
+        changed = list(differences(self.saved, settings_in_text(runner.cfg.pretty_text)))
         lines = [
             f'  {_as_written(key)}: {before!r} -> {now!r}, {self._fate(runner, key, before)}'
             for key, before, now in changed[:MOST]

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from ...registry import HOOKS
+from ..measuring.collapse import could_be_used, what_to_try
 
 
 def cosine_anneal(start: float, end: float, steps: int, step: int) -> float:
@@ -62,8 +63,8 @@ class CodebookHook(Hook):
     images, and, every 500 iterations, at the ``codes_used`` of a training batch.
 
     Args:
-        min_share: Of the vocabulary, how much must be in use; of a batch with fewer tokens than
-            that, how much of these must differ.
+        min_share: How much must be in use of the codes that so many places would show if all were
+            used alike: of many places the vocabulary.
     """
 
     INTERVAL = 500
@@ -77,8 +78,11 @@ class CodebookHook(Hook):
         """Compare what was counted with the vocabulary."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         used = (metrics or {}).get('tokenizer/codes_used')
-        if used is not None and used < self.min_share * model.vocab_size:
-            self._warn(runner, f'{used} of {model.vocab_size} tokens are used')
+        if metrics is None or used is None:
+            return
+        possible = could_be_used(model.vocab_size, metrics['tokenizer/places'])
+        if used < self.min_share * possible:
+            self._warn(model, runner, f'{used} of {model.vocab_size} tokens are used')
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Compare what a batch used with what it could."""
@@ -88,13 +92,13 @@ class CodebookHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         places = sum(i.shape[-2] * i.shape[-1] // model.stride**2 for i in data_batch['inputs'])
-        possible, used = min(model.vocab_size, places), int(outputs['codes_used'])
+        possible, used = could_be_used(model.vocab_size, places), int(outputs['codes_used'])
         if used < self.min_share * possible:
-            self._warn(runner, f'a batch uses {used} tokens where it could use {possible}')
+            told = f'a batch uses {used} tokens where it could use {possible:.0f}'
+            self._warn(model, runner, told)
 
-    def _warn(self, runner, what: str) -> None:
+    def _warn(self, model, runner, what: str) -> None:
         runner.logger.warning(
-            f"The codebook collapses: {what}, fewer than {self.min_share:.0%}. quantizer='vector' "
-            "keeps every code in use; with 'gumbel' a larger kl_weight early on "
-            '(DVAEAnnealingHook), a lower learning rate or a smaller vocab_size help'
+            f'The codebook collapses: {what}, fewer than {self.min_share:.0%}. What to try: '
+            f'{what_to_try(model.quantizer)}'
         )

@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from ...checkpoints import CheckpointError, locate, read_about, read_checkpoint
+from ...checkpoints.run_settings import run_settings
 from ...checkpoints.writing import write_whole
 from ...component import ConfigError, in_a_line
 from ...datasets.reading.choosing import TO_MEASURE
@@ -30,7 +31,6 @@ from ..checking.bands_check import taking_8_bits
 from ..checking.config_check import enter_scope
 from ..checking.data_check import innermost
 from ..checking.names_check import LOADERS
-from ..running.resumed_changes import saved_settings
 
 # In the work directory: what the range was asked as, and what it was.
 FILE = 'value_range.json'
@@ -202,13 +202,9 @@ def _of_checkpoint(cfg: Config) -> Any:
     except (CheckpointError, OSError, TypeError, ImportError):
         # What loads the weights says so.
         return None
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    text = meta.get('cfg') if isinstance(meta, dict) else None
-    if not isinstance(text, str):
+    settings = run_settings(checkpoint)
+    if not settings:
         # Bare weights, as the commands leave them.
         return (read_about(cfg.load_from).get('images') or {}).get('value_range')
-    try:
-        steps = list(_steps(saved_settings(text)))
-    except SyntaxError:
-        return None
+    steps = list(_steps(settings))
     return next((step['value_range'] for step in steps if step.get('value_range')), None)

@@ -1,4 +1,4 @@
-"""How a run read its images, by the text of its config."""
+"""How a run read its images, by the config that its checkpoint carries."""
 
 from pathlib import Path
 
@@ -6,14 +6,16 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from beit_mm.checkpoints.trained_images import trained_images, values_in
+from beit_mm.checkpoints import read_checkpoint
+from beit_mm.checkpoints.run_settings import images_in, run_settings
+from beit_mm.config_text import settings_in_text
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def saved(path, text):
     torch.save(dict(state_dict={}, meta=dict(cfg=text)), path)
-    return trained_images(path)
+    return images_in(run_settings(read_checkpoint(path)))
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,14 @@ def test_bands_and_ranges_are_found_in_a_data_set_that_another_wraps(tmp_path):
 def test_nothing_of_the_text_is_run(tmp_path):
     ran = tmp_path / 'ran'
     text = f"x = __import__('pathlib').Path({str(ran)!r}).touch()\ny = dict(z=[open({str(ran)!r})])"
-    assert values_in(text + '\nw = dict(v=(1, [2]))') == {'w': {'v': (1, [2])}}
+    found = settings_in_text(text + '\nw = dict(v=(1, [2]))')
     assert not ran.exists()
+    assert found['w'] == {'v': (1, [2])}
+    assert found['y'] == {'z': [f'open({str(ran)!r})']}
 
 
-@pytest.mark.parametrize('text', ['', 'no python at all', 'val_dataloader = dict(dataset=3)', None])
+@pytest.mark.parametrize(
+    'text', ['', 'no python at all', 'val_dataloader = dict(dataset=3)', 'a\0b', None]
+)
 def test_of_others_nothing_is_known(text, tmp_path):
     assert saved(tmp_path / 'a.pth', text) == (None, {})
