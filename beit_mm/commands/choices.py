@@ -196,3 +196,10 @@ def values_for_backbone(sizes: Sizes) -> dict[str, Any]:
         use_abs_pos_emb=sizes.is_small,
         layer_scale=1.0 if sizes.is_small else 0.1,
     )
+
+
+def values_for_decoder(sizes: Sizes) -> dict[str, int]:
+    """Of MAE's decoder, two thirds of the encoder as the paper's beside its ViT-B; no larger."""
+    layers = resolve_arch(sizes.arch)['num_layers']
+    heads = max(1, min(16, round(sizes.embed_dims * 2 / 3 / 32)))
+    return dict(embed_dims=32 * heads, num_layers=max(1, min(8, layers * 2 // 3)), num_heads=heads)

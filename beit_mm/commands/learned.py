@@ -1,5 +1,6 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
+import functools
 import json
 import shlex
 import time
@@ -19,6 +20,7 @@ from ..checkpoints import load_state_dict
 from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.starting.stages import minutes
+from ..models.data_preprocessor import in_colors
 from ..models.painter import painter_of
 from ..models.whole_tokenizer import whole_tokenizer
 from ..visualization import (
@@ -42,11 +44,13 @@ def draw_what_was_learned(out: Path) -> None:
     """Pictures of the run in a folder, see :func:`draw_pretraining`, and its curves."""
     cfg = Config.fromfile(out / 'pretrain.py')
     draw_pretraining(cfg, out / 'pretrained.pth', out)
-    panels = {
-        "tokenizer's error": (out / 'tokenizer', 'loss'),
-        'loss': (out / 'pretrain', 'loss'),
-        'hidden tokens predicted, %': (out / 'pretrain', 'mim_acc'),
-    }
+    panels = {'loss': (out / 'pretrain', 'loss')}
+    if 'MaskedAutoencoder' not in cfg.model.type:
+        panels = {
+            "tokenizer's error": (out / 'tokenizer', 'loss'),
+            **panels,
+            'hidden tokens predicted, %': (out / 'pretrain', 'mim_acc'),
+        }
     draw_curves(panels, out / 'curves.png')
 
 
@@ -72,9 +76,12 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
-    painter = painter_of(mim.target_generator, tokenizer)
+    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+    colors = functools.partial(in_colors, mim.data_preprocessor)
+    # Of two views the second is in [0, 1].
+    one_view = len(batch['inputs']) == 1
+    painter = painter_of(mim.target_generator, tokenizer, colors if one_view else None)
     if painter is not None:
-        batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(
             reconstruct(mim, painter, batch),
             out / 'reconstructions.png',
@@ -127,6 +134,7 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
         images=num_images,
         seconds=round(seconds, 1),
         mim_acc=transformer.get('mim/acc'),
+        mim_mse=transformer.get('mim/mse'),
         **{
             name: tokenizer.get(f'tokenizer/{name}')
             for name in ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
@@ -149,6 +157,11 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
                 '              which is easy, as few tokens are in use: train longer (--minutes), '
                 'on more images'
             )
+    if figures['mim_mse'] is not None:
+        lines.append(
+            f'MAE           squared error {figures["mim_mse"]:.3f} of hidden patches, whose pixels '
+            'have a variance of 1'
+        )
     lines.append(f'{minutes(seconds)} in all')
     weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if

@@ -65,7 +65,8 @@ def reconstruct(task: Any, painter: Any, batch: dict) -> dict[str, Tensor]:
     Args:
         task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
         painter: See :func:`filled_in`.
-        batch: As the task's data loader yields it: two views, (B, C, H, W) in [0, 255], and masks.
+        batch: As the task's data loader yields it: a view or two, (B, C, H, W) in [0, 255], and
+            masks.
 
     Returns:
         Label -> (B, C, H, W) in [0, 1].
@@ -75,7 +76,8 @@ def reconstruct(task: Any, painter: Any, batch: dict) -> dict[str, Tensor]:
     views = data['inputs']
     predicted = task(views, data['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
-    return filled_in(images, views[1], mask, task.target_generator(views[1]), predicted, painter)
+    second = views[-1]
+    return filled_in(images, second, mask, task.target_generator(second), predicted, painter)
 
 
 def filled_in(
@@ -90,7 +92,7 @@ def filled_in(
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        second: (B, C, H', W') in [0, 1], the view that the targets are of.
+        second: (B, C, H', W'), the view that the targets are of.
         mask: (B, h, w) bool, True where hidden.
         targets: (B, h, w) classes or (B, h, w, n) values, what was to be predicted.
         predicted: Alike, or of classes (B, h, w, V) float shares; counts where hidden. Several
