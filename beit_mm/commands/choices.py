@@ -187,15 +187,26 @@ def values_for_tokenizer(sizes: Sizes) -> dict[str, Any]:
 
 
 def values_for_backbone(sizes: Sizes) -> dict[str, Any]:
-    """Variables that the recipes with a Transformer share."""
+    """Variables that all recipes with a Transformer share."""
     return dict(
         arch=sizes.arch,
         embed_dims=sizes.embed_dims,
         image_size=sizes.image_size,
         patch_size=sizes.patch_size,
-        use_abs_pos_emb=sizes.is_small,
-        layer_scale=1.0 if sizes.is_small else 0.1,
     )
+
+
+def settings_for_beit(sizes: Sizes) -> dict[str, Any]:
+    """What a BEiT takes by its width."""
+    return dict(
+        use_abs_pos_emb=sizes.is_small, layer_scale_init_value=1.0 if sizes.is_small else 0.1
+    )
+
+
+def values_for_network(sizes: Sizes) -> dict[str, Any]:
+    """Variables of the recipes with labels, for a BEiT from scratch."""
+    network = dict(type='beit_mm.BEiT', use_rel_pos_bias=True, **settings_for_beit(sizes))
+    return dict(values_for_backbone(sizes), network=network)
 
 
 def values_for_decoder(sizes: Sizes) -> dict[str, int]:

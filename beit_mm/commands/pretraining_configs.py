@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from .choices import Sizes, values_for_backbone, values_for_decoder, values_for_tokenizer
+from .choices import (
+    Sizes,
+    settings_for_beit,
+    values_for_backbone,
+    values_for_decoder,
+    values_for_tokenizer,
+)
 from .filling import fill_recipe
 from .photos import Photos
 from .run_folder import RunFolder
@@ -31,6 +37,7 @@ def transformer_text(
         max_iters=steps,
         warmup_iters=max(1, steps // 20),
         num_workers=sizes.num_workers,
+        **values_for_backbone(sizes),
         **photos.how.values,
         **_where(run, photos),
     )
@@ -40,25 +47,21 @@ def transformer_text(
 
 
 def _values_of_beit(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
-    patches = sizes.grid**2
+    patches, chosen = sizes.grid**2, settings_for_beit(sizes)
     return dict(
         tokenizer_file=str(tokenizer.file),
         tokenizer=tokenizer.settings,
         second_size=sizes.image_size // 2,
         num_masked=int(MASKED_SHARE * patches),
         min_block=max(2, round(MIN_BLOCK_SHARE * patches)),
-        **values_for_backbone(sizes),
+        use_abs_pos_emb=chosen['use_abs_pos_emb'],
+        layer_scale=chosen['layer_scale_init_value'],
     )
 
 
 def _values_of_mae(sizes: Sizes) -> dict[str, Any]:
     return dict(
-        arch=sizes.arch,
-        embed_dims=sizes.embed_dims,
-        decoder=values_for_decoder(sizes),
-        image_size=sizes.image_size,
-        patch_size=sizes.patch_size,
-        num_masked=int(MAE_SHARE * sizes.grid**2),
+        decoder=values_for_decoder(sizes), num_masked=int(MAE_SHARE * sizes.grid**2)
     )
 
 

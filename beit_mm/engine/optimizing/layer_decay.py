@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
-from ...models import BEiT
+from ...models import VisionTransformer
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # Besides what has one dimension: biases, norms and LayerScale (released code).
@@ -18,7 +18,7 @@ NOT_DECAYED = ('cls_token', 'pos_embed')
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor:
-    """Optimizer of a model with a :class:`BEiT` inside, classifier or segmenter alike.
+    """Optimizer of a model with a :class:`VisionTransformer`, such as :class:`BEiT`, inside, classifier or segmenter alike.
 
     A parameter at depth d of D has the learning rate lr * rate^(D - 1 - d): the embeddings are at
     depth 0, block l (from 0) at l + 1, everything after the blocks at D - 1, and so is a bias
@@ -71,7 +71,7 @@ class LayerDecayOptimWrapperConstructor:
             model: With at least one parameter to train; DDP may be around it.
 
         Raises:
-            ValueError: If there is no :class:`BEiT` in it.
+            ValueError: If there is no :class:`VisionTransformer` in it.
         """
         while is_model_wrapper(model):
             model = model.module
@@ -101,10 +101,11 @@ class LayerDecayOptimWrapperConstructor:
 
 def _depths(model: nn.Module) -> Iterator[tuple[str, Tensor, int, int]]:
     """Name, parameter, depth and number of depths of what is trained."""
-    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, BEiT)), None)
+    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, VisionTransformer)), None)
     if found is None:
         raise ValueError(
-            f'{type(model).__name__} has no BEiT in it, whose depths the learning rate could follow'
+            f'{type(model).__name__} has no BEiT or VisionTransformer in it, whose depths the '
+            'learning rate could follow'
         )
     name, backbone = found
     prefix = f'{name}.' if name else ''
