@@ -1,6 +1,6 @@
 """A whole pre-training to look at: backbone, head, and the tokenizer that its targets are of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from .trained import PRETRAINED
 from .which_tokenizer import named_tokenizer, run_settings
 
 HEAD = 'head.classifier.weight'
+TASKS = ('MaskedImageModeling', 'MaskedAutoencoder')
 INSTEAD = (
     'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
     "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"
@@ -47,12 +48,14 @@ class PretrainedTask(NamedTuple):
         tokenizer: With its decoder; None where there is none, or the targets are no tokens.
         lacks: Why there is no decoder, where there should be one.
         take: Brings images into the size and the range of the backbone.
+        one_view: Whether targets are of the view that the backbone is given, normalised as it is.
     """
 
     task: Any
     tokenizer: DiscreteVAE | None
     lacks: str
     take: Extractor
+    one_view: bool = False
 
 
 def pretrained_task(
@@ -115,7 +118,7 @@ def _of_run(
 ) -> PretrainedTask:
     """By the config of a run."""
     model = dict(settings['model'])
-    if not str(model.get('type')).endswith('MaskedImageModeling'):
+    if not str(model.get('type')).endswith(TASKS):
         raise ConfigError(f'{path} is of a {model.get("type")}, and no pre-training; {INSTEAD}')
     enter_scope(settings.get('default_scope') or 'mmpretrain')
     generator = dict(model['target_generator'])
@@ -138,14 +141,18 @@ def _of_run(
         tokens = _tokens_of_run(generator, weights, path)
     backbone = {k: v for k, v in model['backbone'].items() if k != 'init_cfg'}
     targets = tokens.generator or generator
-    task: Any = MODELS.build({**model, 'backbone': backbone, 'target_generator': targets})
+    # Other masks may be drawn than those of the training.
+    head = dict(model['head'], num_masked=None)
+    parts = dict(backbone=backbone, target_generator=targets, head=head)
+    task: Any = MODELS.build({**model, **parts})
     missing, unexpected = task.load_state_dict(weights, strict=False)
     lost = [name for name in missing if not name.startswith('target_generator.')]
     if lost or unexpected:
         raise CheckpointError(
             f'{path} does not fit its config: it lacks {lost[:3]}, and has {unexpected[:3]} too'
         )
-    return _ready(task, tokens, _how_of(settings))
+    one_view = any('second_size' in s and s['second_size'] is None for s in _steps_of(settings))
+    return _ready(task, tokens, _how_of(settings))._replace(one_view=one_view)
 
 
 class Tokens(NamedTuple):
@@ -257,13 +264,17 @@ def _ready(task: Any, tokens: Tokens, how: HowToRead) -> PretrainedTask:
     return PretrainedTask(task, tokens.tokenizer, tokens.lacks, take)
 
 
+def _steps_of(settings: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The pipeline of the images held out."""
+    loader = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
+    return (loader.get('dataset') or {}).get('pipeline') or ()
+
+
 def _how_of(settings: Mapping[str, Any]) -> HowToRead:
     """How the images of a run are read, by its preprocessor and the step that reads them."""
     normalised = settings['model'].get('data_preprocessor') or {}
-    loader = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
-    steps = (loader.get('dataset') or {}).get('pipeline') or ()
     reads: Mapping[str, Any] = next(
-        (step for step in steps if str(step.get('type')).endswith('LoadPhoto')), {}
+        (step for step in _steps_of(settings) if str(step.get('type')).endswith('LoadPhoto')), {}
     )
     bands = reads.get('bands')
     return PHOTOS._replace(

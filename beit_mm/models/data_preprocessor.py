@@ -18,9 +18,14 @@ def stack_masks(data_samples: list | None) -> Tensor | None:
 
 
 def in_colors(preprocessor: Any, images: Tensor) -> Tensor:
-    """Images (B, bands, H, W) as they were before a preprocessor normalised them, in [0, 1]."""
+    """Images (B, bands, H, W) as they were before they were normalised, in [0, 1].
+
+    Args:
+        preprocessor: With ``mean`` and ``std`` of the bands, for pixels in [0, 255]; or without.
+        images: Normalised by it.
+    """
     mean, std = (
-        torch.as_tensor(getattr(preprocessor, name, otherwise)).to(images)
+        torch.as_tensor(getattr(preprocessor, name, otherwise)).view(-1, 1, 1).to(images)
         for name, otherwise in (('mean', 0.0), ('std', 255.0))
     )
     return (images * std + mean) / 255
