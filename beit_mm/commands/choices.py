@@ -210,7 +210,13 @@ def values_for_network(sizes: Sizes) -> dict[str, Any]:
 
 
 def values_for_decoder(sizes: Sizes) -> dict[str, int]:
-    """Of MAE's decoder, two thirds of the encoder as the paper's beside its ViT-B; no larger."""
+    """Of MAE's decoder: two thirds of the encoder, as the paper's beside its ViT-B; no larger.
+
+    Beside a small encoder half as wide and a third as deep: in as much time that learns more.
+    """
     layers = resolve_arch(sizes.arch)['num_layers']
-    heads = max(1, min(16, round(sizes.embed_dims * 2 / 3 / 32)))
-    return dict(embed_dims=32 * heads, num_layers=max(1, min(8, layers * 2 // 3)), num_heads=heads)
+    wide, deep = (1 / 2, 1 / 3) if sizes.is_small else (2 / 3, 2 / 3)
+    heads = max(1, min(16, round(sizes.embed_dims * wide / 32)))
+    return dict(
+        embed_dims=32 * heads, num_layers=max(1, min(8, round(layers * deep))), num_heads=heads
+    )

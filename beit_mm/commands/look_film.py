@@ -9,6 +9,7 @@ from ..checkpoints.writing import partial_path, put_in_place
 from ..component import ConfigError
 from ..visualization.films import Frame, durations, frames_of, pictures_of, thinned, write_animation
 from .picture_files import picture_path
+from .trained import STAGES
 
 # What ReconstructionsHook calls its pictures; runs before it drew as they learned have the second.
 NAMES = ('learning', 'reconstructions')
@@ -60,7 +61,8 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
 
 def _frames_in(folder: Path) -> list[Frame]:
     """Of a run, of a stage inside of a folder, or of the newest quickstart's."""
-    inner = [folder, folder / 'pretrain', *sorted(folder.glob('*/pretrain'), reverse=True)]
+    inside = (each for stage in STAGES for each in (folder / stage, *folder.glob(f'*/{stage}')))
+    inner = [folder, *sorted(inside, reverse=True)]
     return next((found for name in NAMES for each in inner if (found := frames_of(each, name))), [])
 
 

@@ -115,6 +115,6 @@ def tokenizer_files(given: str | Path) -> list[str]:
     if generator.get('checkpoint') and Path(generator['checkpoint']).is_file():
         return [str(generator['checkpoint'])]
     raise ConfigError(
-        f'{given} holds no tokenizer: it has no tokenizer.pth, as beit-mm pretrain leaves it when '
-        'the tokenizer is trained, and no last_checkpoint'
+        f'{given} holds no tokenizer: it has no tokenizer.pth, as beit-mm pretrain --method beit '
+        'leaves it when the tokenizer is trained, and no last_checkpoint'
     )

@@ -26,7 +26,7 @@ from ..models.whole_tokenizer import whole_tokenizer
 from .features import Extractor
 from .how_to_read import PHOTOS, HowToRead
 from .starting_weights import check_size, images_of
-from .trained import PRETRAINED
+from .trained import PRETRAINED, STAGES
 from .which_tokenizer import named_tokenizer, run_settings
 
 HEAD = 'head.classifier.weight'
@@ -95,7 +95,8 @@ def _checkpoint_of(path: Path) -> Path | None:
     if (path / PRETRAINED[1]).is_file():
         return path / PRETRAINED[1]
     # The folder of a stage, of a command that goes on, of the quickstart.
-    inner = [path, path / 'pretrain', *sorted(path.glob('*/pretrain'), reverse=True)]
+    inside = (each for stage in STAGES for each in (path / stage, *path.glob(f'*/{stage}')))
+    inner = [path, *sorted(inside, reverse=True)]
     for folder in inner:
         if (folder / 'last_checkpoint').is_file():
             return newest_whole(folder, folder)
@@ -266,8 +267,11 @@ def _ready(task: Any, tokens: Tokens, how: HowToRead) -> PretrainedTask:
 
 def _steps_of(settings: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The pipeline of the images held out."""
-    loader = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
-    return (loader.get('dataset') or {}).get('pipeline') or ()
+    dataset = settings.get('val_dataloader') or settings.get('test_dataloader') or {}
+    # Of the loader the data set, of one that wraps another that one.
+    while dataset and 'pipeline' not in dataset:
+        dataset = dataset.get('dataset') or {}
+    return dataset.get('pipeline') or ()
 
 
 def _how_of(settings: Mapping[str, Any]) -> HowToRead:

@@ -60,9 +60,7 @@ def _values_of_beit(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _values_of_mae(sizes: Sizes) -> dict[str, Any]:
-    return dict(
-        decoder=values_for_decoder(sizes), num_masked=int(MAE_SHARE * sizes.grid**2)
-    )
+    return dict(decoder=values_for_decoder(sizes), num_masked=int(MAE_SHARE * sizes.grid**2))
 
 
 def _where(run: RunFolder, photos: Photos) -> dict[str, str]:

@@ -24,6 +24,8 @@ from .how_to_read import Place
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
 CLASSIFIER = ('finetune.py', 'classifier.pth')
 SEGMENTOR = ('segment.py', 'segmentor.pth')
+# Work directories of a pre-training, in its folder or in one of the quickstart's runs.
+STAGES = ('pretrain', 'mae')
 # Steps of a pipeline that are about the mask of an image.
 LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
 

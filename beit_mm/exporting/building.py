@@ -38,7 +38,9 @@ def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
     meta = load_whole(loaded, checkpoint)
     # Where MMPretrain and MMSegmentation keep the config of a model that they have built.
     cfg = getattr(model, '_config', None) or getattr(model, 'cfg', None)
-    preprocessor = None if isinstance(model, VisionTransformer) else getattr(model, 'data_preprocessor', None)
+    preprocessor = (
+        None if isinstance(model, VisionTransformer) else getattr(model, 'data_preprocessor', None)
+    )
     known = getattr(model, '_dataset_meta', None) or getattr(model, 'dataset_meta', None) or {}
     return _build(loaded, preprocessor, cfg, meta.get('classes') or known.get('classes'))
 

@@ -65,7 +65,9 @@ class Program(nn.Module):
         super().__init__()
         if isinstance(model, MaskedImageModeling):
             model = model.backbone
-        backbone: Any = model if isinstance(model, VisionTransformer) else getattr(model, 'backbone', None)
+        backbone: Any = (
+            model if isinstance(model, VisionTransformer) else getattr(model, 'backbone', None)
+        )
         if not isinstance(backbone, VisionTransformer):
             raise ConfigError(
                 f'model is {type(model).__name__}; what can be exported is a BEiT or a '

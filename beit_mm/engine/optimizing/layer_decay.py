@@ -18,7 +18,7 @@ NOT_DECAYED = ('cls_token', 'pos_embed')
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor:
-    """Optimizer of a model with a :class:`VisionTransformer`, such as :class:`BEiT`, inside, classifier or segmenter alike.
+    """Optimizer of a model with a :class:`VisionTransformer` inside, such as a BEiT.
 
     A parameter at depth d of D has the learning rate lr * rate^(D - 1 - d): the embeddings are at
     depth 0, block l (from 0) at l + 1, everything after the blocks at D - 1, and so is a bias
@@ -101,7 +101,9 @@ class LayerDecayOptimWrapperConstructor:
 
 def _depths(model: nn.Module) -> Iterator[tuple[str, Tensor, int, int]]:
     """Name, parameter, depth and number of depths of what is trained."""
-    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, VisionTransformer)), None)
+    found = next(
+        ((n, m) for n, m in model.named_modules() if isinstance(m, VisionTransformer)), None
+    )
     if found is None:
         raise ValueError(
             f'{type(model).__name__} has no BEiT or VisionTransformer in it, whose depths the '
