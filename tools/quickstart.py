@@ -37,7 +37,7 @@ STAGES = {
         Stage(SCRATCH, CONFIGS / 'scratch.py', 28),
     ),
     'mae': (
-        Stage('Pre-train MAE on masked images, without labels', CONFIGS / 'mae.py', 94),
+        Stage('Pre-train MAE on masked images, without labels', CONFIGS / 'mae.py', 90),
         Stage(FINETUNE, CONFIGS / 'mae_finetune.py', 27),
         Stage(SCRATCH, CONFIGS / 'mae_scratch.py', 28),
     ),
