@@ -7,6 +7,7 @@ Both models are built from their own configs with random weights and get the sam
 masks; the two take turns, and every figure is a median. MMPretrain's step is always its whole one,
 tokenizer included; this project's is timed with tokens computed in the step and with tokens given,
 as from a cache. A part is timed with the device idle before and after; a whole step is timed apart.
+With --method mae it is MAE's step, see mae_step.py.
 
 FLOP are multiply-adds times two of the products and convolutions alone, counted from the shapes:
 
@@ -270,12 +271,12 @@ def peak_memory(contestant: Contestant, given: bool) -> int:
     return torch.cuda.max_memory_allocated(contestant.device) - before + held
 
 
-def count_synchronizations(contestant: Contestant) -> int:
-    """How often a step makes the host wait for the GPU."""
+def count_waits(work) -> int:
+    """How often something makes the host wait for the GPU."""
     torch.cuda.set_sync_debug_mode('warn')
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        contestant.step(given=False)
+        work()
     torch.cuda.set_sync_debug_mode('default')
     return sum('synchronizing' in str(warning.message) for warning in caught)
 
@@ -378,6 +379,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--method', choices=('beit', 'mae'), default='beit')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
     parser.add_argument('--batch-size', type=int, default=8)
@@ -401,6 +403,14 @@ def main() -> None:
     clock = CLOCKS[args.clock]
     if args.threads:
         torch.set_num_threads(args.threads)
+    settings = {key: value for key, value in vars(args).items() if key != 'out'}
+    if args.method == 'mae':
+        import mae_step
+
+        report = dict(mae_step.measure(args), settings=settings)
+        mae_step.print_table(report)
+        write(report, args.out)
+        return
     device, precision = torch.device(args.device), PRECISIONS[args.precision]
     batch = Batch(args.batch_size, device)
     cfg = own_config(args.arch, args.quick, args.cfg_options)
@@ -418,7 +428,6 @@ def main() -> None:
     flop = dict(
         tokenizer=tokenizer_flop(ours.computed.tokenizer), transformer=transformer_flop(arch, 75)
     )
-    settings = {key: value for key, value in vars(args).items() if key != 'out'}
     report = dict(benchmark='step', settings=settings, machine=describe(device))
     report.update(flop_per_image=flop)
     report.update(measure(ours, peer, args.tokens, args.repeats, flop, arch))
@@ -431,11 +440,18 @@ def main() -> None:
                 kind = 'cached' if given else 'computed'
                 used = peak_memory(contestant, given) / args.batch_size / 2**20
                 report['cuda'][f'{contestant.name} MiB an image, tokens {kind}'] = round(used, 1)
-            report['cuda'][f'{contestant.name} waits a step'] = count_synchronizations(contestant)
+            report['cuda'][f'{contestant.name} waits a step'] = count_waits(
+                lambda contestant=contestant: contestant.step(given=False)
+            )
     print_table(report)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1) + '\n')
+    write(report, args.out)
+
+
+def write(report: dict, path: Path | None) -> None:
+    """Write a report where one is wanted."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__':
