@@ -1,4 +1,4 @@
-# make quickstart [DATA=path/to/images] [SEED=0]   see BEiT work, in minutes
+# make quickstart [METHOD=mae] [DATA=path/to/images] [SEED=0]   see BEiT or MAE work, in minutes
 # make test                                              what CI runs, but for the slowest tests
 # make test-slow                                         those: several processes, kills, whole runs
 # make docs                                              the site, into work_dirs/site
@@ -8,6 +8,7 @@ VENV ?= .venv
 PYTHON310 ?= python3.10
 VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
+METHOD ?= beit
 # In one process: make test PARALLEL=
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
@@ -32,7 +33,7 @@ $(VENV)/installed-test: $(VENV)/installed
 install: $(VENV)/installed
 
 quickstart: $(VENV)/installed
-	$(VENV)/bin/python tools/quickstart.py --seed $(SEED) $(if $(DATA),--data '$(DATA)')
+	$(VENV)/bin/python tools/quickstart.py --seed $(SEED) --method $(METHOD) $(if $(DATA),--data '$(DATA)')
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

@@ -91,7 +91,10 @@ def check_own_command(words: list[str]) -> None:
         words = words[: words.index('>')]
     parsed = build_parser().parse_args([word for word in words if word != '|'])
     if getattr(parsed, 'cfg_options', None) and parsed.command != 'test':
-        check_settings([f'configs/own/{parsed.command}.py', *words])
+        recipe = parsed.command
+        if recipe == 'pretrain' and parsed.tokenizer is None and parsed.method != 'beit':
+            recipe = 'mae'
+        check_settings([f'configs/own/{recipe}.py', *words])
 
 
 def stand_in(word: str) -> str:

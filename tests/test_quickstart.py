@@ -18,7 +18,7 @@ from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict
 from beit_mm.datasets.class_folders import thumbnail
-from beit_mm.models import BEiT
+from beit_mm.models import BEiT, load
 
 ROOT = Path(__file__).parent.parent
 OF_LABELS = {'scratch_top1', 'pretrained_top1'}
@@ -117,6 +117,18 @@ def test_a_seed_repeats_exactly(digits_run):
             for folder in (out, out.parent / 'second')
         )
         assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+@pytest.mark.slow
+def test_mae_needs_no_tokenizer(tmp_path):
+    out = tmp_path / 'mae'
+    report = quickstart(out, '--method', 'mae')
+    assert set(report) == {'mim_mse', 'seconds', *OF_LABELS}
+    assert 0 < report['mim_mse'] < 2
+    assert not (out / 'tokenizer.pth').exists()
+    assert (out / 'reconstructions.png').is_file()
+    # Of small networks no shape says how many heads there are; the run's config in the file does.
+    assert load(out / 'pretrained.pth').blocks[0].attn.num_heads == 4
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""BEiT in minutes: train a tokenizer, pre-train, fine-tune, and train the same from scratch.
+"""BEiT or MAE in minutes: pre-train, fine-tune, and train the same from scratch.
 
 Without --data it uses 5,000 of MNIST's handwritten digits, with it any folder of class folders, or
 of images alone, whose labels nobody knows. Each stage is one run of tools/train.py; the first line
@@ -28,9 +28,20 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs' / 'quickstart'
 # Title, config, and seconds on two cores of an AMD EPYC with AVX2 alone, start-up included.
 TOKENIZE = Stage('Train an image tokenizer', CONFIGS / 'dvae.py', 36)
-PRETRAIN = Stage('Pre-train BEiT on masked images, without labels', CONFIGS / 'pretrain.py', 94)
-FINETUNE = Stage('Fine-tune it on a few labels', CONFIGS / 'finetune.py', 27)
-SCRATCH = Stage('Train the same network from scratch on them', CONFIGS / 'scratch.py', 28)
+FINETUNE, SCRATCH = 'Fine-tune it on a few labels', 'Train the same network from scratch on them'
+# Pre-training, fine-tuning, from scratch.
+STAGES = {
+    'beit': (
+        Stage('Pre-train BEiT on masked images, without labels', CONFIGS / 'pretrain.py', 94),
+        Stage(FINETUNE, CONFIGS / 'finetune.py', 27),
+        Stage(SCRATCH, CONFIGS / 'scratch.py', 28),
+    ),
+    'mae': (
+        Stage('Pre-train MAE on masked images, without labels', CONFIGS / 'mae.py', 90),
+        Stage(FINETUNE, CONFIGS / 'mae_finetune.py', 27),
+        Stage(SCRATCH, CONFIGS / 'mae_scratch.py', 28),
+    ),
+}
 # Networks this small gain nothing from a second thread, the loader's process has use for the core;
 # and the result does not depend on how many cores there are.
 ONE_THREAD = {'OMP_NUM_THREADS': '1'}
@@ -46,10 +57,13 @@ def last_metric(work_dir: Path, name: str) -> float | None:
     return values[-1][1] if values else None
 
 
-def show(pretrained: Path, tokenizer: Path, data: Path, seed: int, out: Path) -> None:
+def show(
+    config: Path, pretrained: Path, tokenizer: Path | None, data: Path, seed: int, out: Path
+) -> None:
     """Write what was learned of the validation images, see :func:`draw_pretraining`."""
-    cfg = Config.fromfile(CONFIGS / 'pretrain.py')
-    cfg.model.target_generator.checkpoint = str(tokenizer)
+    cfg = Config.fromfile(config)
+    if tokenizer is not None:
+        cfg.model.target_generator.checkpoint = str(tokenizer)
     cfg.val_dataloader.dataset.data_root = str(data)
     draw_pretraining(cfg, pretrained, out, seed)
 
@@ -60,6 +74,9 @@ def main() -> None:
         '--data',
         type=Path,
         help='folder of class folders, or of images without labels; default: digits',
+    )
+    parser.add_argument(
+        '--method', choices=STAGES, default='beit', help='what is predicted: visual tokens, pixels'
     )
     parser.add_argument('--seed', type=int, default=0, help='decides everything random')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'))
@@ -89,7 +106,9 @@ def main() -> None:
     print(f'{len(samples["train"])} training and {len(samples["val"])} validation images '
           f'{known}, in {data}')  # fmt: skip
 
-    stages = [TOKENIZE, PRETRAIN, *([FINETUNE, SCRATCH] if num_labels else [])]
+    pretrain, *with_labels = STAGES[args.method]
+    with_tokens = args.method == 'beit'
+    stages = [*([TOKENIZE] if with_tokens else []), pretrain, *(with_labels if num_labels else [])]
     progress = Progress(stages)
 
     def train(stage: Stage, **options) -> Path:
@@ -105,36 +124,54 @@ def main() -> None:
         work_dir = runs / stage.config.stem
         return run_stage(stage, ROOT / 'tools/train.py', work_dir, options, progress, ONE_THREAD)
 
-    tokenizer = shutil.copy(train(TOKENIZE), args.out / 'tokenizer.pth')
-    checkpoint = train(PRETRAIN, **{'model.target_generator.checkpoint': tokenizer})
-    pretrained = shutil.copy(checkpoint, args.out / 'pretrained.pth')
-    report = dict(
-        mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
-        vocab_size=Config.fromfile(CONFIGS / 'dvae.py').model.vocab_size,
-        **{name: last_metric(runs / 'dvae', f'tokenizer/{name}') for name in TOKENIZER},
-    )
+    tokenizer, options = None, {}
+    if with_tokens:
+        tokenizer = shutil.copy(train(TOKENIZE), args.out / 'tokenizer.pth')
+        options['model.target_generator.checkpoint'] = tokenizer
+    pretrained = shutil.copy(train(pretrain, **options), args.out / 'pretrained.pth')
+    report = report_of_pretraining(args.method, runs)
     if num_labels:
+        finetune, scratch = with_labels
         classes = {'model.head.num_classes': num_classes}
-        train(FINETUNE, **classes, **{'model.backbone.init_cfg.checkpoint': pretrained})
-        train(SCRATCH, **classes)
-        report['pretrained_top1'] = last_metric(runs / 'finetune', 'accuracy/top1')
-        report['scratch_top1'] = last_metric(runs / 'scratch', 'accuracy/top1')
+        train(finetune, **classes, **{'model.backbone.init_cfg.checkpoint': pretrained})
+        train(scratch, **classes)
+        report['pretrained_top1'] = last_metric(runs / finetune.config.stem, 'accuracy/top1')
+        report['scratch_top1'] = last_metric(runs / scratch.config.stem, 'accuracy/top1')
 
-    show(pretrained, tokenizer, data, args.seed, args.out)
+    show(pretrain.config, pretrained, tokenizer, data, args.seed, args.out)
     report['seconds'] = round(time.time() - start, 1)
     (args.out / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
     print_report(report, num_labels, args.out)
 
 
-def print_report(report: dict, num_labels: int, out: Path) -> None:
-    """The table that the quickstart ends with."""
+def report_of_pretraining(method: str, runs: Path) -> dict:
+    """What a tokenizer and BEiT have learned, or MAE."""
+    if method == 'mae':
+        return dict(mim_mse=last_metric(runs / 'mae', 'mim/mse'))
+    return dict(
+        mim_acc=last_metric(runs / 'pretrain', 'mim/acc'),
+        vocab_size=Config.fromfile(CONFIGS / 'dvae.py').model.vocab_size,
+        **{name: last_metric(runs / 'dvae', f'tokenizer/{name}') for name in TOKENIZER},
+    )
+
+
+def lines_of_pretraining(report: dict) -> list[str]:
+    """The same for the table."""
+    if 'mim_mse' in report:
+        error = report['mim_mse']
+        return [f'masked images      squared error {error:.3f} of hidden patches of variance 1']
     kmeans = report['kmeans_mse']
     beside = '' if kmeans is None else f'; k-means of patches {kmeans:.4f}'
-    lines = [
+    return [
         f'tokenizer          {report["codes_used"]} of {report["vocab_size"]} visual tokens in use',
         f'its pictures       squared error {report["recon_mse"]:.4f}{beside}',
         f'masked images      {report["mim_acc"]:.1f} % of the hidden tokens predicted',
     ]
+
+
+def print_report(report: dict, num_labels: int, out: Path) -> None:
+    """The table that the quickstart ends with."""
+    lines = lines_of_pretraining(report)
     if num_labels:
         pretrained, scratch = report['pretrained_top1'], report['scratch_top1']
         lines += [

@@ -22,6 +22,7 @@ from .layouts import (
 from .reading import load_state_dict, read_checkpoint
 from .sources import check_source, locate
 from .tokenizer import load_tokenizer_state_dict
+from .trained_network import heads_in
 from .wrappers import take_tensors, take_weights, unwrap_names
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     'convert_state_dict',
     'detect_layout',
     'find_layout',
+    'heads_in',
     'is_whole',
     'kind_of',
     'known_layout',

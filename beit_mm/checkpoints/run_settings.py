@@ -37,23 +37,32 @@ def run_settings(content: Any) -> dict[str, Any]:
         return {}
 
 
-def images_in(settings: Mapping[str, Any]) -> TrainedImages:
-    """How the images were read that a run was validated on.
+def pipeline_in(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps that made the images that a run was validated on; none of a config without such.
 
     Args:
-        settings: Its config. Of one without such images nothing is known.
+        settings: Its config.
     """
     data: Any = settings.get('val_dataloader') or settings.get('test_dataloader')
     # Of the loader the data set, of one that wraps another that one.
     while isinstance(data, Mapping) and 'pipeline' not in data:
         data = data.get('dataset')
     steps = data['pipeline'] if isinstance(data, Mapping) else None
+    every = steps if isinstance(steps, (list, tuple)) else ()
+    return [step for step in every if isinstance(step, Mapping)]
+
+
+def images_in(settings: Mapping[str, Any]) -> TrainedImages:
+    """How the images were read that a run was validated on.
+
+    Args:
+        settings: Its config. Of one without such images nothing is known.
+    """
     size, reading = None, dict[str, Any]()
-    for step in steps if isinstance(steps, (list, tuple)) else ():
-        if isinstance(step, Mapping):
-            sizes = (step[name] for name in SIZES if name in step)
-            size = _side(next(sizes, None)) or size
-            reading.update({n: step[n] for n in READING if step.get(n) is not None})
+    for step in pipeline_in(settings):
+        sizes = (step[name] for name in SIZES if step.get(name) is not None)
+        size = _side(next(sizes, None)) or size
+        reading.update({n: step[n] for n in READING if step.get(n) is not None})
     if isinstance(reading.get('bands'), tuple):
         reading['bands'] = list(reading['bands'])
     return TrainedImages(size, reading)

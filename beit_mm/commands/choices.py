@@ -187,12 +187,36 @@ def values_for_tokenizer(sizes: Sizes) -> dict[str, Any]:
 
 
 def values_for_backbone(sizes: Sizes) -> dict[str, Any]:
-    """Variables that the recipes with a Transformer share."""
+    """Variables that all recipes with a Transformer share."""
     return dict(
         arch=sizes.arch,
         embed_dims=sizes.embed_dims,
         image_size=sizes.image_size,
         patch_size=sizes.patch_size,
-        use_abs_pos_emb=sizes.is_small,
-        layer_scale=1.0 if sizes.is_small else 0.1,
+    )
+
+
+def settings_for_beit(sizes: Sizes) -> dict[str, Any]:
+    """What a BEiT takes by its width."""
+    return dict(
+        use_abs_pos_emb=sizes.is_small, layer_scale_init_value=1.0 if sizes.is_small else 0.1
+    )
+
+
+def values_for_network(sizes: Sizes) -> dict[str, Any]:
+    """Variables of the recipes with labels, for a BEiT from scratch."""
+    network = dict(type='beit_mm.BEiT', use_rel_pos_bias=True, **settings_for_beit(sizes))
+    return dict(values_for_backbone(sizes), network=network)
+
+
+def values_for_decoder(sizes: Sizes) -> dict[str, int]:
+    """Of MAE's decoder: two thirds of the encoder, as the paper's beside its ViT-B; no larger.
+
+    Beside a small encoder half as wide and a third as deep: in as much time that learns more.
+    """
+    layers = resolve_arch(sizes.arch)['num_layers']
+    wide, deep = (1 / 2, 1 / 3) if sizes.is_small else (2 / 3, 2 / 3)
+    heads = max(1, min(16, round(sizes.embed_dims * wide / 32)))
+    return dict(
+        embed_dims=32 * heads, num_layers=max(1, min(8, round(layers * deep))), num_heads=heads
     )

@@ -52,9 +52,8 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
         'folder', help='images, in it and in all folders inside; no labels; or shards, s3://... too'
     )
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
-    parser.add_argument(
-        '--tokenizer', metavar='PATH', help="of another run's folder, or OpenAI's encoder.pkl"
-    )
+    parser.add_argument('--method', choices=('beit', 'mae'), help='predict tokens, or pixels')
+    parser.add_argument('--tokenizer', metavar='X', help="a run's folder or OpenAI's encoder.pkl")
     _of_images(parser)
     _of_a_run(parser)
 
@@ -201,8 +200,8 @@ COMMANDS = {
         'learn from images without labels',
         'pretraining:pretrain',
         _pretrain,
-        'beit-mm pretrain photos\n'
         'beit-mm pretrain photos --minutes 10 --out work_dirs/first\n'
+        'beit-mm pretrain photos --method beit\n'
         'beit-mm pretrain photos --out work_dirs/first --resume\n'
         'beit-mm pretrain photos --arch base --size 224 --cfg-options '
         'optim_wrapper.optimizer.lr=1e-3',

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
-from ..models import BEiT, load
+from ..models import VisionTransformer, load
 from .changed_images import Changes
 from .how_to_read import HowToRead, Place
 from .starting_weights import Start, check_size, images_of, weights_of
@@ -28,7 +28,7 @@ class Extractor(NamedTuple):
         says_how: Whether the weights do.
     """
 
-    model: BEiT
+    model: VisionTransformer
     size: int
     how: HowToRead
     says_how: bool = True

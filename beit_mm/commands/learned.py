@@ -1,5 +1,6 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
+import functools
 import json
 import random
 import shlex
@@ -22,6 +23,7 @@ from ..datasets.sources.photo_source import photo_source
 from ..engine.checking.config_check import enter_scope
 from ..engine.measuring.collapse import evidence_of_collapse, what_to_try
 from ..engine.starting.stages import minutes
+from ..models.data_preprocessor import in_colors
 from ..models.painter import painter_of
 from ..models.whole_tokenizer import whole_tokenizer
 from ..visualization import (
@@ -43,11 +45,13 @@ def draw_what_was_learned(out: Path) -> None:
     """Pictures of the run in a folder, see :func:`draw_pretraining`, and its curves."""
     cfg = Config.fromfile(out / 'pretrain.py')
     draw_pretraining(cfg, out / 'pretrained.pth', out)
-    panels = {
-        "tokenizer's error": (out / 'tokenizer', 'loss'),
-        'loss': (out / 'pretrain', 'loss'),
-        'hidden tokens predicted, %': (out / 'pretrain', 'mim_acc'),
-    }
+    panels = {'loss': (out / 'pretrain', 'loss')}
+    if 'MaskedAutoencoder' not in cfg.model.type:
+        panels = {
+            "tokenizer's error": (out / 'tokenizer', 'loss'),
+            **panels,
+            'hidden tokens predicted, %': (out / 'pretrain', 'mim_acc'),
+        }
     draw_curves(panels, out / 'curves.png')
 
 
@@ -75,9 +79,12 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
-    painter = painter_of(mim.target_generator, tokenizer)
+    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+    colors = functools.partial(in_colors, mim.data_preprocessor)
+    # Of two views the second is in [0, 1].
+    one_view = len(batch['inputs']) == 1
+    painter = painter_of(mim.target_generator, tokenizer, colors if one_view else None)
     if painter is not None:
-        batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(
             reconstruct(mim, painter, batch, mean=True),
             out / 'reconstructions.png',
@@ -151,6 +158,7 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
         images=num_images,
         seconds=round(seconds, 1),
         mim_acc=transformer.get('mim/acc'),
+        mim_mse=transformer.get('mim/mse'),
         **{
             name: tokenizer.get(f'tokenizer/{name}')
             for name in ('codes_used', 'perplexity', 'recon_mse', 'mean_mse', 'kmeans_mse')
@@ -168,6 +176,11 @@ def report_of_pretraining(run: RunFolder, num_images: int, start: float) -> str:
         lines += _of_the_codebook(run, tokenizer)
     if figures['mim_acc'] is not None:
         lines.append(f'BEiT          {figures["mim_acc"]:.1f} % of the hidden tokens predicted')
+    if figures['mim_mse'] is not None:
+        lines.append(
+            f'MAE           squared error {figures["mim_mse"]:.3f} of hidden patches, whose pixels '
+            'have a variance of 1'
+        )
     lines.append(f'{minutes(seconds)} in all')
     weights = shlex.quote(str(run.path / 'pretrained.pth'))
     shown = [n for n in ('reconstructions', 'neighbours', 'curves') if

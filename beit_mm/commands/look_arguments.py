@@ -69,11 +69,13 @@ def _reconstructions(parser: argparse.ArgumentParser) -> None:
         "OpenAI's encoder.pkl with decoder.pkl beside it",
     )  # fmt: skip
     parser.add_argument(
-        '--mask', choices=('blockwise', 'random'), default='blockwise', help='what is hidden'
-    )
+        '--mask', choices=('blockwise', 'random'),
+        help='what is hidden: by default blockwise, of MAE random',
+    )  # fmt: skip
     parser.add_argument(
-        '--share', type=positive_float, default=0.4, metavar='P', help='of the patches, hidden'
-    )
+        '--share', type=positive_float, metavar='P',
+        help='of the patches, hidden: by default 0.4, of MAE 0.75',
+    )  # fmt: skip
     parser.add_argument(
         '--temperature', type=positive_float, metavar='T', help='show tokens drawn at it as well'
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..component import ConfigError
-from ..models import BEiT, load
+from ..models import VisionTransformer, load
 from ..visualization.position_maps import (
     draw_offset_maps,
     draw_similarities,
@@ -50,7 +50,7 @@ def look_positions(weights: str | Path, out: str | Path | None = None) -> list[P
     return written
 
 
-def _tables(model: BEiT) -> list:
+def _tables(model: VisionTransformer) -> list:
     if model.rel_pos_bias is not None:
         return [model.rel_pos_bias.table]
     biases = [block.attn.rel_pos_bias for block in model.blocks]

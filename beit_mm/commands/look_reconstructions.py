@@ -1,5 +1,6 @@
 """``beit-mm look reconstructions``: what a pre-training fills in of one's own images."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ from ..component import ConfigError
 from ..datasets import blockwise_mask
 from ..datasets.masks.random_patches import random_mask
 from ..datasets.reading.measuring import spread
+from ..models import MaskedAutoencoder
+from ..models.data_preprocessor import in_colors
 from ..models.painter import Painter, painter_of
 from ..visualization.picture_rows import draw_picture_rows
 from ..visualization.predicted_tokens import LIKELY, Hits, count_hits, fillings
 from ..visualization.reconstructions import filled_in
+from ..visualization.triplets import HEADINGS, draw_triplets
 from .looked_images import LookedAt, look_at
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
@@ -35,8 +39,8 @@ def look_reconstructions(
     model: str | Path,
     images: Sequence[str | Path],
     tokenizer: str | Path | None = None,
-    mask: str = 'blockwise',
-    share: float = 0.4,
+    mask: str | None = None,
+    share: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
     count: int = 8,
@@ -52,8 +56,9 @@ def look_reconstructions(
         tokenizer: Of its visual tokens where the weights do not hold it: a folder of a
             pre-training, a tokenizer's checkpoint, or OpenAI's ``encoder.pkl`` with ``decoder.pkl``
             beside it.
-        mask: 'blockwise' or 'random'.
-        share: Of the patches that are hidden.
+        mask: 'blockwise' or 'random'; without, as the paper of the pre-training: of MAE random,
+            else blockwise.
+        share: Of the patches that are hidden; without, of MAE 0.75, else 0.4.
         temperature: Of tokens that are drawn, in a row of their own.
         seed: Of the masks and of the drawn tokens.
         count: Most images.
@@ -71,13 +76,17 @@ def look_reconstructions(
         ConfigError: If the model is no pre-training, or an option cannot be.
     """
     path = picture_path(out, 'reconstructions')
-    if not 0 < share < 1:
+    if share is not None and not 0 < share < 1:
         raise ConfigError(f'--share is {share}; it must be between 0 and 1')
     files = files_of(images)
     pretrained = pretrained_task(model, tokenizer, size)
     take = pretrained.take.for_images(Path(), [str(file) for file in files])
     pretrained = pretrained._replace(take=take)
-    painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer)
+    is_mae = isinstance(pretrained.task, MaskedAutoencoder)
+    mask = mask or ('random' if is_mae else 'blockwise')
+    share = share or (0.75 if is_mae else 0.4)
+    colors = functools.partial(in_colors, take.how) if pretrained.one_view else None
+    painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
     if pretrained.lacks:
         print(f'no pictures of visual tokens, as their decoder is missing: {pretrained.lacks}')
     # A folder's first images are often of one class.
@@ -106,9 +115,13 @@ def look_reconstructions(
         ]
     else:
         print(_line_of_values(arrays))
-    figure = draw_picture_rows(
-        rows, bands=take.how.reading.names, titles=titles, note=painter.note if painter else ''
-    )
+    note, bands = painter.note if painter else '', take.how.reading.names
+    if is_mae and painter is not None and painter.kept is None:
+        of = 'masked input', painter.filled, 'original'
+        columns = {heading: rows[name] for heading, name in zip(HEADINGS, of, strict=True)}
+        figure = draw_triplets(columns, titles, bands=bands, note=note)
+    else:
+        figure = draw_picture_rows(rows, bands=bands, titles=titles, note=note)
     pictures = {name.replace('\n', ' '): row.half().numpy() for name, row in rows.items()}
     return write_picture(figure, path, dict(names=np.array(names), **arrays, **pictures))
 
@@ -137,12 +150,11 @@ def _fill(
     temperature: float | None,
     seed: int,
 ) -> Filled:
-    task, how = pretrained.task, pretrained.take.how
-    mean, std = (part.batch.new_tensor(each).view(-1, 1, 1) for each in (how.mean, how.std))
-    images = ((part.batch * std + mean) / 255).clamp(0, 1)
+    task = pretrained.task
+    images = in_colors(pretrained.take.how, part.batch).clamp(0, 1)
     size = [places * task.target_generator.stride for places in mask.shape[1:]]
-    second = images
-    if size != list(images.shape[2:]):
+    second = part.batch if pretrained.one_view else images
+    if not pretrained.one_view and size != list(images.shape[2:]):
         second = F.interpolate(images, size=size, mode='bicubic', antialias=True).clamp(0, 1)
     targets, outputs = task.target_generator(second), task.outputs(part.batch, mask).float()
     arrays = dict(mask=mask.cpu().numpy(), targets=targets.cpu().numpy())

@@ -18,7 +18,7 @@ from ..checkpoints import (
     take_weights,
     translate,
 )
-from ..checkpoints.run_settings import images_in, run_settings
+from ..checkpoints.run_settings import images_in, pipeline_in, run_settings
 from ..component import ConfigError
 from ..engine.checking.config_check import enter_scope
 from ..engine.running.whole_checkpoints import newest_whole
@@ -31,6 +31,7 @@ from .trained import PRETRAINED, pretrainings_in
 from .which_tokenizer import DECODER, ENCODER, tokenizer_files, with_its_decoder
 
 HEAD = 'head.classifier.weight'
+TASKS = ('MaskedImageModeling', 'MaskedAutoencoder')
 INSTEAD = (
     'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
     "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"
@@ -46,12 +47,14 @@ class PretrainedTask(NamedTuple):
         tokenizer: With its decoder; None where there is none, or the targets are no tokens.
         lacks: Why there is no decoder, where there should be one.
         take: Brings images into the size and the range of the backbone.
+        one_view: Whether targets are of the view that the backbone is given, normalised as it is.
     """
 
     task: Any
     tokenizer: DiscreteVAE | None
     lacks: str
     take: Extractor
+    one_view: bool = False
 
 
 def pretrained_task(
@@ -112,7 +115,7 @@ def _of_run(
 ) -> PretrainedTask:
     """By the config of a run."""
     model = dict(settings['model'])
-    if not str(model.get('type')).endswith('MaskedImageModeling'):
+    if not str(model.get('type')).endswith(TASKS):
         raise ConfigError(f'{path} is of a {model.get("type")}, and no pre-training; {INSTEAD}')
     enter_scope(settings.get('default_scope') or 'mmpretrain')
     generator = dict(model['target_generator'])
@@ -135,14 +138,18 @@ def _of_run(
         tokens = _tokens_of_run(generator, weights, path)
     backbone = {k: v for k, v in model['backbone'].items() if k != 'init_cfg'}
     targets = tokens.generator or generator
-    task: Any = MODELS.build({**model, 'backbone': backbone, 'target_generator': targets})
+    # Other masks may be drawn than those of the training.
+    head = dict(model['head'], num_masked=None)
+    parts = dict(backbone=backbone, target_generator=targets, head=head)
+    task: Any = MODELS.build({**model, **parts})
     missing, unexpected = task.load_state_dict(weights, strict=False)
     lost = [name for name in missing if not name.startswith('target_generator.')]
     if lost or unexpected:
         raise CheckpointError(
             f'{path} does not fit its config: it lacks {lost[:3]}, and has {unexpected[:3]} too'
         )
-    return _ready(task, tokens, _how_of(settings))
+    one_view = any('second_size' in s and s['second_size'] is None for s in pipeline_in(settings))
+    return _ready(task, tokens, _how_of(settings))._replace(one_view=one_view)
 
 
 class Tokens(NamedTuple):

@@ -14,6 +14,7 @@ from ..checkpoints.writing import partial_path, put_in_place, write_weights, wri
 from ..component import ConfigError
 from ..engine.starting.measured_ranges import repeat_ranges
 from ..engine.starting.stages import Progress, Stage, changes_of_images, run_stage
+from ..models.sizes import resolve_arch
 from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
@@ -153,12 +154,16 @@ def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:
 
     Args:
         checkpoint: Of a training.
-        target: File to write; it says how images are read, for who goes on with the weights.
+        target: File to write; it says how images are read and how many heads there are, for who
+            goes on with the weights.
         config: Of the training.
     """
     cfg = Config.fromfile(config).to_dict()
     images = {name: cfg.get(name) for name in HowToRead._fields}
-    about = dict(images={name: value for name, value in images.items() if value is not None})
+    about = dict(
+        images={name: value for name, value in images.items() if value is not None},
+        num_heads=resolve_arch(cfg['model']['backbone']['arch'])['num_heads'],
+    )
     write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm', about)
 
 

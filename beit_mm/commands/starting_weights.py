@@ -10,8 +10,8 @@ import numpy as np
 from ..checkpoints import locate, read_about
 from ..checkpoints.folders import read_mean_and_std
 from ..component import ConfigError
-from ..models import BEiT, load
-from .choices import Machine, choose_batch, choose_sizes, values_for_backbone
+from ..models import BEiT, VisionTransformer, load
+from .choices import Machine, choose_batch, choose_sizes, values_for_network
 from .how_to_read import (
     MEAN,
     STD,
@@ -51,7 +51,7 @@ class Start(NamedTuple):
     """
 
     weights: str | None
-    model: BEiT | None
+    model: VisionTransformer | None
     images: HowToRead | None
     says_how: bool
 
@@ -103,7 +103,7 @@ def start_of(weights: str) -> Start:
     return Start(weights, model, images, says_how)
 
 
-def images_of(weights: str, model: BEiT) -> tuple[HowToRead, bool]:
+def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
     """How images are read for weights, and whether the weights say so; photos where they do not.
 
     Args:
@@ -147,7 +147,7 @@ def values_of_weights(
     if model is None:
         sizes = choose_sizes(len(photos.train), photos.short_side, machine, size)
         return dict(
-            values_for_backbone(sizes),
+            values_for_network(sizes),
             weights=None,
             **photos.how.values,
             batch_size=sizes.batch_size,
@@ -169,12 +169,30 @@ def values_of_weights(
         embed_dims=model.embed_dims,
         image_size=image_size,
         patch_size=patch,
-        use_abs_pos_emb=model.pos_embed is not None,
-        layer_scale=0.0 if isinstance(block.gamma_1, float) else 0.1,
+        network=_network_of(model),
         **photos.how.values,
         batch_size=choose_batch(len(photos.train), (image_size // patch) ** 2, arch, machine),
         layer_decay_rate=0.65 if model.num_layers >= 12 else 0.75,
     )
+
+
+def _network_of(model: VisionTransformer) -> dict[str, Any]:
+    """Settings of the backbone that goes on with weights."""
+    scale = 0.0 if isinstance(model.blocks[0].gamma_1, float) else 0.1
+    if isinstance(model, BEiT):
+        own: dict[str, Any] = dict(
+            type='beit_mm.BEiT',
+            use_abs_pos_emb=model.pos_embed is not None,
+            use_rel_pos_bias=True,
+        )
+    else:
+        # Positions that were fixed in pre-training learn from here on.
+        own = dict(
+            type='beit_mm.VisionTransformer',
+            positions=None if model.pos_embed is None else 'learned',
+            use_rel_pos_bias=model.relative_index is not None,
+        )
+    return dict(own, layer_scale_init_value=scale)
 
 
 def check_size(size: int | None, patch: int) -> None:

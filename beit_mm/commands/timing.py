@@ -37,7 +37,7 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         collate = default_collate if 'collate_fn' in loader else pseudo_collate
         batch = collate(samples)
         settings = cfg.model.copy()
-        if 'target_generator' in settings:
+        if 'tokenizer' in settings.get('target_generator', {}):
             settings.target_generator = dict(settings.target_generator, checkpoint=None)
         model = revert_sync_batchnorm(MODELS.build(settings))
         if machine.gpus:

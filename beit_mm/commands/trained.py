@@ -25,14 +25,16 @@ from .how_to_read import Place
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
 CLASSIFIER = ('finetune.py', 'classifier.pth')
 SEGMENTOR = ('segment.py', 'segmentor.pth')
+# Work directories of a pre-training, in its folder or in one of the quickstart's runs.
+STAGES = ('pretrain', 'mae')
 # Steps of a pipeline that are about the mask of an image.
 LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
 
 
 def pretrainings_in(folder: Path) -> list[Path]:
     """Where a pre-training may have been: itself, of a command's folder, of the quickstart's."""
-    newest_first = sorted(folder.glob('*/pretrain'), reverse=True)
-    return [folder, folder / 'pretrain', *newest_first]
+    inside = (each for stage in STAGES for each in (folder / stage, *folder.glob(f'*/{stage}')))
+    return [folder, *sorted(inside, reverse=True)]
 
 
 def finished_run(folder: str | Path, *kinds: tuple[str, str]) -> tuple[Path, Path]:

@@ -12,8 +12,10 @@ from torch import nn
 from ..checkpoints import read_checkpoint, take_tensors
 from ..component import ConfigError
 from ..engine.running.public_weights import fit_to_model
-from ..models import BEiT
+from ..models import VisionTransformer
 from .program import Program, normalization_of
+
+BACKBONES = ('BEiT', 'VisionTransformer')
 
 
 class Built(NamedTuple):
@@ -36,7 +38,9 @@ def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
     meta = load_whole(loaded, checkpoint)
     # Where MMPretrain and MMSegmentation keep the config of a model that they have built.
     cfg = getattr(model, '_config', None) or getattr(model, 'cfg', None)
-    preprocessor = None if isinstance(model, BEiT) else getattr(model, 'data_preprocessor', None)
+    preprocessor = (
+        None if isinstance(model, VisionTransformer) else getattr(model, 'data_preprocessor', None)
+    )
     known = getattr(model, '_dataset_meta', None) or getattr(model, 'dataset_meta', None) or {}
     return _build(loaded, preprocessor, cfg, meta.get('classes') or known.get('classes'))
 
@@ -58,8 +62,11 @@ def build_from_config(
     settings = copy.deepcopy(cfg.model)
     preprocessor = settings.get('data_preprocessor') or cfg.get('data_preprocessor')
     backbone = settings.get('backbone', settings)
-    if str(backbone.get('type')).rpartition('.')[2] != 'BEiT':
-        raise ConfigError(f'model.backbone is {backbone.get("type")}; it must be beit_mm.BEiT')
+    if str(backbone.get('type')).rpartition('.')[2] not in BACKBONES:
+        raise ConfigError(
+            f'model.backbone is {backbone.get("type")}; it must be one of '
+            f'{", ".join(f"beit_mm.{name}" for name in BACKBONES)}'
+        )
     if size is not None:
         backbone.img_size = size
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):

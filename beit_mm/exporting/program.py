@@ -10,7 +10,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from ..component import ConfigError
-from ..models import BEiT, MaskedImageModeling
+from ..models import MaskedImageModeling, VisionTransformer
 
 # In which order of channels images leave the step of a pipeline that reads them.
 LOADED_AS = {
@@ -40,11 +40,12 @@ class Program(nn.Module):
     where an image may have several labels. A segmentor gives ``logits`` (B, classes, H, W), a
     number for each pixel, of the image as a whole and not by windows. A pre-training model and a
     backbone give ``features`` of the image without a mask, one for each of ``out_indices``, in the
-    shape of :class:`beit_mm.models.BEiT`'s ``out_type``.
+    shape of :class:`beit_mm.models.VisionTransformer`'s ``out_type``.
 
     Args:
         model: A classifier of MMPretrain, a segmentor of MMSegmentation, a
-            :class:`beit_mm.models.MaskedImageModeling` or a :class:`beit_mm.models.BEiT`. Copied.
+            :class:`beit_mm.models.MaskedImageModeling` or a
+            :class:`beit_mm.models.VisionTransformer`, such as a BEiT. Copied.
         normalization: None for a backbone that takes images as they are.
 
     Attributes:
@@ -64,11 +65,14 @@ class Program(nn.Module):
         super().__init__()
         if isinstance(model, MaskedImageModeling):
             model = model.backbone
-        backbone: Any = model if isinstance(model, BEiT) else getattr(model, 'backbone', None)
-        if not isinstance(backbone, BEiT):
+        backbone: Any = (
+            model if isinstance(model, VisionTransformer) else getattr(model, 'backbone', None)
+        )
+        if not isinstance(backbone, VisionTransformer):
             raise ConfigError(
-                f'model is {type(model).__name__}; what can be exported is a BEiT, and a '
-                'classifier, a segmentor or a pre-training model with a beit_mm.BEiT as backbone'
+                f'model is {type(model).__name__}; what can be exported is a BEiT or a '
+                'VisionTransformer, and a classifier, a segmentor or a pre-training model with one '
+                'as backbone'
             )
         self.kind = (
             'backbone'

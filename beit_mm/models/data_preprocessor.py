@@ -1,6 +1,7 @@
 """From bytes to what networks take, on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -14,6 +15,20 @@ def stack_masks(data_samples: list | None) -> Tensor | None:
     if not data_samples or 'mask' not in data_samples[0]:
         return None
     return torch.stack([sample.mask for sample in data_samples])
+
+
+def in_colors(preprocessor: Any, images: Tensor) -> Tensor:
+    """Images (B, bands, H, W) as they were before they were normalised, in [0, 1].
+
+    Args:
+        preprocessor: With ``mean`` and ``std`` of the bands, for pixels in [0, 255]; or without.
+        images: Normalised by it.
+    """
+    mean, std = (
+        torch.as_tensor(getattr(preprocessor, name, otherwise)).view(-1, 1, 1).to(images)
+        for name, otherwise in (('mean', 0.0), ('std', 255.0))
+    )
+    return (images * std + mean) / 255
 
 
 @MODELS.register_module()

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..checkpoints import (
     PREFIX,
     CheckpointError,
+    heads_in,
     is_whole,
     known_layout,
     locate,
@@ -66,10 +67,12 @@ def load(
         ImportError: If a package is missing that fetches it.
     """
     path = locate(source)
-    weights = take_weights(read_checkpoint(path), which, str(source))
+    content = read_checkpoint(path)
+    weights = take_weights(content, which, str(source))
     try:
         ours = backbone_of(weights)
-        settings = settings_of(ours, read_config(path))
+        told = dict(num_attention_heads=heads_in(path, content))
+        settings = settings_of(ours, {**told, **read_config(path)})
         arch = settings['arch']
         arch['num_heads'] = num_heads or arch['num_heads']
         if arch['num_heads'] is None:

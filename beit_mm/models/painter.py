@@ -22,7 +22,7 @@ class Painter(NamedTuple):
     Attributes:
         paint: (targets, second view) -> (B, C, H, W) in [0, 1] or about. Targets are (B, h, w)
             int64 classes; float shares of the classes (B, h, w, V), which add up to 1; or values
-            (B, h, w, n). The second view is the (B, C, H, W) in [0, 1] that the targets are of.
+            (B, h, w, n). The second view is the (B, C, H, W) that the targets are of.
         kept: Label of an image that is painted from its own targets; None where that is the image
             itself.
         filled: Label of one whose hidden places are painted from what was predicted.
@@ -35,21 +35,33 @@ class Painter(NamedTuple):
     note: str = ''
 
 
-def painter_of(generator: Any, tokenizer: DiscreteVAE | None = None) -> Painter | None:
+def painter_of(
+    generator: Any,
+    tokenizer: DiscreteVAE | None = None,
+    in_colors: Callable[[Tensor], Tensor] | None = None,
+) -> Painter | None:
     """What paints the targets of a pre-training.
 
     Args:
         generator: A target generator.
         tokenizer: With its decoder, for visual tokens.
+        in_colors: Brings pixels of the view that the targets are of to [0, 1]; None where they are.
+            MAE's are of the one view, which is normalised.
 
     Returns:
         None where nothing does.
     """
     if isinstance(generator, PixelTargetGenerator):
+        colors = in_colors or (lambda pixels: pixels)
         if not generator.normalize:
-            return Painter(lambda values, second: generator.picture(values), None, 'predicted')
+            return Painter(
+                lambda values, second: colors(generator.picture(values)), None, 'predicted'
+            )
         return Painter(
-            lambda values, second: put_back(generator, values, second), None, 'predicted', LEAK
+            lambda values, second: colors(put_back(generator, values, second)),
+            None,
+            'predicted',
+            LEAK,
         )
     if isinstance(generator, PCATargetGenerator):
         return Painter(

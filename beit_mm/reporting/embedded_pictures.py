@@ -13,7 +13,7 @@ LONGEST, MOST_BYTES, MOST_PICTURES, MOST_FRAMES = 1600, 700_000, 24, 5
 # The page draws these itself.
 DRAWN_HERE = ('curves.png',)
 KNOWN = {
-    'reconstructions': 'Images held out: what BEiT saw of them and what it filled in',
+    'reconstructions': 'Images held out: what the network saw of them and what it filled in',
     'neighbours': 'Images held out, and those that the network takes for most alike',
     'confusion': 'True classes and those that were predicted',
     'segmentations': 'Masks, true and predicted',

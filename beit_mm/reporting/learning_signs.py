@@ -17,6 +17,8 @@ SPIKE, AROUND = 10.0, 10
 POINTS_BELOW, PART_BELOW = 5.0, 0.3
 # Of a tokenizer's error on new images above that in training.
 ERROR_ABOVE = 1.5
+# Of the error of hidden patches of variance 1, from which on nothing is predicted.
+FLAT = 0.98
 # Names of figures of which more is better, and less.
 SCORES = ('mim/acc', 'accuracy/top1', 'mIoU', 'multi-label/mAP')
 
@@ -45,6 +47,23 @@ def accuracy_no_better_than_the_commonest(stage: StageRecord) -> Iterator[Findin
                     'small network needs use_abs_pos_emb=True.',
                 )
             return
+
+
+def error_no_better_than_a_flat_patch(stage: StageRecord) -> Iterator[Finding]:
+    """Normalised pixels of hidden patches predicted no better than by their mean, 0."""
+    normalised = stage.setting('model.target_generator.normalize') is True
+    if not normalised or 'mim/mse' not in stage.val:
+        return
+    error = stage.val['mim/mse'].last
+    if error > FLAT:
+        yield Finding(
+            'wrong',
+            'It predicts hidden patches no better than a flat grey would.',
+            f'Their squared error is {number(error)} on the validation images, and their pixels '
+            'have a variance of 1.',
+            'Train longer. If the loss has stopped falling, change the learning rate '
+            '(optim_wrapper.optimizer.lr), and look at the images and masks.',
+        )
 
 
 def codebook_collapse(stage: StageRecord) -> Iterator[Finding]:
@@ -235,7 +254,8 @@ def worse_on_new_images(stage: StageRecord) -> Iterator[Finding]:
                 f'{number(known)} % of the hidden tokens in training, {number(val.last)} % in '
                 'validation.', advice,
             )  # fmt: skip
-    for known_name, name in (('recon_mse', 'tokenizer/recon_mse'), ('loss', 'loss')):
+    errors = ('recon_mse', 'tokenizer/recon_mse'), ('loss', 'mim/mse'), ('loss', 'loss')
+    for known_name, name in errors:
         if known_name not in stage.train or name not in stage.val:
             continue
         error, new = float(np.nanmean(stage.train[known_name].later(0.1).values)), stage.val[name]
@@ -264,6 +284,7 @@ LEARNING = (
     loss_not_finite,
     codebook_collapse,
     accuracy_no_better_than_the_commonest,
+    error_no_better_than_a_flat_patch,
     loss_does_not_fall,
     loss_spikes,
     worse_on_new_images,

@@ -39,8 +39,7 @@ def draw_picture_rows(
         To be saved at its own dpi.
     """
     first = next(iter(rows.values()))
-    count, (height, width) = len(first), first.shape[2:]
-    cell = _shown_size(height, width)
+    count, cell = len(first), _shown_size(*first.shape[2:])
     tall, wide = (
         (number * (size + GAP) - GAP) / DPI
         for number, size in zip((len(rows), count), cell, strict=True)
@@ -53,12 +52,7 @@ def draw_picture_rows(
     size = figure.get_size_inches()
     axis = figure.add_axes((LABELS / size[0], below / size[1], wide / size[0], tall / size[1]))
     axis.set_axis_off()
-    panels = np.stack(
-        [
-            np.stack([_in_size(image, cell) for image in in_three_bands(images, shown, bands)])
-            for images in rows.values()
-        ]
-    )
+    panels = np.stack([cells_of(images, shown, bands, cell) for images in rows.values()])
     for row, label in enumerate(rows):
         y = (below + tall - (row * (cell[0] + GAP) + cell[0] / 2) / DPI) / size[1]
         figure.text((LABELS - 0.08) / size[0], y, label, ha='right', va='center', fontsize=8)
@@ -73,6 +67,26 @@ def draw_picture_rows(
             LABELS / size[0], 0.04 / size[1], note, va='bottom', fontsize=7, color='#b00020'
         )
     return figure
+
+
+def cells_of(
+    images: Tensor,
+    shown: Shown = None,
+    bands: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Images as they are shown in a picture.
+
+    Args:
+        images: (B, C, H, W), clipped to [0, 1].
+        shown, bands: See :func:`beit_mm.visualization.shown_places`.
+        size: Height and width of what comes out; None for what suits images of this size.
+
+    Returns:
+        (B, height, width, 3) uint8.
+    """
+    size = size or _shown_size(*images.shape[2:])
+    return np.stack([_in_size(image, size) for image in in_three_bands(images, shown, bands)])
 
 
 def _shown_size(height: int, width: int) -> tuple[int, int]:

@@ -66,7 +66,8 @@ def reconstruct(task: Any, painter: Any, batch: dict, mean: bool = False) -> dic
     Args:
         task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
         painter: See :func:`filled_in`.
-        batch: As the task's data loader yields it: two views, (B, C, H, W) in [0, 255], and masks.
+        batch: As the task's data loader yields it: a view or two, (B, C, H, W) in [0, 255], and
+            masks.
         mean: Of visual tokens, paint the mean over the codebook, which shows doubt as blur, in
             place of the most likely ones.
 
@@ -76,14 +77,14 @@ def reconstruct(task: Any, painter: Any, batch: dict, mean: bool = False) -> dic
     data = task.data_preprocessor(batch)
     mask = torch.stack([sample.mask for sample in data['data_samples']])
     views = data['inputs']
-    targets = task.target_generator(views[1])
+    targets = task.target_generator(views[-1])
     predicted: Tensor | dict[str, Tensor]
     if mean and not targets.is_floating_point():
         predicted = {MEAN: task.outputs(views[0], mask).float().softmax(dim=-1)}
     else:
         predicted = task(views, data['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
-    return filled_in(images, views[1], mask, targets, predicted, painter)
+    return filled_in(images, views[-1], mask, targets, predicted, painter)
 
 
 def filled_in(
@@ -98,7 +99,7 @@ def filled_in(
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        second: (B, C, H', W') in [0, 1], the view that the targets are of.
+        second: (B, C, H', W'), the view that the targets are of.
         mask: (B, h, w) bool, True where hidden.
         targets: (B, h, w) classes or (B, h, w, n) values, what was to be predicted.
         predicted: Alike, or of classes (B, h, w, V) float shares; counts where hidden. Several

@@ -1,6 +1,6 @@
 """Your own images, stage 1: an image tokenizer.
 
-    beit-mm pretrain FOLDER
+    beit-mm pretrain FOLDER --method beit
 
 fills in the values above `model`, trains this, then pretrain.py. By hand, with the values changed:
 

@@ -1,4 +1,4 @@
-"""Your own images, stage 3: a classifier on a pre-trained BEiT.
+"""Your own images, stage 3: a classifier on a pre-trained Transformer.
 
     beit-mm finetune FOLDER --weights work_dirs/own/pretrained.pth
 
@@ -28,12 +28,14 @@ no_data = None
 # Whether an image may have several, or none: lists are .json, of MMPretrain's MultiLabelDataset.
 several_labels = False
 weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
+# Of weights of MAE or ViT: type='beit_mm.VisionTransformer', positions='learned'.
+network = dict(
+    type='beit_mm.BEiT', use_abs_pos_emb=True, use_rel_pos_bias=True, layer_scale_init_value=1.0
+)
 arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
 embed_dims = 128
 image_size = 64
 patch_size = 8
-use_abs_pos_emb = True
-layer_scale = 1.0
 drop_path_rate = 0.1
 mean = [123.675, 116.28, 103.53]
 std = [58.395, 57.12, 57.375]
@@ -49,12 +51,10 @@ in_channels = 3 if bands is None else bands if isinstance(bands, int) else len(b
 band_names = None if bands is None or isinstance(bands, int) else bands
 model = dict(
     backbone=dict(
-        type='beit_mm.BEiT',
+        **network,
         arch=arch,
         img_size=image_size,
         patch_size=patch_size,
-        use_abs_pos_emb=use_abs_pos_emb,
-        layer_scale_init_value=layer_scale,
         drop_path_rate=drop_path_rate,
         in_channels=in_channels,
         bands=band_names,

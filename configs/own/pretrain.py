@@ -1,6 +1,6 @@
 """Your own images, stage 2: BEiT pre-trained without labels.
 
-    beit-mm pretrain FOLDER
+    beit-mm pretrain FOLDER --method beit
 
 fills in the values above `model`, trains dvae.py, then this. By hand, with the values changed:
 

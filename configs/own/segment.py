@@ -1,4 +1,4 @@
-"""Your own images, stage 3: a segmentor on a pre-trained BEiT, with the SETR-PUP layer.
+"""Your own images, stage 3: a segmentor on a pre-trained Transformer, with the SETR-PUP layer.
 
     beit-mm segment IMAGES MASKS --weights work_dirs/own/pretrained.pth
 
@@ -40,14 +40,16 @@ label_map = None
 # Whether 0 in the masks is no class, and 1 the first.
 reduce_zero_label = False
 weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
+# Of weights of MAE or ViT: type='beit_mm.VisionTransformer', positions='learned'.
+network = dict(
+    type='beit_mm.BEiT', use_abs_pos_emb=True, use_rel_pos_bias=True, layer_scale_init_value=1.0
+)
 arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
 embed_dims = 128
 # Of a crop in training, and of the window that slides over an image.
 image_size = 128
 stride = 96
 patch_size = 8
-use_abs_pos_emb = True
-layer_scale = 1.0
 # Width and height that images are brought into.
 scale = (240, 180)
 drop_path_rate = 0.1
@@ -79,12 +81,10 @@ model = dict(
         test_cfg=dict(size_divisor=patch_size),
     ),
     backbone=dict(
-        type='beit_mm.BEiT',
+        **network,
         arch=arch,
         img_size=image_size,
         patch_size=patch_size,
-        use_abs_pos_emb=use_abs_pos_emb,
-        layer_scale_init_value=layer_scale,
         drop_path_rate=drop_path_rate,
         in_channels=in_channels,
         bands=band_names,

@@ -50,11 +50,13 @@ def write(root, bands, scale=1):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('bands', 'scale'), [(4, 1), (1, 16)])
-def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale):
+@pytest.mark.parametrize(
+    ('bands', 'scale', 'method'), [(4, 1, 'beit'), (1, 16, 'beit'), (4, 1, 'mae'), (1, 16, 'mae')]
+)
+def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, method):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     images, masks = write(tmp_path, bands, scale)
-    run = pretrain(images, tmp_path / 'pre', steps=8, size=32)
+    run = pretrain(images, tmp_path / 'pre', steps=8, size=32, method=method)
     assert (run / 'reconstructions.png').is_file()
     assert (run / 'neighbours.png').is_file()
     about = read_about(run / 'pretrained.pth')['images']

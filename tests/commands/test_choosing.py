@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from PIL import Image
 
-from beit_mm.commands.choices import Machine, choose_sizes, choose_steps
+from beit_mm.commands.choices import Machine, choose_sizes, choose_steps, values_for_decoder
 from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.how_to_read import HowToRead
 from beit_mm.commands.lengths import check_length, seconds_left
@@ -400,3 +400,38 @@ def test_a_folder_of_images_that_are_cut_off_is_told(tmp_path):
     cfg = Config.fromstring(fill_recipe('own/dvae.py', where, 'A test.'), '.py')
     with pytest.raises(ConfigError, match='of 12 images none can be decoded'):
         seconds_a_step(cfg, TWO_CORES)
+
+
+@pytest.mark.parametrize(
+    ('arch', 'decoder'),
+    [
+        (None, (64, 2)),
+        ('tiny', (128, 8)),
+        ('small', (256, 8)),
+        # The paper's.
+        ('base', (512, 8)),
+        ('large', (512, 8)),
+        ('huge', (512, 8)),
+    ],
+)
+def test_a_decoder_follows_its_encoder(arch, decoder):
+    chosen = values_for_decoder(choose_sizes(1000, 64, TWO_CORES, arch=arch))
+    assert (chosen['embed_dims'], chosen['num_layers']) == decoder
+    assert chosen['embed_dims'] == 32 * chosen['num_heads']
+
+
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        (dict(method='dino'), "--method is 'dino'; it must be one of beit, mae"),
+        (dict(method='mae', tokenizer='t'), '--method mae predicts pixels: leave one of them out'),
+    ],
+)
+def test_methods_that_cannot_be_are_told(tmp_path, given, said):
+    from beit_mm.commands.pretraining import pretrain
+
+    for index in range(12):
+        save(tmp_path / f'photos/{index}.png')
+    with pytest.raises(ConfigError, match=said):
+        pretrain(tmp_path / 'photos', tmp_path / 'run', **given)
+    assert not (tmp_path / 'run').exists()

@@ -43,7 +43,8 @@ def photos(tmp_path_factory):
 def pretrained(photos, tmp_path_factory):
     """A pre-training of all photos."""
     out = tmp_path_factory.mktemp('runs') / 'first'
-    main(['pretrain', str(photos), '--out', str(out), '--steps', STEPS, '--size', '32'])
+    run = ['pretrain', str(photos), '--out', str(out), '--steps', STEPS, '--size', '32']
+    main([*run, '--method', 'beit'])
     return out
 
 
@@ -214,6 +215,39 @@ def test_the_folder_of_a_run_is_its_weights_and_of_no_other_run(
 
 
 @pytest.mark.slow
+def test_without_a_tokenizer_mae_goes_the_whole_way(photos, tmp_path, capsys):
+    """Its weights say how many heads there are, which no shape of them does."""
+    out, steps = tmp_path / 'run', ['--steps', STEPS]
+    run = ['pretrain', str(photos), '--out', str(out)]
+    main([*run, *steps, '--size', '32'])
+    said = capsys.readouterr().out
+    assert 'mae: it predicts the pixels of hidden patches, as in minutes it learns more' in said
+    made = {path.name for path in out.iterdir()}
+    assert made >= {'pretrained.pth', 'curves.png', 'reconstructions.png', 'neighbours.png'}
+    assert not {'tokenizer.py', 'tokenizer.pth'} & made
+    main([*run, '--resume', '--steps', '16'])
+    figures = json.loads((out / 'report.json').read_text())
+    assert figures['mim_mse'] > 0
+    assert figures['mim_acc'] is None
+    model = beit_mm.load(out / 'pretrained.pth')
+    assert (type(model).__name__, model.blocks[0].attn.num_heads) == ('VisionTransformer', 4)
+
+    given = ['--weights', str(out)]
+    main(['finetune', str(photos), *given, '--out', str(tmp_path / 'fine'), *steps])
+    tuned = beit_mm.load(tmp_path / 'fine/classifier.pth')
+    # Fixed in pre-training, and learned from there.
+    moved = (tuned.pos_embed - model.pos_embed).abs().max()
+    assert 0 < moved < 0.1
+    main(['evaluate', str(photos), *given])
+    assert 'linear classifier' in capsys.readouterr().out
+    main(['export', str(tmp_path / 'fine'), str(tmp_path / 'c.pt')])
+    for what in ('reconstructions', 'attention'):
+        picture = tmp_path / f'{what}.png'
+        main(['look', what, str(out), str(photos / 'red'), '--out', str(picture)])
+        assert picture.is_file()
+
+
+@pytest.mark.slow
 def test_weights_go_to_timm(pretrained, tmp_path):
     from beit_mm.checkpoints import load_state_dict
 
@@ -321,10 +355,13 @@ def test_a_segmentor_of_painted_masks_and_more_than_255_classes(pretrained, tmp_
             assert (colours[found == 0] == (250, 170, 30)).all()
 
 
-def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(photos, tmp_path, capsys):
+@pytest.mark.parametrize('method', ['beit', 'mae'])
+def test_a_dry_run_prints_a_config_that_can_be_run_and_writes_nothing(
+    photos, tmp_path, capsys, method
+):
     out = tmp_path / 'run'
-    main(['pretrain', str(photos), '--out', str(out), '--dry-run', '--steps', '7', '--cfg-options',
-          'optim_wrapper.optimizer.lr=0.5'])  # fmt: skip
+    main(['pretrain', str(photos), '--out', str(out), '--dry-run', '--steps', '7', '--method',
+          method, '--cfg-options', 'optim_wrapper.optimizer.lr=0.5'])  # fmt: skip
     from mmengine.config import Config
 
     text = capsys.readouterr().out
@@ -340,7 +377,7 @@ def test_a_stopped_command_stops_its_training_which_goes_on_where_it_was(photos,
     out = tmp_path / 'run'
     program = [sys.executable, '-c', 'from beit_mm.commands import main; main()']
     command = [*program, 'pretrain', str(photos), '--out', str(out), '--steps', '800', '--size',
-               '32']  # fmt: skip
+               '32', '--method', 'beit']  # fmt: skip
     log = out / 'tokenizer/output.txt'
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 100

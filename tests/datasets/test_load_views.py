@@ -263,7 +263,7 @@ def test_transform_is_built_by_name_and_tells_the_rest_of_the_pipeline(photos):
     assert results['img_shape'] == (32, 48)
     assert results['flip'] is True
     assert all(view.dtype == torch.uint8 for view in results['img'])
-    assert 'sizes=[(32, 48), (16, 16)]' in repr(transform)
+    assert 'sizes=((32, 48), (16, 16))' in repr(transform)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from beit_mm import visualization
 from beit_mm.component import ConfigError
 from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.engine import ReconstructionsHook
-from beit_mm.engine.running import reconstructions_hook
 from beit_mm.engine.running.exact_resume import exact_train_cfg
 from beit_mm.engine.running.held_out import held_out_batch
 from beit_mm.models import (
@@ -25,6 +24,7 @@ from beit_mm.models import (
     MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
+from beit_mm.models.data_preprocessor import in_colors
 from beit_mm.models.painter import painter_of
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 from beit_mm.visualization import draw_reconstructions, filled_in, panel_of, reconstruct
@@ -54,6 +54,9 @@ class Photos(Dataset):
         first = torch.from_numpy(self.pixels[index])
         if self.views == 1:
             return dict(inputs=first / 255)
+        if self.views == 'one':
+            mask = torch.from_numpy(np.random.permutation(24).reshape(4, 6) < 18)
+            return dict(inputs=[first], data_samples=BaseDataElement(mask=mask))
         mask = torch.from_numpy(np.random.rand(4, 6) < 0.5)
         mask[0, 0] = True
         return dict(inputs=[first, first], data_samples=BaseDataElement(mask=mask))
@@ -270,12 +273,15 @@ def test_held_out_images_are_spread_and_leave_out_what_cannot_be_read():
     assert len({draw for _, *draws in batch for draw in draws}) == 6
 
 
-def rows_of(monkeypatch, runner):
-    """The rows of the last panel of a run."""
+def rows_of(monkeypatch, runner, with_note=False):
+    """The rows of the last panel of a run, and what is written below."""
     drawn = []
-    monkeypatch.setattr(
-        visualization, 'panel_of', lambda rows, *how: drawn.append(rows) or panel_of(rows, *how)
-    )
+
+    def draw(rows, shown, bands, note):
+        drawn.append((rows, note) if with_note else rows)
+        return panel_of(rows, shown, bands, note)
+
+    monkeypatch.setattr(visualization, 'panel_of', draw)
     runner.train()
     return drawn[-1]
 
@@ -342,19 +348,45 @@ def test_what_cannot_be_drawn_is_left_out(generator, checkpoint, tmp_path, monke
     assert 0.2 < grey.float().mean() < 0.9
 
 
+def masked_autoencoder(generator, head):
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
+    grid = dict(img_size=(16, 24), patch_size=4)
+    return dict(
+        type='beit_mm.MaskedAutoencoder',
+        backbone=dict(type='beit_mm.VisionTransformer', arch=arch, out_type='raw', **grid),
+        decoder=dict(
+            type='beit_mm.MAEDecoder',
+            encoder_dims=16,
+            embed_dims=16,
+            num_layers=1,
+            num_heads=2,
+            **grid,
+        ),
+        target_generator=generator,
+        head=head,
+        data_preprocessor=VIEWS,
+    )
+
+
+@pytest.mark.parametrize('kind', ['beit', 'mae'])
 @pytest.mark.parametrize('normalize', [False, True])
-def test_pixels_are_drawn_at_hidden_places(normalize, tmp_path, monkeypatch):
+def test_pixels_are_drawn_at_hidden_places(normalize, kind, tmp_path, monkeypatch):
     generator = dict(type='beit_mm.PixelTargetGenerator', patch_size=4, normalize=normalize)
     head = dict(type='beit_mm.PixelHead', embed_dims=16, num_values=48)
+    model = pretraining(generator, head=head)
+    if kind == 'mae':
+        model = masked_autoencoder(generator, head)
     hook = ReconstructionsHook(interval=0)
-    runner = runner_of(pretraining(generator, head=head), tmp_path, [hook], 'MIMError')
-    rows = rows_of(monkeypatch, runner)
+    runner = runner_of(model, tmp_path, [hook], 'MIMError', views='one' if kind == 'mae' else 2)
+    rows, note = rows_of(monkeypatch, runner, with_note=True)
+    original = torch.from_numpy(Photos().pixels[:2]) / 255
+    torch.testing.assert_close(rows['original'], original)
     assert list(rows) == ['original', 'masked input', 'predicted']
     seen = (rows['masked input'] != 0.5).any(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     assert torch.equal(rows['predicted'][seen], rows['original'][seen])
     assert not torch.isclose(rows['predicted'][~seen], rows['original'][~seen]).all()
     # What gives the answer away is said.
-    assert bool(hook.painter.note) == normalize
+    assert bool(note) == normalize
 
 
 def test_pictures_of_targets_are_the_images_they_are_of():
@@ -377,7 +409,7 @@ def test_colors_are_those_before_normalising():
         mean=[10, 20, 30], std=[2, 3, 4], second_mean=[0] * 3, second_std=[255] * 3, to_rgb=True
     )
     data = preprocessor(dict(inputs=[red, red], data_samples=[]))
-    shown = reconstructions_hook._in_colors(preprocessor, data['inputs'][0])
+    shown = in_colors(preprocessor, data['inputs'][0])
     torch.testing.assert_close(shown, red[:, [2, 1, 0]] / 255)
 
 

@@ -1,9 +1,12 @@
 """What turns targets into images: the mean over a codebook, colors, pixels that are put back."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from beit_mm.models import DiscreteVAE, MeanColorTargetGenerator, PixelTargetGenerator
+from beit_mm.models.data_preprocessor import TwoViewDataPreprocessor, in_colors
 from beit_mm.models.painter import decode, mean_colors, painter_of, put_back
 
 VOCAB = 5
@@ -84,3 +87,15 @@ def test_what_gives_the_answer_away_is_said():
     assert painter_of(PixelTargetGenerator()).note == ''
     assert painter_of(MeanColorTargetGenerator()).note == ''
     assert painter_of(torch.nn.Identity()) is None
+
+
+def test_normalised_patches_of_a_normalised_view_come_back_as_they_were():
+    """MAE's targets are of the view that the encoder is given."""
+    images = torch.randint(0, 256, (2, 3, 16, 24)).float()
+    view = TwoViewDataPreprocessor(mean=[120.0, 60.0, 30.0], std=[50.0, 20.0, 70.0])
+    normalised = view(dict(inputs=[images], data_samples=None))['inputs'][0]
+    for normalize in (False, True):
+        generator = PixelTargetGenerator(patch_size=8, normalize=normalize)
+        painter = painter_of(generator, in_colors=partial(in_colors, view))
+        painted = painter.paint(generator(normalised), normalised)
+        torch.testing.assert_close(painted, images / 255, atol=1e-5, rtol=0)

@@ -157,9 +157,9 @@ class TwoViews(BaseTransform):
         interpolation: str,
         second_interpolation: str,
     ) -> None:
-        self.sizes = [check_size('size', size)]
+        self.sizes: tuple[tuple[int, int], ...] = (check_size('size', size),)
         if second_size is not None:
-            self.sizes.append(check_size('second_size', second_size))
+            self.sizes += (check_size('second_size', second_size),)
         self.scale = check_range('scale', scale, bound=1)
         self.ratio = check_range('ratio', ratio, bound=sys.float_info.max)
         for name in (interpolation, second_interpolation):

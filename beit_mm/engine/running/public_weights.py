@@ -19,7 +19,7 @@ from ...checkpoints import (
     take_tensors,
     unwrap_names,
 )
-from ...models import BEiT, DiscreteVAE, DVAETargetGenerator
+from ...models import DiscreteVAE, DVAETargetGenerator, VisionTransformer
 from ...models.fitting import fit_model
 from ...models.tokenizer_bands import fit_tokenizer
 from ...registry import HOOKS
@@ -227,8 +227,8 @@ def _check_same(model: nn.Module, theirs: dict[str, Tensor], source: str) -> Non
 
 
 def _backbone_prefix(model: nn.Module) -> str | None:
-    """What the names of the weights of a model's first BEiT begin with, or None without one."""
+    """What the names of the weights of a model's first backbone begin with, or None without one."""
     for name, module in model.named_modules():
-        if isinstance(module, BEiT):
+        if isinstance(module, VisionTransformer):
             return f'{name}.' if name else ''
     return None

@@ -1,7 +1,8 @@
 """Pictures of what a model fills in, while it learns."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import master_only
@@ -11,10 +12,10 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ...component import ConfigError
-from ...models.data_preprocessor import stack_masks
+from ...models.data_preprocessor import in_colors, stack_masks
 from ...models.discrete_vae import DiscreteVAE
 from ...models.masked_image_modeling import MaskedImageModeling
-from ...models.painter import Painter, painter_of
+from ...models.painter import painter_of
 from ...models.whole_tokenizer import whole_tokenizer
 from ...registry import HOOKS
 from .held_out import evaluating, held_out_batch
@@ -30,8 +31,9 @@ class ReconstructionsHook(Hook):
     Of a :class:`DiscreteVAE`: images and their reconstructions. Of :class:`MaskedImageModeling`:
     images, what the model saw of them, their targets as images, those with the predicted ones in
     the hidden places, and the hidden places of that in the images; visual tokens become images
-    where the tokenizer's checkpoint has its decoder. Pixels that are normalised by patch are put
-    back by the patches' own means and spreads, as the panel says.
+    where the tokenizer's checkpoint has its decoder. Pixels that are normalised by patch, as those
+    of :class:`MaskedAutoencoder`, are put back by the patches' own means and spreads, as the panel
+    says.
 
     ``reconstructions`` is drawn at each validation, of its first images, from what it has computed.
     ``learning`` is drawn as training goes on, of images of the validation data, the same with the
@@ -64,7 +66,7 @@ class ReconstructionsHook(Hook):
         if interval is not None and interval < 0:
             raise ValueError(f'interval is {interval}; it must be at least 0, or None')
         self.num_images, self.shown, self.interval = num_images, shown, interval
-        self.painter: Painter | None = None
+        self.tokenizer: DiscreteVAE | None = None
         self.batch: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -77,7 +79,7 @@ class ReconstructionsHook(Hook):
             )
         self._check_shown(model)
         if isinstance(model, MaskedImageModeling):
-            self._choose_painter(runner)
+            self._find_decoder(runner)
         self._begin_learning(runner)
 
     @master_only
@@ -90,19 +92,16 @@ class ReconstructionsHook(Hook):
             raise ConfigError(f'ReconstructionsHook: {error}') from None
 
     @master_only
-    def _choose_painter(self, runner: Runner) -> None:
-        generator: Any = _bare(runner).target_generator
+    def _find_decoder(self, runner: Runner) -> None:
         config = runner.cfg.model.target_generator
         # That of CachedTargetGenerator, which computes the tokens of validation.
         config = config.get('generator') or config
-        tokenizer = None
         try:
             if 'tokenizer' in config:
-                tokenizer = whole_tokenizer(config)
+                self.tokenizer = whole_tokenizer(config)
         except RuntimeError as error:
             said = str(error).partition('\n')[0]
             runner.logger.warning(f'No pictures of tokens, as the decoder does not load: {said}')
-        self.painter = painter_of(generator, tokenizer)
 
     @master_only
     def _begin_learning(self, runner: Runner) -> None:
@@ -136,11 +135,11 @@ class ReconstructionsHook(Hook):
             if isinstance(model, DiscreteVAE):
                 images = model.data_preprocessor(self.batch, False)['inputs']
                 tokens = model.tokenize(images)
-                rows = _of_tokenizer(model, images, tokens)
+                panel = Panel(_of_tokenizer(model, images, tokens))
             else:
                 shown = model.val_step(self.batch)
-                rows = self._of_task(model, self.batch, shown)
-        self._add(runner, self.LEARNING, rows, done)
+                panel = self._of_task(model, self.batch, shown)
+        self._add(runner, self.LEARNING, panel, done)
 
     @master_only
     def after_val_iter(
@@ -158,14 +157,12 @@ class ReconstructionsHook(Hook):
         if isinstance(model, DiscreteVAE):
             tokens = torch.stack([each.tokens for each in shown])
             images = model.data_preprocessor(data_batch, False)['inputs'][: len(shown)]
-            rows = _of_tokenizer(model, images, tokens)
+            panel = Panel(_of_tokenizer(model, images, tokens))
         else:
-            rows = self._of_task(model, data_batch, shown)
-        self._add(runner, self.NAME, rows, runner.iter)
+            panel = self._of_task(model, data_batch, shown)
+        self._add(runner, self.NAME, panel, runner.iter)
 
-    def _of_task(
-        self, model: MaskedImageModeling, batch: Any, shown: Sequence[Any]
-    ) -> dict[str, Tensor]:
+    def _of_task(self, model: MaskedImageModeling, batch: Any, shown: Sequence[Any]) -> 'Panel':
         """Of what ``val_step`` has made of a batch, on the CPU, where the decoder is."""
         from ...visualization import filled_in
 
@@ -177,18 +174,32 @@ class ReconstructionsHook(Hook):
             torch.stack([each.get(name) for each in shown]).cpu()
             for name in ('targets', 'predicted')
         )
-        first, second = (view[: len(shown)] for view in data['inputs'])
-        images = _in_colors(model.data_preprocessor, first).cpu()
-        masks = masks[: len(shown)].cpu()
-        return filled_in(images, second.cpu(), masks, targets, predicted, self.painter)
+        views = [view[: len(shown)].cpu() for view in data['inputs']]
+        of = model.data_preprocessor
+        painter = painter_of(
+            model.target_generator,
+            self.tokenizer,
+            # Where there are two views, the second is in [0, 1].
+            functools.partial(in_colors, of) if len(views) == 1 else None,
+        )
+        images, masks = in_colors(of, views[0]), masks[: len(shown)].cpu()
+        rows = filled_in(images, views[-1], masks, targets, predicted, painter)
+        return Panel(rows, painter.note if painter is not None else '')
 
-    def _add(self, runner: Runner, name: str, rows: dict[str, Tensor], step: int) -> None:
+    def _add(self, runner: Runner, name: str, panel: 'Panel', step: int) -> None:
         # matplotlib is no part of training.
         from ...visualization import panel_of
 
-        note = self.painter.note if self.painter is not None else ''
-        panel = panel_of(rows, self.shown, _taking(_bare(runner)).bands, note)
-        runner.visualizer.add_image(name, panel, step)
+        bands = _taking(_bare(runner)).bands
+        picture = panel_of(panel.rows, self.shown, bands, panel.note)
+        runner.visualizer.add_image(name, picture, step)
+
+
+class Panel(NamedTuple):
+    """Rows of pictures, label -> (B, C, H, W) in [0, 1], and what is written below them."""
+
+    rows: Mapping[str, Tensor]
+    note: str = ''
 
 
 def _of_tokenizer(model: DiscreteVAE, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:
@@ -207,9 +218,3 @@ def _taking(model: Any) -> Any:
 def _first_layer(model: Any) -> Any:
     network = _taking(model)
     return network.encoder.input if network is model else network.patch_embed.proj
-
-
-def _in_colors(preprocessor: Any, images: Tensor) -> Tensor:
-    """Images as they were before they were normalised, in [0, 1]."""
-    mean, std = getattr(preprocessor, 'mean', 0.0), getattr(preprocessor, 'std', 255.0)
-    return (images * std + mean) / 255

@@ -1,0 +1,99 @@
+"""MAE by its recipe: killed and resumed, with a broken image, an average and accumulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from noisy_run import KillAt, Killed, assert_same_end
+from PIL import Image
+
+from beit_mm.checkpoints import load_state_dict
+from beit_mm.commands.filling import fill_recipe
+from beit_mm.commands.pretrained_task import pretrained_task
+from beit_mm.component import ConfigError
+from beit_mm.engine import build_runner
+from beit_mm.engine.checking.config_check import check_config
+
+run_numbers = itertools.count()
+NUM_ITERS = 10
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp('mae')
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        pixels = rng.integers(0, 256, (40, 44, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f'{index:02d}.png')
+    (root / '05.png').write_bytes(b'no image')
+    names = [f'{index:02d}.png\n' for index in range(24)]
+    (root / 'train.txt').write_text(''.join(names[:20]))
+    (root / 'val.txt').write_text(''.join(names[20:]))
+    return root
+
+
+def config(photos, **values):
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+    small = dict(
+        data_root=str(photos), train_list=str(photos / 'train.txt'),
+        val_list=str(photos / 'val.txt'), arch=arch, embed_dims=16, image_size=32,
+        decoder=dict(embed_dims=8, num_layers=1, num_heads=1), grid_size=(4, 4), num_masked=12,
+        batch_size=4, max_iters=NUM_ITERS, warmup_iters=2, num_workers=0,
+    )  # fmt: skip
+    cfg = Config.fromstring(fill_recipe('own/mae.py', {**small, **values}, 'A test.'), '.py')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.persistent_workers = False
+    return cfg
+
+
+def train(photos, work_dir, kill_at=None, resume=False):
+    cfg = config(photos)
+    cfg.work_dir, cfg.launcher, cfg.resume = str(work_dir), 'none', resume
+    cfg.log_level = 'WARNING'
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=1)
+    cfg.default_hooks.logger.interval = 1
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    cfg.experiment_name = f'test_mae_{next(run_numbers)}'
+    runner = build_runner(cfg, 'train')
+    if kill_at is not None:
+        runner.register_hook(KillAt(kill_at))
+    runner.train()
+    return runner
+
+
+def test_resumed_is_undisturbed_bit_for_bit(photos, tmp_path):
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    train(photos, one)
+    for number, iteration in enumerate((3, 4, 8)):
+        with pytest.raises(Killed):
+            train(photos, other, kill_at=iteration, resume=number > 0)
+    train(photos, other, resume=True)
+    assert_same_end(one, other, f'iter_{NUM_ITERS}.pth')
+
+    # The checkpoint alone is enough to look at what it fills in.
+    found = pretrained_task(one)
+    assert found.one_view
+    weights = load_state_dict(one / f'iter_{NUM_ITERS}.pth')
+    for name, tensor in found.task.state_dict().items():
+        torch.testing.assert_close(tensor.cpu(), weights[name], msg=name)
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [
+        (dict(num_masked=16), 'num_masked is 16; of 16 patches some must be hidden and some seen'),
+        (dict(num_masked=0), 'num_masked is 0; of 16 patches some must be hidden and some seen'),
+        (dict(image_size=36), 'img_size is 36 x 36; it must be a multiple of patch_size, 8 x 8'),
+        (dict(embed_dims=24), 'encoder_dims is 24; it must be the width of model.backbone, 16'),
+        (
+            dict(decoder=dict(embed_dims=10, num_layers=1, num_heads=3)),
+            'embed_dims is 10; it must be a multiple of num_heads, 3, and of 4',
+        ),
+    ],
+)
+def test_mistakes_are_told_before_the_run(photos, values, said):
+    with pytest.raises(ConfigError, match=said):
+        check_config(config(photos, **values), 'train')
