@@ -13,21 +13,21 @@ def settings_in_text(text: str) -> dict[str, Any]:
         text: Python, such as ``model = dict(type='beit_mm.BEiT', depth=12)``.
 
     Raises:
-        SyntaxError: If it is no Python, as of a run that was killed while it wrote.
+        SyntaxError: If it is no Python, as of a run that was killed while it wrote, or none that a
+            parser takes.
 
     >>> settings_in_text('lr = 0.1\\nmodel = dict(type="A", sizes=(1, -2), hooks=[print()])')
     {'lr': 0.1, 'model': {'type': 'A', 'sizes': (1, -2), 'hooks': ['print()']}}
     """
     try:
-        lines = ast.parse(text).body
-    except ValueError as error:
-        # Older Pythons say so of a null byte.
+        return {
+            line.targets[0].id: _value(line.value)
+            for line in ast.parse(text).body
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+        }
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        # Of a null byte, of what is nested too deeply.
         raise SyntaxError(f'{error}') from None
-    return {
-        line.targets[0].id: _value(line.value)
-        for line in lines
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-    }
 
 
 def _value(node: ast.expr) -> Any:

@@ -49,7 +49,7 @@ def blocks(language: str) -> list:
 
 def test_pages_are_short():
     length = {page: len(page.read_text().splitlines()) for page in PAGES}
-    assert length[ROOT / 'README.md'] <= 160
+    assert length[ROOT / 'README.md'] <= 140
     assert max(length.values()) < 200
 
 

@@ -58,6 +58,17 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_elsewhere(path: Path) -> Iterator[Path]:
+    """As :func:`written_whole`, for what opens its file itself and goes by the name's ending."""
+    temporary = path.with_name(f'.{uuid.uuid4().hex}{TEMPORARY}{path.suffix}')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all, whenever the process is stopped."""
     with written_whole(path) as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoints.writing import partial_path, put_in_place
+from ..checkpoints.writing import written_elsewhere
 from ..component import ConfigError
 from ..engine.starting.stages import minutes
 from .changed_images import Changes
@@ -121,9 +121,8 @@ def _begin(parts: Path, settings: dict) -> None:
 
 def _save(path: Path, files: Sequence[str], features: np.ndarray) -> None:
     """Write names and vectors; the file is there as a whole or not at all."""
-    with partial_path(path).open('wb') as file:
+    with written_elsewhere(path) as unfinished, unfinished.open('wb') as file:
         np.savez(file, features=features.astype(np.float32), files=np.array(files, dtype=str))
-    put_in_place(path)
 
 
 def _join(parts: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -142,8 +141,8 @@ def _write(out: Path, files: np.ndarray, features: np.ndarray) -> None:
     arrow, parquet = _import_pyarrow()
     vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(features.ravel()), features.shape[1])
     table = arrow.table(dict(file=arrow.array(files.tolist()), features=vectors))
-    parquet.write_table(table, partial_path(out))
-    put_in_place(out)
+    with written_elsewhere(out) as unfinished:
+        parquet.write_table(table, unfinished)
 
 
 def _import_pyarrow():

@@ -1,6 +1,7 @@
 """What a pre-training has learned: pictures, vectors of the images held out, a report."""
 
 import json
+import random
 import shlex
 import time
 from collections.abc import Iterable
@@ -62,13 +63,15 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
         cfg: Of the pre-training, with its tokenizer's weights and its data.
         pretrained: Its weights.
         out: Folder of the pictures.
-        seed: Decides which eight.
+        seed: Decides which eight, and what is hidden of them.
     """
     enter_scope(cfg.default_scope)
     how = how_of(cfg)
     cfg.val_dataloader.update(batch_size=COLUMNS, num_workers=0)
     cfg.val_dataloader.sampler.shuffle = True
     np.random.seed(seed)
+    # Of the masks.
+    random.seed(seed)
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
@@ -76,7 +79,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     if painter is not None:
         batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
         draw_reconstructions(
-            reconstruct(mim, painter, batch),
+            reconstruct(mim, painter, batch, mean=True),
             out / 'reconstructions.png',
             bands=how.reading.names,
             note=painter.note,

@@ -88,7 +88,8 @@ def look_attention(
     names, photos = _names(seen), np.concatenate([part.photos for part in seen])
     title = f'Self-attention, block {block % count}'
     title += '' if head == ALL else ', mean of the heads' if head == MEAN else f', head {head}'
-    figure = draw_attention(*_rows(names, photos, maps, asked, head), title)
+    stems = [Path(name).stem for name in names]
+    figure = draw_attention(*_rows(stems, photos, maps, asked, head), title)
     arrays = dict(
         attention=maps,
         to_s=probabilities[..., 0].numpy(),

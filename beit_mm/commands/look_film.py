@@ -1,12 +1,14 @@
 """``beit-mm look film``: the pictures of a run one after the other, as it learned."""
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from ..checkpoints.writing import partial_path, put_in_place
-from ..component import ConfigError
+from ..checkpoints.writing import written_elsewhere
+from ..component import ConfigError, in_a_line
 from ..datasets.reading.measuring import spread
 from ..visualization.films import Frame, durations, frames_of, pictures_of, write_animation
 from .picture_files import picture_path
@@ -37,7 +39,7 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
     given = Path(work_dir).expanduser()
     if not given.is_dir():
         raise ConfigError(f'{work_dir}: there is no such folder')
-    frames = _frames_in(given)
+    frames = [frame for frame in _frames_in(given) if _can_be_read(frame)]
     if not frames:
         raise ConfigError(
             f'{work_dir} has no pictures of a run: beit_mm.ReconstructionsHook draws them, in '
@@ -45,15 +47,17 @@ def look_film(work_dir: str | Path, out: str | Path | None = None) -> Path:
         )
     shown = spread(frames, FRAMES)
     left = f', {len(shown)} of them' if len(shown) < len(frames) else ''
-    unfinished = partial_path(path)
-    if path.suffix == '.mp4':
-        # OpenCV goes by the ending.
-        video = unfinished.with_name(f'{unfinished.name}.mp4')
-        _write_video(shown, video)
-        video.replace(unfinished)
-    else:
-        write_animation(shown, unfinished, KINDS[path.suffix])
-    put_in_place(path)
+    with written_elsewhere(path) as unfinished:
+        if path.suffix == '.mp4':
+            _write_video(shown, unfinished)
+        else:
+            write_animation(shown, unfinished, KINDS[path.suffix])
+    if len(frames) == 1:
+        print(
+            f'{path}, a single picture, of iteration {frames[0].iteration}: the run has drawn no '
+            'others; interval of ReconstructionsHook says how often it draws'
+        )
+        return path
     print(
         f'{path}, {len(frames)} pictures{left}, from iteration {frames[0].iteration} to '
         f'{frames[-1].iteration}'
@@ -65,6 +69,17 @@ def _frames_in(folder: Path) -> list[Frame]:
     """Of a run, of a stage inside of a folder, or of the newest quickstart's."""
     runs = pretrainings_in(folder)
     return next((found for name in NAMES for run in runs if (found := frames_of(run, name))), [])
+
+
+def _can_be_read(frame: Frame) -> bool:
+    """Whether a picture is whole; one that is not is told: a full disk, a killed run."""
+    try:
+        with Image.open(frame.path) as picture:
+            picture.load()
+    except Exception as error:
+        print(f'{frame.path}: left out, {in_a_line(error)}', file=sys.stderr)
+        return False
+    return True
 
 
 def _write_video(frames: list[Frame], path: Path) -> None:
@@ -80,3 +95,8 @@ def _write_video(frames: list[Frame], path: Path) -> None:
             writer.write(pixels)
     if writer is not None:
         writer.release()
+        # It is silent of a full disk.
+        written = cv2.VideoCapture(str(path))
+        if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) < len(frames):
+            raise OSError('the video could not be written whole: is the disk full?')
+        written.release()

@@ -19,7 +19,7 @@ from .picture_files import picture_path, write_picture
 from .predicting import files_of
 
 # Images that neighbours are shown of, pixels of an edge, letters below a picture.
-QUERIES, EDGE, LETTERS = 8, 160, 17
+QUERIES, EDGE, LETTERS = 8, 160, 15
 
 
 def look_neighbours(
@@ -142,4 +142,5 @@ def _draw(take: Extractor, rows: Sequence[Sequence[Shown]]) -> Figure:
 
 
 def _short(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f'{text[: letters - 1]}…'
+    """The end tells more than the beginning, as beside other pictures."""
+    return text if len(text) <= letters else f'…{text[1 - letters :]}'

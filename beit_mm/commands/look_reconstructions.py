@@ -27,7 +27,7 @@ BATCH = 8
 # The paper's smallest block, of the patches.
 MIN_BLOCK = 16 / 196
 # Characters of a file's name above its column.
-NAME = 14
+NAME = 13
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def look_reconstructions(
         print(hits.line)
         arrays |= hits._asdict()
         titles = [
-            f'{title}\n{first} of {hidden} predicted'
+            f'{title}\n{first} of {hidden} right'
             for title, first, hidden in zip(titles, hits.first, hits.hidden, strict=True)
         ]
     else:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..component import ConfigError
+from ..component import ConfigError, in_a_line
 from ..datasets.reading.measuring import spread
 from ..visualization import count_pixels, draw_segmentation_look, intersection_over_union
 from .how_to_read import how_of, picture_of
@@ -136,23 +136,31 @@ def _look(
     classes, how = len(trained.classes), how_of(trained.cfg)
     counts, seen = np.zeros((classes, classes), dtype=np.int64), 0
     read = truth_of(trained)
-    chosen, drawn = set(spread(files, SHOWN)), list[Drawn]()
+    # Of images to draw that are left out, others take the place.
+    chosen, drawn, owed = set(spread(files, SHOWN)), list[Drawn](), 0
     how_far = HowFar(len(files))
     for file, sample in predict_files(trained, files):
         how_far.done(1)
+        owed += file in chosen
         if sample is None:
             continue
         predicted = sample.pred_sem_seg.data[0].cpu().numpy()
         truth = None
         if pairs:
-            truth = _labels(read(pairs[file]), pairs[file], classes, ignored_by(trained))
+            try:
+                labels = read(pairs[file])
+            except (ValueError, OSError) as error:
+                print(f'{file}: left out, its mask: {in_a_line(error)}', file=sys.stderr)
+                continue
+            truth = _labels(labels, pairs[file], classes, ignored_by(trained))
             if truth.shape != predicted.shape:
                 sizes = ' and '.join(f'{h} x {w}' for h, w in (truth.shape, predicted.shape))
                 print(f'{file}: left out, its mask and itself have {sizes} pixels', file=sys.stderr)
                 continue
             counts += count_pixels(truth, predicted, classes)
         seen += 1
-        if file in chosen:
+        if owed:
+            owed -= 1
             drawn.append(_reduced(file, picture_of(file, how), predicted, truth))
     if not drawn:
         raise ConfigError(NONE_DECODED.format(len(files)))

@@ -64,9 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name is None:
         group.print_help()
         group.exit(2)
-    debug = given.pop('debug')
     with _ending_what_it_has_started():
-        _run(name, given, debug)
+        try:
+            _run(name, given, given.pop('debug'))
+        except KeyboardInterrupt:
+            again = '; --resume goes on with it' if 'resume' in given else ''
+            print(f'\nbeit-mm {name}: stopped{again}', file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
 
 @contextmanager
@@ -95,10 +99,6 @@ def _run(name: str, given: dict, debug: bool) -> None:
     with told_in_a_line(f'beit-mm {name}', debug):
         try:
             getattr(importlib.import_module(f'.{file}', __package__), function)(**given)
-        except KeyboardInterrupt:
-            again = '; --resume goes on with it' if 'resume' in given else ''
-            print(f'\nbeit-mm {name}: stopped{again}', file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
         except (ImportError, OSError) as error:
             # A package that is missing, a disk that is full, a folder that is not writable.
             if debug or isinstance(error, FileNotFoundError):

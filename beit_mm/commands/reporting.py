@@ -1,8 +1,11 @@
 """``beit-mm report``: how runs went, and what looks wrong in them, as one page."""
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+
+import numpy as np
 
 from ..checkpoints.writing import write_whole
 from ..component import ConfigError
@@ -33,9 +36,14 @@ def report(work_dirs: str | Path | Sequence[str | Path], out: str | Path | None 
     target = runs[0].path / NAME if out is None else Path(out).expanduser()
     if target.is_dir():
         raise ConfigError(f'--out is {out}, which is a folder; name the file, such as {NAME}')
-    found = [(run, look_for_what_is_wrong(run)) for run in runs]
+    # What a run has logged may be not finite, or near the end of what a float holds.
+    with np.errstate(all='ignore'), warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)
+        found = [(run, look_for_what_is_wrong(run)) for run in runs]
+        page = page_of(found, datetime.now())
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, page_of(found, datetime.now()).encode())
+    # Names of files may be no text.
+    write_whole(target, page.encode(errors='backslashreplace'))
     for run, findings in found:
         name = f'{run.name}: ' if len(runs) > 1 else ''
         if not findings:

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -125,6 +126,8 @@ def predict_files(
                     prepared[file] = pipeline(dict(img_path=str(file), **inside))
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {getattr(error, "reason", error)}')
+            except cv2.error:
+                print(f'{file}: left out, it is so narrow that nothing is left of it when resized')
         results: list[Any] = []
         if prepared:
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))

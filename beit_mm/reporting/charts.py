@@ -17,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
 LOGARITHMIC = 50.0
 # Colours of the page, see its style.
 COLORS = 6
+# From here on a value is drawn as one that is not finite: differences would be.
+MOST = 1e300
 
 
 class Line(NamedTuple):
@@ -108,7 +110,7 @@ def short(value: float) -> str:
 
 def draw_chart(chart: Chart) -> str:
     """A chart as a <figure>; its values are told where a pointer rests on it."""
-    lines = [line._replace(curve=thinned(line.curve)) for line in chart.lines]
+    lines = [line._replace(curve=thinned(_drawable(line.curve))) for line in chart.lines]
     across, up = _axes(chart, lines)
     told = '; '.join(f'{line.label}: {number(line.curve.last)} at the end' for line in lines)
     parts = [
@@ -133,6 +135,10 @@ def draw_chart(chart: Chart) -> str:
         f'{" <small>(powers of ten)</small>" if up.log else ""}</h4>{_legend(lines)}</figcaption>'
         f'{"".join(parts)}<output class="tip" hidden></output></figure>'
     )
+
+
+def _drawable(curve: Curve) -> Curve:
+    return Curve(curve.steps, np.where(np.abs(curve.values) < MOST, curve.values, np.nan))
 
 
 def _legend(lines: Sequence[Line]) -> str:

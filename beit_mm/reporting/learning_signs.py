@@ -98,15 +98,15 @@ def _commonest(stage: StageRecord) -> str:
 def vocabulary(stage: StageRecord) -> int | None:
     """Codes of a tokenizer, or classes of a pre-training's head."""
     for key in ('model.head.vocab_size', 'model.vocab_size'):
-        if isinstance(size := stage.setting(key), int):
+        if (size := stage.count(key)) is not None:
             return size
     return None
 
 
 def places_a_batch(stage: StageRecord) -> int | None:
     """Hidden patches of a batch, as many as the mask of the training pipeline has."""
-    for step in stage.setting('train_dataloader.dataset.pipeline', []):
-        if isinstance(step, dict) and isinstance(masked := step.get('num_masked'), int):
+    for step in stage.parts('train_dataloader.dataset.pipeline'):
+        if isinstance(masked := step.get('num_masked'), int):
             return masked * (stage.images_a_step or 1)
     return None
 
@@ -118,13 +118,14 @@ def loss_not_finite(stage: StageRecord) -> Iterator[Finding]:
         'of float16 help most often. '
     )
     if stage.left_out:
-        places = [int(report.get('iteration', 0)) for report in stage.left_out]
+        places = [report['iteration'] for report in stage.left_out]
+        norm = stage.left_out[0].get('gradient_norm')
         yield Finding(
             'wrong' if len(places) >= 3 else 'warning',
             f'Loss or gradient was not finite in {_steps(len(places))}, which '
             f'{"was" if len(places) == 1 else "were"} left out.',
             f'Iteration {_some(places)}; the norm of the gradient was '
-            f'{number(float(stage.left_out[0].get("gradient_norm") or np.nan))} in the first.',
+            f'{number(norm if isinstance(norm, (int, float)) else np.nan)} in the first.',
             advice + f'{stage.path.name}/non_finite names the images of each.',
         )
         return
@@ -247,6 +248,8 @@ def worse_on_new_images(stage: StageRecord) -> Iterator[Finding]:
     for name in SCORES:
         if name in stage.val and len(stage.val[name].steps) > 2:
             curve = stage.val[name]
+            if not np.isfinite(curve.values).any():
+                continue
             best = int(np.nanargmax(curve.values))
             if curve.values[best] - curve.last > max(2.0, 0.1 * float(curve.values[best])):
                 yield Finding(

@@ -1,6 +1,6 @@
 """The logs of a run, read line by line: figures, the machine, warnings, where it ended."""
 
-import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from .curve import Curve, GrowingCurve
+from .json_reading import object_in
 
 ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - (\w+) - (.*)')
-OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d+)\]\[\s*(\d+)/(\d+)\]')
-OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d+)/(\d+)\]')
-BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d+) of (\d+) photos so far\)')
+OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d{1,15})\]\[\s*(\d{1,15})/(\d{1,15})\]')
+OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d{1,15})/(\d{1,15})\]')
+BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d{1,15}) of (\d{1,15}) photos so far\)')
 SETTING = re.compile(r'    ([\w ]+): (.*)')
 # Of the environment, what says which machine and versions it was.
 TOLD = ('sys.platform', 'Python', 'CUDA available', 'GPU 0', 'CUDA_HOME', 'NVCC', 'PyTorch',
@@ -157,6 +158,9 @@ def read_figures(files: list[Path]) -> Figures:
             place = values.get('iter')
             of_training = isinstance(place, (int, float))
             if isinstance(place, (int, float)):
+                if not math.isfinite(place):
+                    unreadable += 1
+                    continue
                 if not begun:
                     for curve in [*train.values(), *val.values()]:
                         curve.forget_from(place)
@@ -182,8 +186,4 @@ def _entries(file: Path) -> Iterator[dict | None]:
             if not line.endswith('\n'):
                 # A run that was killed has not written all of it, nor has one that is writing.
                 return
-            try:
-                values = json.loads(line)
-            except ValueError:
-                values = None
-            yield values if isinstance(values, dict) else None
+            yield object_in(line)

@@ -1,6 +1,6 @@
 """A work directory as a plain record: what ran, on what, how it went, what lies there."""
 
-import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from ..component import ConfigError
 from ..config_text import settings_in_text
 from ..recipes import folder_of_recipes
 from .curve import Curve
+from .json_reading import object_of
 from .log_reading import Figures, Told, read_figures, read_logs
 from .written_config import Recipe, recipe_of, settings_of
 
@@ -67,16 +68,31 @@ class StageRecord:
                 return default
         return value
 
+    def count(self, key: str) -> int | None:
+        """A setting that is a whole number from 1 on; None of any other, or none."""
+        value = self.setting(key)
+        return value if isinstance(value, int) and value >= 1 else None
+
+    def amount(self, key: str) -> float | None:
+        """A setting that is a number above 0; None of any other, or none."""
+        value = self.setting(key)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return value if is_number and 0 < value < math.inf else None
+
+    def parts(self, key: str) -> list[dict]:
+        """The dicts of a setting that is a list of such, or one."""
+        value = self.setting(key)
+        return [p for p in (value if isinstance(value, list) else [value]) if isinstance(p, dict)]
+
     @property
     def planned(self) -> int | None:
         """Iterations that it was to have; None if neither log nor config says so."""
         if self.told.planned is not None:
             return self.told.planned
-        epochs = self.setting('train_cfg.max_epochs')
-        if self.told.an_epoch is not None and isinstance(epochs, int):
+        epochs = self.count('train_cfg.max_epochs')
+        if self.told.an_epoch is not None and epochs is not None:
             return epochs * self.told.an_epoch
-        iterations = self.setting('train_cfg.max_iters')
-        return iterations if isinstance(iterations, int) else None
+        return self.count('train_cfg.max_iters')
 
     @property
     def last_checkpoint(self) -> str | None:
@@ -98,9 +114,9 @@ class StageRecord:
     @property
     def images_a_step(self) -> int | None:
         """Images of an iteration, of all processes."""
-        batch = self.setting('train_dataloader.batch_size')
+        batch = self.count('train_dataloader.batch_size')
         processes = self.told.machine.get('GPU number', '1')
-        if not isinstance(batch, int) or not processes.isdigit():
+        if batch is None or not processes.isdecimal():
             return None
         return batch * max(1, int(processes))
 
@@ -152,7 +168,7 @@ def read_run(work_dir: str | Path, name: str | None = None) -> RunRecord:
     for stage in stages:
         stage.name = _without_time(stage.name)
     return RunRecord(
-        name or path.name, path, stages, _pictures(path, folders), _json(path / 'report.json')
+        name or path.name, path, stages, _pictures(path, folders), object_of(path / 'report.json')
     )
 
 
@@ -196,8 +212,10 @@ def _read_stage(folder: Path, work_dir: Path) -> StageRecord:
     )  # fmt: skip
     _read_config(stage, starts)
     reports = sorted((folder / 'non_finite').glob('iter_*.json'), key=_in_order)
-    stage.left_out = [report for file in reports if (report := _json(file))]
-    stage.image_changes = _json(folder / 'image_changes.json').get('changes', {})
+    left_out = [object_of(file) for file in reports]
+    stage.left_out = [report for report in left_out if isinstance(report.get('iteration'), int)]
+    changes = object_of(folder / 'image_changes.json').get('changes')
+    stage.image_changes = changes if isinstance(changes, dict) else {}
     stage.checkpoints = sorted(file.name for file in folder.glob('*.pth'))
     return stage
 
@@ -210,7 +228,7 @@ def _read_config(stage: StageRecord, starts: list[Path]) -> None:
     try:
         stage.config = settings_in_text(stage.config_text)
     except SyntaxError:
-        # Of a run that was killed while it wrote.
+        # Of a run that was killed while it wrote, or something that no run has written.
         return
     dumped = [file.stem for file in stage.path.glob('*.py')]
     stem = dumped[0] if len(dumped) == 1 else stage.path.name
@@ -229,14 +247,6 @@ def _recipe(path: Path) -> dict[str, Any]:
 def _in_order(file: Path) -> tuple[int, str]:
     """Of numbers in names: 9 before 10."""
     return len(file.name), file.name
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _pictures(path: Path, folders: list[Path]) -> list[Path]:

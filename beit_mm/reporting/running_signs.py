@@ -24,7 +24,7 @@ def waits_for_data(stage: StageRecord) -> Iterator[Finding]:
         return
     # The first entry has the start of the workers in it.
     share = float(np.nansum(waited.values[1:]) / max(1e-12, np.nansum(whole.values[1:])))
-    if share < WAITS:
+    if not share >= WAITS:
         return
     workers = stage.setting('train_dataloader.num_workers')
     yield Finding(
@@ -41,16 +41,16 @@ def waits_for_data(stage: StageRecord) -> Iterator[Finding]:
 
 def clipped_always(stage: StageRecord) -> Iterator[Finding]:
     """Nearly every step's gradient is clipped: the norm says nothing any more."""
-    most = stage.setting('optim_wrapper.clip_grad.max_norm')
+    most = stage.amount('optim_wrapper.clip_grad.max_norm')
     norms = stage.train.get('grad_norm')
-    if not isinstance(most, (int, float)) or norms is None or len(norms.steps) < 4:
+    if most is None or norms is None or len(norms.steps) < 4:
         return
     if (clipped := stage.train.get('grad_clipped')) is not None:
         share = float(np.nanmean(clipped.later().values))
     else:
         # Logs of older runs have the mean norm alone.
         share = 100 * float(np.mean(norms.later().values > most))
-    if share < ALWAYS:
+    if not share >= ALWAYS:
         return
     middle = float(np.nanmedian(norms.later().values))
     yield Finding(
@@ -67,7 +67,8 @@ def clipped_always(stage: StageRecord) -> Iterator[Finding]:
 def schedule_misses_the_end(stage: StageRecord) -> Iterator[Finding]:
     """The learning rate's schedule is laid out for a longer or a shorter run."""
     planned = stage.planned
-    ends = [end for one in _schedulers(stage) if (end := _end_of(one, stage)) is not None]
+    schedulers = stage.parts('param_scheduler')
+    ends = [end for one in schedulers if (end := _end_of(one, stage)) is not None]
     if not planned or not ends:
         return
     end = max(ends)
@@ -93,16 +94,12 @@ def schedule_misses_the_end(stage: StageRecord) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _schedulers(stage: StageRecord) -> list[dict]:
-    given = stage.setting('param_scheduler', [])
-    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, dict)]
-
-
 def _end_of(scheduler: dict, stage: StageRecord) -> float | None:
     """The iteration at which a schedule has done what it does; None where it tells none."""
     begin = scheduler.get('begin', 0)
     length: Any = scheduler.get('T_max', scheduler.get('total_steps'))
-    end: Any = begin + length if isinstance(length, int) else scheduler.get('end')
+    known = isinstance(begin, int) and isinstance(length, int)
+    end: Any = begin + length if known else scheduler.get('end')
     milestones = scheduler.get('milestones')
     if not isinstance(end, int) or milestones:
         return None
@@ -116,7 +113,7 @@ def rate_off_the_batch(stage: StageRecord) -> Iterator[Finding]:
     if stage.recipe is None:
         return
     theirs = stage.recipe.settings
-    own = _positive(stage.setting('optim_wrapper.optimizer.lr'))
+    own = stage.amount('optim_wrapper.optimizer.lr')
     rate = _positive(theirs.get('optim_wrapper.optimizer.lr'))
     batch, usual = _whole_batch(stage), _recipes_batch(theirs)
     if own is None or rate is None or not batch or not usual:
@@ -145,11 +142,11 @@ def _positive(value: Any) -> float | None:
 
 def _whole_batch(stage: StageRecord) -> int | None:
     """Images that a step of the optimizer sees."""
-    for hook in stage.setting('custom_hooks', []):
-        if isinstance(hook, dict) and isinstance(size := hook.get('global_batch_size'), int):
+    for hook in stage.parts('custom_hooks'):
+        if isinstance(size := hook.get('global_batch_size'), int) and size > 0:
             return size
-    images, counts = stage.images_a_step, stage.setting('optim_wrapper.accumulative_counts', 1)
-    return images * counts if images and isinstance(counts, int) else None
+    images = stage.images_a_step
+    return images * (stage.count('optim_wrapper.accumulative_counts') or 1) if images else None
 
 
 def _recipes_batch(settings: Mapping[str, Any]) -> int | None:
@@ -206,7 +203,7 @@ def run_ended_early(stage: StageRecord) -> Iterator[Finding]:
         return
     # The last entry may be short of the end by the logger's interval.
     reached = stage.reached
-    interval = stage.setting('default_hooks.logger.interval', 10)
+    interval = stage.count('default_hooks.logger.interval') or 10
     if reached + interval >= planned:
         return
     saved = stage.last_checkpoint

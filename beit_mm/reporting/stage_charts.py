@@ -98,8 +98,8 @@ def charts_of(stages: Sequence[tuple[str, StageRecord]]) -> Iterator[Chart]:
 def _how(title: str, stages: Sequence[tuple[str, StageRecord]]) -> tuple:
     """Whether steps are even, and what is marked."""
     if title == 'Norm of the gradient':
-        most = {stage.setting('optim_wrapper.clip_grad.max_norm') for _, stage in stages}
-        if len(most) == 1 and isinstance(level := most.pop(), (int, float)):
+        most = {stage.amount('optim_wrapper.clip_grad.max_norm') for _, stage in stages}
+        if len(most) == 1 and (level := most.pop()) is not None:
             return None, (float(level), f'clipped above {level:g}')
         return (None,)
     return (None if title == 'Loss' else True,)

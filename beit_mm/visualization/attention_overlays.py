@@ -128,7 +128,8 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
     axis.set_xlabel('block', fontsize=8)
     axis.set_ylabel('mean attention distance (pixels)', fontsize=8)
     axis.set_xticks(range(0, blocks, 1 if blocks <= 12 else 2))
-    axis.set_ylim(0, 1.12 * max(uniform, distances.max()))
+    # One lone patch has no distance.
+    axis.set_ylim(0, 1.12 * max(uniform, distances.max()) or 1)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7, frameon=False, loc='lower right')
     axis.spines[['top', 'right']].set_visible(False)

@@ -47,7 +47,7 @@ def draw_filters(
     """
     places = list(shown_places(filters.shape[1], shown, bands))
     rows = -(-len(filters) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * 0.95, rows * 1.15 + 0.4), layout='constrained')
+    figure = Figure(figsize=(COLUMNS * 0.95, rows * 1.09 + 0.3), layout='compressed')
     figure.suptitle("Principal components of the patch projection's filters", fontsize=10)
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:

@@ -66,15 +66,16 @@ def draw_offset_maps(maps: np.ndarray, of_s: np.ndarray) -> Figure:
     figure.suptitle(f'Relative position bias by offset from the query{shared}', fontsize=10)
     top, bottom = figure.subplots(2, 1, height_ratios=(down, below))
     gap = max(1, round(0.07 * width))
-    spreads = np.maximum(np.abs(maps).reshape(tables, -1).max(axis=1), 1e-12)
+    spreads = np.abs(maps).reshape(tables, -1).max(axis=1)
+    scaled = maps / np.where(spreads > 0, spreads, 1)[:, None, None, None]
     image = top.imshow(
-        mosaic(maps / spreads[:, None, None, None], gap), cmap='RdBu_r', vmin=-1, vmax=1,
+        mosaic(scaled, gap), cmap='RdBu_r', vmin=-1, vmax=1,
         interpolation='none',
     )  # fmt: skip
     y, x = middles(tables, height, gap), middles(heads, width, gap)
     across_all, down_all = np.meshgrid(x, y)
     top.plot(across_all.ravel(), down_all.ravel(), 'k+', markersize=3, markeredgewidth=0.6)
-    spreads_told = [f'±{spread:.2g}' for spread in spreads]
+    spreads_told = [f'±{spread:.2g}' if spread > 0 else '0' for spread in spreads]
     if tables > 1:
         spreads_told = [f'{index}  {told}' for index, told in enumerate(spreads_told)]
     top.set_yticks(y, spreads_told, fontsize=7)
@@ -108,7 +109,8 @@ def _draw_shared_of_s(figure: Figure, axis: Axes, of_s: np.ndarray) -> None:
 
 
 def _signed(axis: Axes, values: np.ndarray) -> AxesImage:
-    most = max(float(np.nanmax(np.abs(values))), 1e-12)
+    # Of a network that has not learned all are 0.
+    most = float(np.nanmax(np.abs(values))) or 1.0
     return axis.imshow(
         values, cmap='RdBu_r', vmin=-most, vmax=most, interpolation='none', aspect='auto'
     )

@@ -22,17 +22,18 @@ def fillings(logits: Tensor, temperature: float | None = None, seed: int = 0) ->
 
     Returns:
         Label -> (B, h, w) int64 tokens: the most likely, which is temperature 0, and those drawn
-        from softmax(logits / temperature); and the probabilities, (B, h, w, V) float32, of which a
-        painter makes the mean over the codebook.
+        from softmax(logits / temperature); and, last, the probabilities, (B, h, w, V) float32, of
+        which a painter makes the mean over the codebook.
     """
     logits = logits.float()
-    found = {LIKELY: logits.argmax(dim=-1), MEAN: logits.softmax(dim=-1)}
+    found = {LIKELY: logits.argmax(dim=-1)}
     if temperature is not None:
         shares = (logits / temperature).softmax(dim=-1)
         # On the CPU, whose numbers are the same everywhere.
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.multinomial(shares.flatten(0, 2).cpu(), 1, generator=generator)
         found[DRAWN.format(temperature)] = drawn.view(logits.shape[:3]).to(logits.device)
+    found[MEAN] = logits.softmax(dim=-1)
     return found
 
 

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
 from .picture_rows import draw_picture_rows
+from .predicted_tokens import MEAN
 from .shown_bands import Shown
 
 PASTED = 'pasted into\nthe original'
@@ -59,13 +60,15 @@ def _of_pixels(mask: Tensor, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruct(task: Any, painter: Any, batch: dict) -> dict[str, Tensor]:
+def reconstruct(task: Any, painter: Any, batch: dict, mean: bool = False) -> dict[str, Tensor]:
     """A batch as the tokenizer and a pre-trained BEiT see it: the rows of a panel.
 
     Args:
         task: A pre-training task in eval mode, such as ``MaskedImageModeling``.
         painter: See :func:`filled_in`.
         batch: As the task's data loader yields it: two views, (B, C, H, W) in [0, 255], and masks.
+        mean: Of visual tokens, paint the mean over the codebook, which shows doubt as blur, in
+            place of the most likely ones.
 
     Returns:
         Label -> (B, C, H, W) in [0, 1].
@@ -73,9 +76,14 @@ def reconstruct(task: Any, painter: Any, batch: dict) -> dict[str, Tensor]:
     data = task.data_preprocessor(batch)
     mask = torch.stack([sample.mask for sample in data['data_samples']])
     views = data['inputs']
-    predicted = task(views, data['data_samples'], mode='predict')
+    targets = task.target_generator(views[1])
+    predicted: Tensor | dict[str, Tensor]
+    if mean and not targets.is_floating_point():
+        predicted = {MEAN: task.outputs(views[0], mask).float().softmax(dim=-1)}
+    else:
+        predicted = task(views, data['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
-    return filled_in(images, views[1], mask, task.target_generator(views[1]), predicted, painter)
+    return filled_in(images, views[1], mask, targets, predicted, painter)
 
 
 def filled_in(
@@ -94,7 +102,7 @@ def filled_in(
         mask: (B, h, w) bool, True where hidden.
         targets: (B, h, w) classes or (B, h, w, n) values, what was to be predicted.
         predicted: Alike, or of classes (B, h, w, V) float shares; counts where hidden. Several
-            predictions have their labels, and the first of them is pasted.
+            predictions have their labels, and the last of them is pasted.
         painter: A :class:`beit_mm.models.painter.Painter`, or None where nothing makes images of
             targets.
 
@@ -116,7 +124,7 @@ def filled_in(
         # Pixels are painted as they are: what is filled in is pasted already.
         return rows | {label: paste(images, mask, each) for label, each in painted.items()}
     rows[painter.kept] = painter.paint(targets, second)
-    return rows | painted | {PASTED: paste(images, mask, next(iter(painted.values())))}
+    return rows | painted | {PASTED: paste(images, mask, [*painted.values()][-1])}
 
 
 def _where_hidden(mask: Tensor, predicted: Tensor, targets: Tensor) -> Tensor:

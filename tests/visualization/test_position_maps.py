@@ -57,3 +57,10 @@ def test_of_long_axes_some_positions_are_drawn():
     rows = [int(label.get_text()) for label in axis.get_yticklabels()]
     assert (rows[0], rows[-1], len(rows)) == (0, 39, 16)
     assert [label.get_text() for label in axis.get_xticklabels()] == ['0', '1', '2']
+
+
+def test_tables_that_have_not_learned_are_drawn_as_zeros():
+    figure = draw_offset_maps(np.zeros((2, 3, 5, 5), np.float32), np.zeros((2, 3, 3), np.float32))
+    top, below = figure.axes[:2]
+    assert [label.get_text() for label in top.get_yticklabels()] == ['0  0', '1  0']
+    assert below.images[0].get_clim() == (-1, 1)

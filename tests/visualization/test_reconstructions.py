@@ -95,6 +95,7 @@ def test_fillings_are_the_argmax_the_softmax_and_draws_from_it():
     assert torch.equal(drawn, fillings(logits, 0.5, seed=3)[DRAWN.format(0.5)])
     assert not torch.equal(drawn, fillings(logits, 0.5, seed=4)[DRAWN.format(0.5)])
     assert list(fillings(logits)) == [LIKELY, MEAN]
+    assert list(found) == [LIKELY, DRAWN.format(0.5), MEAN]
     # Odds of 1 to 2 at the temperature 1 are of 1 to 4 at 0.5.
     logits = torch.tensor([1.0, 2.0]).log().expand(50, 20, 20, 2)
     for temperature, expected in ((1.0, 2 / 3), (0.5, 4 / 5)):

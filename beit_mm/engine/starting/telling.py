@@ -1,6 +1,7 @@
 """How a mistake is told: in a line, without a traceback, and with nothing left behind."""
 
 import contextlib
+import io
 import logging
 import shutil
 import sys
@@ -30,6 +31,9 @@ def told_in_a_line(what: str, debug: bool) -> Iterator[None]:
         what: The message names first: a config, a command.
         debug: Whether to let the traceback be seen.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may be no text, or none that a terminal has letters for.
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         yield
     except (*MISTAKES, RunStopped) as error:
