@@ -26,7 +26,7 @@ def settings_in_text(text: str) -> dict[str, Any]:
             if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
         }
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        # Of a null byte, of what is nested too deeply.
+        # Null bytes, digits without end, brackets in brackets in brackets.
         raise SyntaxError(f'{error}') from None
 
 
