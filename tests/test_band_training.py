@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from beit_mm.checkpoints.writing import write_weights
 from beit_mm.engine import TokenizerMetric
 from beit_mm.models import load
+from beit_mm.models.painter import painter_of
 from beit_mm.visualization import filled_in, panel_of
 
 NAMES = {1: ['grey'], 4: ['red', 'green', 'blue', 'nir'], 13: [f'b{n}' for n in range(13)]}
@@ -153,9 +154,10 @@ def test_a_pretraining_learns_them_whatever_its_targets(bands, targets):
     with torch.no_grad():
         outputs = model.val_step(batch)
     predicted = torch.stack([output.predicted for output in outputs])
-    paint = getattr(model.target_generator, 'picture', None)
     stacked = torch.stack([output.targets for output in outputs])
-    rows = filled_in(images.float() / 255, masks, stacked, predicted, paint, ('targets', 'filled'))
+    painter = painter_of(model.target_generator)
+    photos = images.float() / 255
+    rows = filled_in(photos, photos, masks, stacked, predicted, painter)
     assert all(pictures.shape[:2] == (IMAGES, bands) for pictures in rows.values())
     assert panel_of({k: v[:2] for k, v in rows.items()}, bands=NAMES[bands]).shape[2] == 3
 

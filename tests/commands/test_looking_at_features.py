@@ -16,7 +16,7 @@ from beit_mm.commands import looked_images, looked_vectors
 from beit_mm.commands.embedding import embed
 from beit_mm.commands.look_features import look_features
 from beit_mm.commands.look_map import look_map
-from beit_mm.commands.look_neighbours import look_neighbours
+from beit_mm.commands.look_neighbours import Shown, look_neighbours
 from beit_mm.commands.looked_vectors import class_of
 from beit_mm.component import ConfigError
 from beit_mm.models import BEiT
@@ -207,6 +207,16 @@ def test_what_takes_long_says_how_many_images_are_left(looked, tmp_path, monkeyp
     said = capsys.readouterr().err
     assert said.count(' of 11 images, ') == 1
     assert said.splitlines()[-1] == '8 of 11 images, 0:00 left'
+
+
+def test_frames_tell_of_classes_that_are_known(tmp_path):
+    query, same, other, unknown = (
+        Shown(tmp_path / 'a.png', label, cosine)
+        for label, cosine in (('cat', None), ('cat', 0.9), ('dog', 0.8), ('', 0.7))
+    )
+    told = [one.has_class_of(query) for one in (query, same, other, unknown)]
+    assert told == [None, True, False, None]
+    assert same.has_class_of(unknown) is None
 
 
 @pytest.mark.parametrize('block', [3, -4])

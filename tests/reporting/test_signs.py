@@ -54,8 +54,8 @@ SCHEDULE = dict(
     [
         (
             'The codebook has collapsed.',
-            dict(val=codes(200, 24.0), config=VECTOR),
-            dict(val=codes(200, 26.0), config=VECTOR),
+            dict(val=codes(200, 49.0, 100.0), config=VECTOR),
+            dict(val=codes(200, 51.0, 100.0), config=VECTOR),
         ),
         (
             'The codebook has collapsed.',
