@@ -68,6 +68,9 @@ train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(lr=1.5e-4 * global_batch_size / 256, betas=(0.9, 0.95)),
     clip_grad=None,
+    # As the authors': no decay of biases and norms, which are the flat parameters; [S] and the mask
+    # token have it.
+    paramwise_cfg=dict(_delete_=True, flat_decay_mult=0.0),
 )
 param_scheduler = [
     dict(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -287,3 +288,17 @@ def test_what_does_not_fit_is_told_before_the_run(change, said, tmp_path):
     (tmp_path / 'train').mkdir()
     with pytest.raises(ConfigError, match=said):
         check_config(cfg, 'train')
+
+
+def test_weights_decay_as_the_authors_have_them():
+    cfg = Config.fromfile(RECIPE)
+    model = autoencoder()
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    groups = optimizer.param_groups
+    decays = {id(p): group['weight_decay'] for group in groups for p in group['params']}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert decays.pop(id(parameter)) == (0.0 if parameter.ndim == 1 else 0.05), name
+    assert not decays
+    assert {group['lr'] for group in groups} == {2.4e-3}
+    assert {tuple(group['betas']) for group in groups} == {(0.9, 0.95)}
