@@ -134,13 +134,11 @@ class Figures:
         train: Name -> curve over iterations.
         val: The same, of validations.
         epochs: Epoch -> the first iteration that was logged in it.
-        unreadable: Lines that are no JSON, but the last one of a killed run.
     """
 
     train: dict[str, Curve]
     val: dict[str, Curve]
     epochs: dict[int, int]
-    unreadable: int
 
 
 def read_figures(files: list[Path]) -> Figures:
@@ -148,18 +146,14 @@ def read_figures(files: list[Path]) -> Figures:
     train: dict[str, GrowingCurve] = {}
     val: dict[str, GrowingCurve] = {}
     epochs: dict[int, int] = {}
-    here, unreadable = 0, 0
+    here = 0
     for file in files:
         begun = False
         for values in _entries(file):
-            if values is None:
-                unreadable += 1
-                continue
             place = values.get('iter')
             of_training = isinstance(place, (int, float))
             if isinstance(place, (int, float)):
                 if not math.isfinite(place):
-                    unreadable += 1
                     continue
                 if not begun:
                     for curve in [*train.values(), *val.values()]:
@@ -175,15 +169,15 @@ def read_figures(files: list[Path]) -> Figures:
         {name: curve.done() for name, curve in train.items() if curve.steps},
         {name: curve.done() for name, curve in val.items() if curve.steps},
         epochs,
-        unreadable,
     )
 
 
-def _entries(file: Path) -> Iterator[dict | None]:
-    """The entries of a file; None for a line that is none."""
+def _entries(file: Path) -> Iterator[dict]:
+    """The entries of a file, without lines that are none."""
     with file.open(encoding='utf-8', errors='replace') as lines:
         for line in lines:
             if not line.endswith('\n'):
                 # A run that was killed has not written all of it, nor has one that is writing.
                 return
-            yield object_in(line)
+            if (values := object_in(line)) is not None:
+                yield values

@@ -85,6 +85,19 @@ SCHEDULE = dict(
             dict(train=dict(recon_mse=[0.1]), val={'tokenizer/recon_mse': [0.14]}),
         ),
         (
+            'The error is larger on images that it has not trained on.',
+            dict(
+                train=dict(recon_mse=[0.1], temperature=[0.09]), val={'tokenizer/recon_mse': [0.16]}
+            ),
+            # Blended codes draw better than one a place, on any images.
+            dict(train=dict(recon_mse=[0.1], temperature=[1]), val={'tokenizer/recon_mse': [0.9]}),
+        ),
+        (
+            'The error is larger on images that it has not trained on.',
+            dict(train=dict(loss=[2.0]), val=dict(loss=[3.1])),
+            dict(train=dict(loss=[2.0]), val=dict(loss=[2.9])),
+        ),
+        (
             'Validation was better earlier in the run.',
             dict(val={'mIoU': [30, 50, 44]}),
             dict(val={'mIoU': [30, 50, 46]}),
@@ -154,3 +167,33 @@ def test_a_rate_is_held_against_the_recipes_for_such_a_batch(rate, told):
     titles = [title for title in said(stage(config=config, recipe=recipe)) if 'rate' in title]
     assert len(titles) == (told is not None)
     assert all(f'3 times {told} for its batch' in title for title in titles)
+
+
+GLOBAL = 'custom_hooks.0.global_batch_size'
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'own', 'batches'),
+    [
+        ({'train_dataloader.batch_size': 64}, {}, (8, 64)),
+        ({'train_dataloader.batch_size': 64}, dict(accumulative_counts=4), (32, 64)),
+        ({GLOBAL: 2048, 'train_dataloader.batch_size': 64}, {}, (8, 2048)),
+        ({GLOBAL: 2048}, dict(global_batch_size=256), (256, 2048)),
+    ],
+)
+def test_a_batch_is_what_a_step_of_the_optimizer_sees(recipe, own, batches):
+    """Four images each on two devices, over some iterations, or what a hook makes of them."""
+    recipe = Recipe('a.py', {'optim_wrapper.optimizer.lr': 0.001, **recipe}, [])
+    config = dict(
+        optim_wrapper=dict(
+            optimizer=dict(lr=9.0), accumulative_counts=own.get('accumulative_counts', 1)
+        ),
+        train_dataloader=dict(batch_size=4),
+        custom_hooks=[dict(type='Any'), {'type': 'Hook', **own}],
+    )
+    told = dict(machine={'GPU number': '2'})
+    (found,) = said(stage(config=config, recipe=recipe, told=told)).values()
+    assert f'A step sees {batches[0]} images at a rate of 9; ' in found
+    assert f'the recipe a.py has 0.001 for {batches[1]:,}.' in found
+    assert f'In proportion to the batch it would be {0.001 * batches[0] / batches[1]:.3g},' in found
+    assert f'by its root {0.001 * (batches[0] / batches[1]) ** 0.5:.3g} ' in found
