@@ -16,7 +16,7 @@ ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - (\w+) - (.*)')
 OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d{1,15})\]\[\s*(\d{1,15})/(\d{1,15})\]')
 OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d{1,15})/(\d{1,15})\]')
 BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d{1,15}) of (\d{1,15}) photos so far\)')
-SETTING = re.compile(r'    ([\w ]+): (.*)')
+SETTING = re.compile(r'    ([\w. ]+): (.*)')
 # Of the environment, what says which machine and versions it was.
 TOLD = ('sys.platform', 'Python', 'CUDA available', 'GPU 0', 'CUDA_HOME', 'NVCC', 'PyTorch',
         'TorchVision', 'OpenCV', 'MMEngine', 'seed',
@@ -173,11 +173,8 @@ def read_figures(files: list[Path]) -> Figures:
 
 
 def _entries(file: Path) -> Iterator[dict]:
-    """The entries of a file, without lines that are none."""
+    """The entries of a file, without lines that are none: one half written, as a kill leaves."""
     with file.open(encoding='utf-8', errors='replace') as lines:
         for line in lines:
-            if not line.endswith('\n'):
-                # A run that was killed has not written all of it, nor has one that is writing.
-                return
             if (values := object_in(line)) is not None:
                 yield values

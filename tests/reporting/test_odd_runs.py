@@ -113,7 +113,7 @@ def test_a_run_may_be_written_while_it_is_read(tmp_path, part):
     (run / '20260101_000000/vis_data/vis_image/a_10.png').write_bytes(b'\x89PNG')
     report(run)
     (stage,) = read_run(run).stages
-    whole = [json.loads(line) for line in there[0].splitlines(keepends=True) if line[-1] == '\n']
+    whole = [json.loads(line) for line in there[0].splitlines() if line.endswith('}')]
     steps = [entry['iter'] for entry in whole if 'iter' in entry]
     assert steps == (stage.train['loss'].steps.tolist() if steps else [])
 
