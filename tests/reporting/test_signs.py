@@ -200,6 +200,11 @@ def test_old_logs_of_clipping_are_judged_by_the_mean_norm():
     assert said(stage(train=dict(grad_norm=norms[::-1]), config=CLIP)) == {}
 
 
+def test_broken_images_are_a_share_of_those_drawn():
+    (text,) = said(stage(told=dict(num_broken=3, drawn=90, broken=['a.png: cut off']))).values()
+    assert '3.33 % of 90 drawn. First: a.png: cut off' in text
+
+
 def test_a_spike_is_told_once_where_it_begins():
     values = np.where((np.arange(40) >= 25) & (np.arange(40) < 28), 3.6, FALLING)
     (text,) = said(stage(train=dict(loss=values))).values()
