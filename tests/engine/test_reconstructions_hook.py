@@ -333,6 +333,15 @@ def test_the_rows_of_a_pretraining_are_those_of_reconstruct(checkpoint, tmp_path
     kept, filled, pasted = (rows[label] for label in list(rows)[2:])
     assert not torch.equal(kept, filled)
     assert not torch.equal(pasted, rows['original'])
+    # The mean over the codebook in place of the likeliest tokens.
+    painter = painter_of(model.target_generator, tokenizer)
+    (mean,) = reconstruct(model, painter, batches[-1], mean=True).keys() - rows.keys()
+    doubt = reconstruct(model, painter, batches[-1], mean=True)[mean]
+    data = model.data_preprocessor(batches[-1])
+    mask = torch.stack([sample.mask for sample in data['data_samples']])
+    shares = torch.nn.functional.one_hot(tokenizer.tokenize(data['inputs'][1]), VOCAB).float()
+    shares[mask] = model.outputs(data['inputs'][0], mask).softmax(dim=-1)[mask]
+    torch.testing.assert_close(doubt, painter.paint(shares, data['inputs'][1]))
 
 
 def test_the_rows_of_a_tokenizer(tmp_path, monkeypatch):
