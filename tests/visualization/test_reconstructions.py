@@ -57,7 +57,7 @@ def test_rows_mix_predictions_with_visible_targets():
 
     def paint(values, second):
         given[len(given)] = values
-        return second
+        return torch.full_like(second, len(given) / 10)
 
     images, mask = torch.rand(1, 3, 8, 8), torch.tensor([[[True, False], [False, False]]])
     targets = torch.tensor([[[1, 2], [3, 0]]])
@@ -71,6 +71,9 @@ def test_rows_mix_predictions_with_visible_targets():
     assert mean.argmax(dim=-1)[~mask].tolist() == [2, 3, 0]
     assert mean[~mask].max(dim=-1).values.tolist() == [1, 1, 1]
     assert torch.equal(kept, targets)
+    # What is pasted is the last of the ways.
+    assert torch.equal(rows[PASTED][..., :4, :4], rows['mean'][..., :4, :4])
+    assert not torch.equal(rows['mean'], rows['likely'])
 
 
 @pytest.mark.parametrize('normalize', [False, True])
