@@ -19,7 +19,7 @@ from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.engine import ReconstructionsHook
 from beit_mm.engine.running import reconstructions_hook
 from beit_mm.engine.running.exact_resume import exact_train_cfg
-from beit_mm.engine.running.held_out import held_out_batch
+from beit_mm.engine.running.held_out import evaluating, held_out_batch
 from beit_mm.models import (
     DiscreteVAE,
     MeanColorTargetGenerator,
@@ -258,16 +258,47 @@ def test_held_out_images_are_spread_and_leave_out_what_cannot_be_read():
         def __getitem__(self, place):
             if place == 99:
                 raise BrokenImage('photo.jpg', 'damaged')
-            return place, float(np.random.rand()), random.random()
+            if place == 66:
+                raise FileNotFoundError('moved')
+            return place, float(np.random.rand()), random.random(), float(torch.rand(()))
 
     loader = type('Loader', (), dict(dataset=Places(), collate_fn=staticmethod(list)))
     before = generators()
     batch = held_out_batch(loader, 4)
     assert generators() == before
-    assert [place for place, *_ in batch] == [0, 33, 66]
+    assert [place for place, *_ in batch] == [0, 33]
     np.random.seed(5)
+    random.seed(5)
+    torch.manual_seed(5)
     assert held_out_batch(loader, 4) == batch
     assert len({draw for _, *draws in batch for draw in draws}) == 6
+    none = type('Loader', (), dict(dataset=Places(), collate_fn=staticmethod(max)))
+    assert held_out_batch(none, 0) is None
+
+
+def test_after_evaluating_every_module_is_as_it_was_and_has_been_told():
+    told = []
+
+    class Keeps(torch.nn.Module):
+        def train(self, mode=True):
+            told.append(mode)
+            return super().train(mode)
+
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Sequential(Keeps()))
+    model[0].eval()
+
+    def modes():
+        return [module.training for module in model.modules()], torch.is_grad_enabled()
+
+    def fails():
+        assert modes() == ([False] * 4, False)
+        raise KeyError
+
+    before = modes()
+    with pytest.raises(KeyError), evaluating(model):
+        fails()
+    assert modes() == before == ([True, False, True, True], True)
+    assert told == [False, True]
 
 
 def rows_of(monkeypatch, runner):
@@ -302,6 +333,15 @@ def test_the_rows_of_a_pretraining_are_those_of_reconstruct(checkpoint, tmp_path
     kept, filled, pasted = (rows[label] for label in list(rows)[2:])
     assert not torch.equal(kept, filled)
     assert not torch.equal(pasted, rows['original'])
+    # The mean over the codebook in place of the likeliest tokens.
+    painter = painter_of(model.target_generator, tokenizer)
+    (mean,) = reconstruct(model, painter, batches[-1], mean=True).keys() - rows.keys()
+    doubt = reconstruct(model, painter, batches[-1], mean=True)[mean]
+    data = model.data_preprocessor(batches[-1])
+    mask = torch.stack([sample.mask for sample in data['data_samples']])
+    shares = torch.nn.functional.one_hot(tokenizer.tokenize(data['inputs'][1]), VOCAB).float()
+    shares[mask] = model.outputs(data['inputs'][0], mask).softmax(dim=-1)[mask]
+    torch.testing.assert_close(doubt, painter.paint(shares, data['inputs'][1]))
 
 
 def test_the_rows_of_a_tokenizer(tmp_path, monkeypatch):
