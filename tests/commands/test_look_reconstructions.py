@@ -184,6 +184,8 @@ def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_pat
         look_reconstructions(place / 'tokenizer.pth', photos)
     with pytest.raises(ConfigError, match=r'--share is 1\.5; it must be between 0 and 1'):
         look_reconstructions(place / 'hf', photos, share=1.5)
+    with pytest.raises(ConfigError, match="--mask is 'blocks'; it must be one of blockwise, rand"):
+        look_reconstructions(place / 'hf', photos, mask='blocks')
     other = dict(TOKENIZER, vocab_size=8)
     made = DiscreteVAE(**{k: v for k, v in other.items() if k != 'type'})
     cfg = Config(dict(model=other)).pretty_text
@@ -192,7 +194,7 @@ def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_pat
         look_reconstructions(place / 'hf', photos, tokenizer=tmp_path / 'other.pth')
 
 
-def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeypatch):
+def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeypatch, capsys):
     pictures = tmp_path / 'run/pretrain/20260101_000000/vis_data/vis_image'
     pictures.mkdir(parents=True)
     for iteration in (0, 50, 100):
@@ -211,6 +213,15 @@ def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeyp
     assert left == ['film.gif', 'film.mp4', 'film.webp']
     with pytest.raises(ConfigError, match=r'must end in \.gif, \.webp, \.mp4'):
         look_film(tmp_path / 'run', tmp_path / 'film.avi')
+    single = tmp_path / 'single/20260101_000000/vis_data/vis_image'
+    single.mkdir(parents=True)
+    Image.new('RGB', (200, 100)).save(single / 'learning_70.png')
+    capsys.readouterr()
+    film = look_film(tmp_path / 'single', tmp_path / 'film.webp')
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f'{film}, a single picture, of iteration 70: the run has drawn no others'
+    )
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ConfigError, match='has no pictures of a run'):
         look_film(tmp_path / 'empty', tmp_path / 'film.gif')

@@ -131,7 +131,8 @@ def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, ca
     shown = np.load(tmp_path / 'look.npz')
     assert shown['counts'].sum() == 25
     assert 'redrawn' not in shown
-    assert 'more images would show' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '1 image: there are places for about 20 of 50 codes; whether the others are in' in said
     with pytest.raises(ConfigError, match='it must be a multiple of 2'):
         look_tokens(tmp_path / 'encoder.pth', [file], size=9, out=tmp_path / 'look.png')
 
