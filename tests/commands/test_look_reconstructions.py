@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from beit_mm.checkpoints import convert_state_dict, load_state_dict
 from beit_mm.commands import look_film as look_film_module
+from beit_mm.commands import look_reconstructions as reconstructions_look
 from beit_mm.commands.look_film import look_film
 from beit_mm.commands.look_reconstructions import look_reconstructions
 from beit_mm.commands.pretrained_task import pretrained_task
@@ -111,7 +112,7 @@ def test_public_weights_predict_as_in_their_own_library(name, place, public, tmp
 
 
 @pytest.mark.parametrize(('kind', 'share'), [('blockwise', 0.4), ('random', 0.75)])
-def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path):
+def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path, monkeypatch):
     model = run_of(place, 'run.pth', of_tokens(place), HEAD)
 
     def masks(seed, count=8):
@@ -126,6 +127,10 @@ def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path):
     assert np.array_equal(first, masks(0))
     assert not np.array_equal(first, masks(1))
     assert len(masks(0, count=1)) == 1
+    # In batches as at once, and of each image others.
+    monkeypatch.setattr(reconstructions_look, 'BATCH', 2)
+    assert np.array_equal(first, masks(0))
+    assert not np.array_equal(first[0], first[2])
 
 
 @pytest.mark.parametrize('normalize', [False, True])
@@ -136,6 +141,11 @@ def test_pixels_are_drawn_without_a_tokenizer(normalize, place, tmp_path, capsys
     out = look_reconstructions(model, [place / 'photos'], out=tmp_path / 'a.png')
     found = np.load(out.with_suffix('.npz'))
     assert {'original', 'masked input', 'predicted'} <= set(found)
+    for name, original in zip(found['names'], found['original'], strict=True):
+        whole = Image.open(place / 'photos' / name)
+        wanted = np.asarray(ImageOps.fit(whole, (32, 32), Image.BICUBIC)).transpose(2, 0, 1)
+        # Half precision holds them to a two-thousandth.
+        np.testing.assert_allclose(original, wanted / 255, atol=1e-3)
     error = (found['errors'] * found['mask']).sum() / found['mask'].sum()
     assert f'squared error {error:.4f}' in capsys.readouterr().out
     with pytest.raises(ConfigError, match='leave --tokenizer out'):
