@@ -131,6 +131,18 @@ def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path, 
     monkeypatch.setattr(reconstructions_look, 'BATCH', 2)
     assert np.array_equal(first, masks(0))
     assert not np.array_equal(first[0], first[2])
+    assert len(masks(0, count=3)) == 3
+
+
+def test_images_are_read_as_those_of_the_run(place):
+    path = run_of(place, 'ranges.pth', of_tokens(place), HEAD)
+    state = torch.load(path, weights_only=False)
+    steps = "[dict(type='beit_mm.LoadPhoto', value_range=(0, 510))]"
+    state['meta']['cfg'] += f'\nval_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    torch.save(state, path)
+    how = pretrained_task(path).take.how
+    assert tuple(how.value_range) == (0, 510)
+    assert (how.mean, how.std) == ([120.0] * 3, [60.0] * 3)
 
 
 @pytest.mark.parametrize('normalize', [False, True])
