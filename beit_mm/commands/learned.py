@@ -77,7 +77,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     tokenizer = whole_tokenizer(cfg.model.target_generator)
     painter = painter_of(mim.target_generator, tokenizer)
     if painter is not None:
-        batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+        batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=seed)))
         draw_reconstructions(
             reconstruct(mim, painter, batch, mean=True),
             out / 'reconstructions.png',

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from noisy_run import KillAt, Killed
@@ -25,10 +26,13 @@ from beit_mm.models import (
     MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
+from beit_mm.models.discrete_vae import unmap_pixels
 from beit_mm.models.painter import painter_of
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 from beit_mm.visualization import draw_reconstructions, filled_in, panel_of, reconstruct
 from beit_mm.visualization.films import frames_of
+from beit_mm.visualization.predicted_tokens import MEAN
+from beit_mm.visualization.reconstructions import PASTED
 
 run_numbers = itertools.count()
 VOCAB = 16
@@ -342,6 +346,29 @@ def test_the_rows_of_a_pretraining_are_those_of_reconstruct(checkpoint, tmp_path
     shares = torch.nn.functional.one_hot(tokenizer.tokenize(data['inputs'][1]), VOCAB).float()
     shares[mask] = model.outputs(data['inputs'][0], mask).softmax(dim=-1)[mask]
     torch.testing.assert_close(doubt, painter.paint(shares, data['inputs'][1]))
+
+
+def test_a_mean_is_of_the_codebook_at_hidden_places_alone(checkpoint):
+    torch.manual_seed(1)
+    generator = of_dvae(checkpoint)
+    model = MODELS.build(pretraining(generator)).eval()
+    tokenizer = whole_tokenizer(generator)
+    batch = collate([Photos()[0], Photos()[1]])
+    rows = reconstruct(model, painter_of(model.target_generator, tokenizer), batch, mean=True)
+    assert list(rows)[2:] == ["tokenizer's\nreconstruction", MEAN, PASTED]
+    data = model.data_preprocessor(batch)
+    mask = torch.stack([sample.mask for sample in batch['data_samples']])
+    with torch.no_grad():
+        tokens = tokenizer.tokenize(data['inputs'][1])
+        shares = model.outputs(data['inputs'][0], mask).softmax(dim=-1)
+        for place in (~mask).nonzero().tolist():
+            token = tokens[tuple(place)]
+            shares[tuple(place)] = torch.eye(VOCAB)[token]
+        painted = tokenizer.decoder(shares.permute(0, 3, 1, 2))[:, :3].sigmoid()
+    torch.testing.assert_close(rows[MEAN], unmap_pixels(painted))
+    pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].expand(-1, 3, -1, -1)
+    assert torch.equal(rows[PASTED][~pixels], rows['original'][~pixels])
+    assert not torch.isclose(rows[PASTED][pixels], rows['original'][pixels]).all()
 
 
 def test_the_rows_of_a_tokenizer(tmp_path, monkeypatch):
