@@ -4,7 +4,7 @@ import argparse
 
 from ..options import Options
 from .look_arguments import LOOK, LOOKS
-from .parsing import WEIGHTS, Command, positive, positive_float
+from .parsing import WEIGHTS, Command, add_size, positive, positive_float
 
 TRACKERS = ('tensorboard', 'wandb', 'mlflow')
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
@@ -115,7 +115,7 @@ def _embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', help='images, in it and in all folders inside; or shards')
     parser.add_argument('out', help='file to write, .npz or .parquet')
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
-    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    add_size(parser)
     parser.add_argument('--batch-size', type=positive, default=32, metavar='N')
 
 
@@ -124,7 +124,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         'source', help='a folder of images for each class, or a table with path and label'
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
-    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    add_size(parser)
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
     _multi_label(parser)
 

@@ -79,7 +79,7 @@ def draw_pretraining(cfg: Config, pretrained: Path, out: Path, seed: int = 0) ->
     mim = MODELS.build(cfg.model).eval()
     mim.load_state_dict(load_state_dict(pretrained))
     tokenizer = whole_tokenizer(cfg.model.target_generator)
-    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=0)))
+    batch = next(iter(Runner.build_dataloader(cfg.val_dataloader, seed=seed)))
     colors = functools.partial(in_colors, mim.data_preprocessor)
     # Of two views the second is in [0, 1].
     one_view = len(batch['inputs']) == 1

@@ -2,10 +2,11 @@
 
 import argparse
 
-from .parsing import WEIGHTS, Command, natural, positive, positive_float
+from .parsing import WEIGHTS, Command, add_size, natural, positive, positive_float
 
 LOOK = 'look'
 MAPS = ('pca', 'tsne', 'umap')
+MASKS = ('blockwise', 'random')
 
 
 def _of_a_picture(parser: argparse.ArgumentParser) -> None:
@@ -16,21 +17,26 @@ def _of_a_picture(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
+
+
 def _of_weights(parser: argparse.ArgumentParser) -> None:
     """What looks into a backbone take."""
-    parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
+    _weights(parser)
     _of_a_picture(parser)
 
 
 def _of_images(parser: argparse.ArgumentParser) -> None:
     """What looks at images take."""
-    parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
+    _weights(parser)
     parser.add_argument('images', nargs='+', help='images, or folders of them')
-    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    add_size(parser)
     _of_a_picture(parser)
 
 
-def _of_features(parser: argparse.ArgumentParser) -> None:
+def _of_a_block(parser: argparse.ArgumentParser) -> None:
+    """What looks at images in the middle of a network take."""
     _of_images(parser)
     parser.add_argument(
         '--block', type=int, default=-1, metavar='N', help='counted from 0; -1 is the last'
@@ -49,9 +55,9 @@ def _of_neighbours(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_map(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('weights', help=f'folder of a beit-mm command, {WEIGHTS}')
+    _weights(parser)
     parser.add_argument('source', help='folder of images, or table with the columns path and label')
-    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    add_size(parser)
     parser.add_argument(
         '--how', choices=MAPS, default=MAPS[0], help='what lays images out (%(default)s)'
     )
@@ -69,9 +75,8 @@ def _reconstructions(parser: argparse.ArgumentParser) -> None:
         "OpenAI's encoder.pkl with decoder.pkl beside it",
     )  # fmt: skip
     parser.add_argument(
-        '--mask', choices=('blockwise', 'random'),
-        help='what is hidden: by default blockwise, of MAE random',
-    )  # fmt: skip
+        '--mask', choices=MASKS, help=f'what is hidden: by default {MASKS[0]}, of MAE {MASKS[1]}'
+    )
     parser.add_argument(
         '--share', type=positive_float, metavar='P',
         help='of the patches, hidden: by default 0.4, of MAE 0.75',
@@ -81,7 +86,7 @@ def _reconstructions(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--seed', type=natural, default=0, help='of the masks')
     parser.add_argument('--count', type=positive, default=8, metavar='N', help='images at most')
-    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+    add_size(parser)
     _of_a_picture(parser)
 
 
@@ -91,10 +96,7 @@ def _film(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_attention(parser: argparse.ArgumentParser) -> None:
-    _of_images(parser)
-    parser.add_argument(
-        '--block', type=int, default=-1, metavar='N', help='counted from 0; -1 is the last'
-    )
+    _of_a_block(parser)
     parser.add_argument(
         '--head', default='mean', metavar='N', help='mean, all, or a number, counted from 0'
     )
@@ -202,7 +204,7 @@ LOOKS = {
     'features': Command(
         'features of patches as colours, the same for all images',
         'look_features:look_features',
-        _of_features,
+        _of_a_block,
         'beit-mm look features work_dirs/photos_pretrain photos --block 7\n'
         'beit-mm look features work_dirs/photos_pretrain dog.jpg cat.jpg --size 448',
     ),

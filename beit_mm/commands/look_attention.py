@@ -1,6 +1,6 @@
 """``beit-mm look attention``, ``rollout`` and ``distance``: where a network looks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..visualization.attention_overlays import (
     draw_rollouts,
 )
 from .features import Extractor
-from .looked_images import LookedAt, backbone_for, look_at
+from .looked_images import LookedAt, backbone_for, counted, look_at
 from .picture_files import picture_path, write_picture
 
 # Images of a picture of attention and of rollouts; and those that distances are averaged over, as
@@ -79,13 +79,10 @@ def look_attention(
     asked = _points(points, [None, CENTRE] if head == ALL else [None, CENTRE, *QUARTERS])
     grid = _grid(take.size, take.model.patch_size)
     tokens = [0 if point is None else place_of(point, grid) for point in asked]
-    found, seen = list[Tensor](), list[LookedAt]()
-    for part in _looked(take, files, ROWS):
-        found.append(attention_rows(take.model, part.batch, tokens, block).cpu())
-        seen.append(part)
-    probabilities = torch.cat(found)
+    probabilities, names, photos = _computed(
+        take, files, ROWS, lambda batch: attention_rows(take.model, batch, tokens, block)
+    )
     maps = probabilities[..., 1:].unflatten(-1, grid).numpy()
-    names, photos = _names(seen), np.concatenate([part.photos for part in seen])
     title = f'Self-attention, block {block % count}'
     title += '' if head == ALL else ', mean of the heads' if head == MEAN else f', head {head}'
     stems = [Path(name).stem for name in names]
@@ -157,18 +154,11 @@ def look_rollout(
     path = picture_path(out, 'rollout')
     take, files = backbone_for(weights, images, size)
     grid = _grid(take.size, take.model.patch_size)
-    found, seen = list[Tensor](), list[LookedAt]()
-    for part in _looked(take, files, ROLLED):
-        found.append(attention_rollout(take.model, part.batch).cpu())
-        seen.append(part)
-    shares = torch.cat(found)
-    maps, photos = (
-        shares[:, 1:].unflatten(1, grid).numpy(),
-        np.concatenate([p.photos for p in seen]),
+    shares, names, photos = _computed(
+        take, files, ROLLED, lambda batch: attention_rollout(take.model, batch)
     )
-    arrays = dict(
-        rollout=maps, on_s=shares[:, 0].numpy(), photos=photos, names=np.array(_names(seen))
-    )
+    maps = shares[:, 1:].unflatten(1, grid).numpy()
+    arrays = dict(rollout=maps, on_s=shares[:, 0].numpy(), photos=photos, names=np.array(names))
     return write_picture(draw_rollouts(photos, maps), path, arrays)
 
 
@@ -200,7 +190,7 @@ def look_distance(
     distances = torch.cat(found).numpy()
     grid = _grid(take.size, take.model.patch_size)
     uniform = float(patch_distances(grid, take.model.patch_size).mean())
-    title = f'{len(names)} images of {take.size} pixels'
+    title = f'{counted(len(names))} of {take.size} pixels'
     figure = draw_distances(distances.mean(axis=0), uniform, title)
     arrays = dict(distances=distances, uniform=np.float32(uniform), names=np.array(names))
     return write_picture(figure, path, arrays)
@@ -218,5 +208,13 @@ def _looked(take: Extractor, files: Mapping[Path, Path], most: int) -> Iterator[
     return look_at(take, chosen, batch_size)
 
 
-def _names(seen: Sequence[LookedAt]) -> list[str]:
-    return [name for part in seen for name in part.names]
+def _computed(
+    take: Extractor, files: Mapping[Path, Path], most: int, compute: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, list[str], np.ndarray]:
+    """What is computed of some of the images, on the CPU; their names; and photos, (B, S, S, 3)."""
+    found, names, photos = list[Tensor](), list[str](), list[np.ndarray]()
+    for part in _looked(take, files, most):
+        found.append(compute(part.batch).cpu())
+        names += part.names
+        photos.append(part.photos)
+    return torch.cat(found), names, np.concatenate(photos)

@@ -13,7 +13,7 @@ from ..engine.measuring.feature_evaluation import knn_leave_one_out
 from ..visualization import PrincipalComponents, cells_of, draw_image_map
 from .features import Extractor
 from .look_arguments import MAPS
-from .looked_images import backbone_for
+from .looked_images import backbone_for, counted
 from .looked_vectors import Vectors, class_of, small_photo, vectors_of
 from .photos import labels_of
 from .picture_files import picture_path, write_picture
@@ -62,9 +62,9 @@ def look_map(
     _import(how)
     found, labels, take = _vectors(weights, source, size)
     if len(found.files) < 3:
-        raise ConfigError(f'{source} has {len(found.files)} images; a map takes three')
+        raise ConfigError(f'{source} has {counted(len(found.files))}; a map takes three')
     coordinates, axes = _lay_out(found.features, how)
-    title = f'{len(found.files)} images by their features'
+    title = f'{counted(len(found.files))} by their features'
     knn = _accuracy(found.features, labels)
     if knn is not None:
         title += f'; their {NEIGHBORS} nearest neighbours tell the class of {knn:.1f} %'

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..component import ConfigError
 from ..datasets.reading.measuring import spread
 from ..visualization import most_alike, panel_of_neighbours
 from .features import Extractor
 from .looked_images import backbone_for
-from .looked_vectors import class_of, small_photo, vectors_of
+from .looked_vectors import Vectors, class_of, small_photo, vectors_of
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
 
@@ -57,41 +58,21 @@ def look_neighbours(
     path = picture_path(out, 'neighbours')
     take, files = backbone_for(weights, images if among is None else [among], size)
     found = vectors_of(take, files)
-    queries = files
     if among is None:
-        places = spread(range(len(found.files)), QUERIES)
-        asked = found.chosen(places)
+        queries, asked = files, found.chosen(spread(range(len(found.files)), QUERIES))
     else:
         queries = files_of(images)
         asked = vectors_of(take, {file: queries[file] for file in spread([*queries], QUERIES)})
     if len(asked.files) == QUERIES < len(queries):
         print(f'{QUERIES} of {len(queries)} images are shown', file=sys.stderr)
-
-    place_of = {file.resolve(): place for place, file in enumerate(found.files)}
-    itself = torch.tensor([place_of.get(file.resolve(), -1) for file in asked.files])
-    count = min(count, len(found.files) - int(itself.max() >= 0))
-    if not count:
-        raise ConfigError(f'{found.files[0]} is the only image; there must be two to compare')
-    nearest, cosines = most_alike(
-        torch.from_numpy(asked.features), torch.from_numpy(found.features), count, itself
-    )
+    nearest, cosines = _nearest(asked, found, count)
     labels = [class_of(files[file]) or '' for file in found.files]
-    known = {label for label in labels if label}
+    known = {*labels} - {''}
     if len(known) < 2:
         labels, known = [''] * len(labels), set()
     asked_labels = [
         label if (label := class_of(queries[file]) or file.parent.name) in known else ''
         for file in asked.files
-    ]
-    rows = [
-        [
-            Shown(asked.files[row], asked_labels[row], None),
-            *(
-                Shown(found.files[place], labels[place], cosine)
-                for place, cosine in zip(nearest[row].tolist(), cosines[row].tolist(), strict=True)
-            ),
-        ]
-        for row in range(len(nearest))
     ]
     arrays = dict(
         files=np.array([str(file) for file in found.files]),
@@ -103,7 +84,31 @@ def look_neighbours(
         nearest=nearest.numpy(),
         cosines=cosines.numpy(),
     )
+    rows = [
+        [
+            Shown(file, label, None),
+            *(
+                Shown(found.files[place], labels[place], cosine)
+                for place, cosine in zip(places, alike, strict=True)
+            ),
+        ]
+        for file, label, places, alike in zip(
+            asked.files, asked_labels, nearest.tolist(), cosines.tolist(), strict=True
+        )
+    ]
     return write_picture(_draw(take, rows), path, arrays)
+
+
+def _nearest(asked: Vectors, found: Vectors, count: int) -> tuple[Tensor, Tensor]:
+    """Places (Q, K) of those most like each image, which is none of its own, and their cosines."""
+    place_of = {file.resolve(): place for place, file in enumerate(found.files)}
+    itself = torch.tensor([place_of.get(file.resolve(), -1) for file in asked.files])
+    count = min(count, len(found.files) - int(itself.max() >= 0))
+    if not count:
+        raise ConfigError(f'{found.files[0]} is the only image; there must be two to compare')
+    return most_alike(
+        torch.from_numpy(asked.features), torch.from_numpy(found.features), count, itself
+    )
 
 
 class Shown(NamedTuple):

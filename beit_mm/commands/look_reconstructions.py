@@ -21,6 +21,7 @@ from ..visualization.picture_rows import draw_picture_rows
 from ..visualization.predicted_tokens import LIKELY, Hits, count_hits, fillings
 from ..visualization.reconstructions import filled_in
 from ..visualization.triplets import HEADINGS, draw_triplets
+from .look_arguments import MASKS
 from .looked_images import LookedAt, look_at
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
@@ -78,12 +79,14 @@ def look_reconstructions(
     path = picture_path(out, 'reconstructions')
     if share is not None and not 0 < share < 1:
         raise ConfigError(f'--share is {share}; it must be between 0 and 1')
+    if mask is not None and mask not in MASKS:
+        raise ConfigError(f'--mask is {mask!r}; it must be one of {", ".join(MASKS)}')
     files = files_of(images)
     pretrained = pretrained_task(model, tokenizer, size)
     take = pretrained.take.for_images(Path(), [str(file) for file in files])
     pretrained = pretrained._replace(take=take)
     is_mae = isinstance(pretrained.task, MaskedAutoencoder)
-    mask = mask or ('random' if is_mae else 'blockwise')
+    mask = mask or MASKS[is_mae]
     share = share or (0.75 if is_mae else 0.4)
     colors = functools.partial(in_colors, take.how) if pretrained.one_view else None
     painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
@@ -92,30 +95,29 @@ def look_reconstructions(
     # A folder's first images are often of one class.
     first = spread(list(files), count)
     ordered = {file: files[file] for file in dict.fromkeys([*first, *files])}
-    parts = list[Filled]()
+    grid = [take.size // patch for patch in pretrained.task.backbone.patch_size]
+    parts, done = list[Filled](), 0
     for part in look_at(take, ordered, BATCH, count):
-        before = sum(len(each.names) for each in parts)
-        grid = [take.size // patch for patch in pretrained.task.backbone.patch_size]
-        masks = [_mask(mask, grid, share, (seed, before + i)) for i in range(len(part.names))]
+        masks = [_mask(mask, grid, share, (seed, done + i)) for i in range(len(part.names))]
         hidden = torch.from_numpy(np.stack(masks)).to(part.batch.device)
-        parts.append(_fill(part, hidden, pretrained, painter, temperature, seed + before))
-    names = [name for part in parts for name in part.names]
-    rows = {name: torch.cat([part.rows[name] for part in parts]) for name in parts[0].rows}
-    arrays = {
-        name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
-    }
-    titles = [_short(name) for name in names]
-    if parts[0].hits is not None:
-        hits = Hits.sum_of([part.hits for part in parts if part.hits is not None])
-        print(hits.line)
-        arrays |= hits._asdict()
+        parts.append(_fill(part, hidden, pretrained, painter, temperature, seed + done))
+        done += len(part.names)
+    filled = _joined(parts)
+    titles = [_short(name) for name in filled.names]
+    arrays = filled.arrays
+    if filled.hits is not None:
+        print(filled.hits.line)
+        arrays |= filled.hits._asdict()
         titles = [
-            f'{title}\n{first} of {hidden} right'
-            for title, first, hidden in zip(titles, hits.first, hits.hidden, strict=True)
+            f'{title}\n{right} of {hidden} right'
+            for title, right, hidden in zip(
+                titles, filled.hits.first, filled.hits.hidden, strict=True
+            )
         ]
     else:
         print(_line_of_values(arrays))
     note, bands = painter.note if painter else '', take.how.reading.names
+    rows = filled.rows
     if is_mae and painter is not None and painter.kept is None:
         of = 'masked input', painter.filled, 'original'
         columns = {heading: rows[name] for heading, name in zip(HEADINGS, of, strict=True)}
@@ -123,11 +125,11 @@ def look_reconstructions(
     else:
         figure = draw_picture_rows(rows, bands=bands, titles=titles, note=note)
     pictures = {name.replace('\n', ' '): row.half().numpy() for name, row in rows.items()}
-    return write_picture(figure, path, dict(names=np.array(names), **arrays, **pictures))
+    return write_picture(figure, path, dict(names=np.array(filled.names), **arrays, **pictures))
 
 
 class Filled(NamedTuple):
-    """A batch of images that are filled in.
+    """Images that are filled in.
 
     Attributes:
         names: Of the images.
@@ -140,6 +142,18 @@ class Filled(NamedTuple):
     rows: dict[str, Tensor]
     arrays: dict[str, np.ndarray]
     hits: Hits | None
+
+
+def _joined(parts: Sequence[Filled]) -> Filled:
+    """Those of several batches in one."""
+    first = parts[0]
+    hits = [part.hits for part in parts if part.hits is not None]
+    return Filled(
+        [name for part in parts for name in part.names],
+        {name: torch.cat([part.rows[name] for part in parts]) for name in first.rows},
+        {name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays},
+        Hits.sum_of(hits) if hits else None,
+    )
 
 
 def _fill(

@@ -12,7 +12,7 @@ from ..component import ConfigError, in_a_line
 from ..datasets.reading.measuring import spread
 from ..visualization import count_pixels, draw_segmentation_look, intersection_over_union
 from .how_to_read import how_of, picture_of
-from .looked_images import HowFar
+from .looked_images import HowFar, counted
 from .looked_segmentor import ignored_by, segmentor_for
 from .mask_pairs import find_pairs
 from .photos import existing_folder
@@ -70,7 +70,7 @@ def look_segmentation(
     drawn, counts, seen = _look(trained, files, pairs)
     palette = trained.cfg.val_dataloader.dataset.metainfo.palette
     truths = [each.truth for each in drawn if each.truth is not None]
-    title = f'{Path(model).name}: {seen:,} image{"s" if seen > 1 else ""}'
+    title = f'{Path(model).name}: {counted(seen)}'
     if seen > len(drawn):
         title += f', {len(drawn)} of them shown'
     figure = draw_segmentation_look(

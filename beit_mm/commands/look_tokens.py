@@ -21,7 +21,7 @@ from ..visualization import (
     in_three_bands,
     patches_around,
 )
-from .looked_images import look_at, look_at_all
+from .looked_images import counted, look_at, look_at_all
 from .looked_tokenizer import SHOWN, LookedTokenizer, tokenizer_for
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
@@ -73,7 +73,7 @@ def look_tokens(
     }
     redrawn = _redrawn(take, {file: Path(file.name) for file in spread(kept, REDRAWN)})
     said = _tell(take, use, len(kept), errors)
-    title = f'Visual tokens of {len(kept):,} images, {take.size} x {take.size} pixels'
+    title = f'Visual tokens of {counted(len(kept))}, {take.size} x {take.size} pixels'
     figure = draw_tokens(rows, use.counts, use.perplexity, redrawn, title, said)
     arrays: dict[str, Any] = dict(
         counts=use.counts,
@@ -188,8 +188,8 @@ def _tell(take: LookedTokenizer, use: CodeUse, images: int, errors: Mapping[str,
         return f'The codebook has collapsed: {wrong}'
     possible = could_be_used(num_codes, places)
     if possible < 0.9 * num_codes:
-        print(f'{images} images have places for about {possible:.0f} of {num_codes} codes: whether '
-              'the others are in use, more images would show')  # fmt: skip
+        print(f'{counted(images)}: there are places for about {possible:.0f} of {num_codes} codes; '
+              'whether the others are in use, more images would show')  # fmt: skip
     return ''
 
 

@@ -24,6 +24,15 @@ from .predicting import NONE_DECODED, files_of
 EVERY = 10.0
 
 
+def counted(images: int) -> str:
+    """How many images, in words.
+
+    >>> counted(1), counted(4000)
+    ('1 image', '4,000 images')
+    """
+    return f'{images:,} image{"" if images == 1 else "s"}'
+
+
 class Sees(Protocol):
     """What images are read for."""
 

@@ -32,13 +32,11 @@ class LookedTokenizer(NamedTuple):
         model: In eval mode.
         size: Height and width of an image that it sees.
         how: They are read.
-        says_how: Whether the weights do.
     """
 
     model: DiscreteVAE
     size: int
     how: HowToRead
-    says_how: bool
 
     def fitted(self, image: np.ndarray) -> np.ndarray:
         """The middle of an image (H, W, bands), twice as large as the tokenizer sees it."""
@@ -86,4 +84,4 @@ def tokenizer_for(
     how = begun_from.choose(None, None)(Path(), [str(file) for file in files])
     if torch.cuda.is_available():
         model.cuda()
-    return LookedTokenizer(model, side, how, begun_from.says_how)
+    return LookedTokenizer(model, side, how)

@@ -80,6 +80,11 @@ def question(given: str, known: Iterable[str]) -> str:
     return f'; did you mean {names[nearest[0]]!r}?' if nearest else ''
 
 
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """What commands take that look at images through frozen weights."""
+    parser.add_argument('--size', type=positive, metavar='N', help='height and width of an image')
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     return _number(text, int, 'a whole number above 0')

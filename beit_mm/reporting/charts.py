@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
 # Highest over lowest value from which powers of ten are even steps.
 LOGARITHMIC = 50.0
 # Colours of the page, see its style.
-COLORS = 6
+COLORS = 10
 # From here on a value is drawn as one that is not finite: differences would be.
 MOST = 1e300
 

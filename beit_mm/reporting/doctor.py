@@ -8,7 +8,7 @@ from .run_record import RunRecord, StageRecord
 from .running_signs import RUNNING
 
 # The worst first.
-ORDER = ('wrong', 'warning', 'note')
+ORDER = ('wrong', 'warning')
 SIGNS: tuple[Callable[[StageRecord], Iterable[Finding]], ...] = (*LEARNING, *RUNNING)
 
 

@@ -5,8 +5,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
+
+from ..datasets.reading.measuring import spread
 
 # Pixels of an edge, bytes of a picture, and pictures of a run and of a film of one.
 LONGEST, MOST_BYTES, MOST_PICTURES, MOST_FRAMES = 1600, 700_000, 24, 5
@@ -30,8 +31,7 @@ def chosen(pictures: Sequence[Path]) -> list[Path]:
         elif path.name not in DRAWN_HERE:
             shown.append(path)
     for film in frames.values():
-        places = np.linspace(0, len(film) - 1, min(len(film), MOST_FRAMES)).round().astype(int)
-        shown += [film[place] for place in places]
+        shown += spread(film, MOST_FRAMES)
     return shown[:MOST_PICTURES]
 
 

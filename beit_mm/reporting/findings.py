@@ -8,7 +8,7 @@ class Finding(NamedTuple):
     """Something that looks wrong in a run.
 
     Attributes:
-        level: 'wrong', 'warning' or 'note'.
+        level: 'wrong' or 'warning'.
         title: What, in a sentence.
         evidence: The numbers that say so.
         advice: What to do.

@@ -16,7 +16,7 @@ ENTRY = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - \S+ - (\w+) - (.*)')
 OF_EPOCHS = re.compile(r'Epoch\(train\)\s*\[\s*(\d{1,15})\]\[\s*(\d{1,15})/(\d{1,15})\]')
 OF_ITERATIONS = re.compile(r'Iter\(train\)\s*\[\s*(\d{1,15})/(\d{1,15})\]')
 BROKEN = re.compile(r'Left out, and another drawn: (.*) \((\d{1,15}) of (\d{1,15}) photos so far\)')
-SETTING = re.compile(r'    ([\w ]+): (.*)')
+SETTING = re.compile(r'    ([\w. ]+): (.*)')
 # Of the environment, what says which machine and versions it was.
 TOLD = ('sys.platform', 'Python', 'CUDA available', 'GPU 0', 'CUDA_HOME', 'NVCC', 'PyTorch',
         'TorchVision', 'OpenCV', 'MMEngine', 'seed',
@@ -134,13 +134,11 @@ class Figures:
         train: Name -> curve over iterations.
         val: The same, of validations.
         epochs: Epoch -> the first iteration that was logged in it.
-        unreadable: Lines that are no JSON, but the last one of a killed run.
     """
 
     train: dict[str, Curve]
     val: dict[str, Curve]
     epochs: dict[int, int]
-    unreadable: int
 
 
 def read_figures(files: list[Path]) -> Figures:
@@ -148,18 +146,14 @@ def read_figures(files: list[Path]) -> Figures:
     train: dict[str, GrowingCurve] = {}
     val: dict[str, GrowingCurve] = {}
     epochs: dict[int, int] = {}
-    here, unreadable = 0, 0
+    here = 0
     for file in files:
         begun = False
         for values in _entries(file):
-            if values is None:
-                unreadable += 1
-                continue
             place = values.get('iter')
             of_training = isinstance(place, (int, float))
             if isinstance(place, (int, float)):
                 if not math.isfinite(place):
-                    unreadable += 1
                     continue
                 if not begun:
                     for curve in [*train.values(), *val.values()]:
@@ -175,15 +169,12 @@ def read_figures(files: list[Path]) -> Figures:
         {name: curve.done() for name, curve in train.items() if curve.steps},
         {name: curve.done() for name, curve in val.items() if curve.steps},
         epochs,
-        unreadable,
     )
 
 
-def _entries(file: Path) -> Iterator[dict | None]:
-    """The entries of a file; None for a line that is none."""
+def _entries(file: Path) -> Iterator[dict]:
+    """The entries of a file, without lines that are none: one half written, as a kill leaves."""
     with file.open(encoding='utf-8', errors='replace') as lines:
         for line in lines:
-            if not line.endswith('\n'):
-                # A run that was killed has not written all of it, nor has one that is writing.
-                return
-            yield object_in(line)
+            if (values := object_in(line)) is not None:
+                yield values

@@ -13,7 +13,7 @@ from .run_record import RunRecord, StageRecord
 from .stage_charts import charts_of
 from .written_config import MISSING, differences, settings_of
 
-LEVELS = {'wrong': 'Wrong', 'warning': 'Look at this', 'note': 'Note'}
+LEVELS = {'wrong': 'Wrong', 'warning': 'Look at this'}
 LOOKED_FOR = (
     'losses that are not finite, spike or do not fall; codebooks that collapse; accuracy no better '
     'than the commonest token; validation behind training; waiting for data; learning rates off '

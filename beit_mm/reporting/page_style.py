@@ -4,11 +4,13 @@
 # on white and lighter on black.
 STYLE = """
 :root{color-scheme:light dark;--back:#fbfbfa;--card:#fff;--ink:#1d2126;--soft:#5c6670;
---line:#dfe2e6;--grid:#eceef0;--wrong:#b3261e;--warning:#9a5b00;--note:#0b63a5;--good:#14734a;
---c0:#0072b2;--c1:#d55e00;--c2:#00835f;--c3:#b0568c;--c4:#7a5c00;--c5:#2b2f33}
+--line:#dfe2e6;--grid:#eceef0;--wrong:#b3261e;--warning:#9a5b00;--link:#0b63a5;--good:#14734a;
+--c0:#0072b2;--c1:#d55e00;--c2:#00835f;--c3:#b0568c;--c4:#7a5c00;--c5:#2b2f33;
+--c6:#6a4fd0;--c7:#7d1145;--c8:#7f8f00;--c9:#2b93b5}
 @media (prefers-color-scheme:dark){:root{--back:#14171a;--card:#1c2024;--ink:#e8eaed;--soft:#a3adb8;
---line:#343a41;--grid:#2a2f35;--wrong:#ff8a80;--warning:#ffb95c;--note:#7cc4ff;--good:#69d7a0;
---c0:#56b4e9;--c1:#ff9152;--c2:#2fc99b;--c3:#e598c6;--c4:#f0d13c;--c5:#d5dae0}}
+--line:#343a41;--grid:#2a2f35;--wrong:#ff8a80;--warning:#ffb95c;--link:#7cc4ff;--good:#69d7a0;
+--c0:#56b4e9;--c1:#ff9152;--c2:#2fc99b;--c3:#e598c6;--c4:#f0d13c;--c5:#d5dae0;
+--c6:#a58fff;--c7:#d4527f;--c8:#b4d455;--c9:#3f9bb5}}
 *{box-sizing:border-box}
 body{margin:0;overflow-wrap:anywhere;background:var(--back);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
@@ -18,7 +20,7 @@ h2{font-size:1.3rem;margin:2.2em 0 .6em;padding-top:.6em;border-top:1px solid va
 h3{font-size:1.08rem;margin:1.6em 0 .3em;overflow-wrap:anywhere}h4{font-size:.95rem;margin:0}
 #beside h4{margin:1em 0 .4em}
 h4 small,.soft{color:var(--soft);font-weight:400}p{margin:.4em 0}.soft{font-size:.92rem}
-nav{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.8em 0;font-size:.95rem}a{color:var(--note)}
+nav{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.8em 0;font-size:.95rem}a{color:var(--link)}
 code,pre,td.v{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.86rem}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);border:1px solid var(--line);
 border-radius:8px;padding:12px;max-height:32rem;overflow:auto}
@@ -26,7 +28,7 @@ border-radius:8px;padding:12px;max-height:32rem;overflow:auto}
 .findings{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:12px}
 .finding,.fine{background:var(--card);border:1px solid var(--line);border-left:6px solid var(--l);
 border-radius:8px;padding:12px 16px}
-.wrong{--l:var(--wrong)}.warning{--l:var(--warning)}.note{--l:var(--note)}.fine{--l:var(--good)}
+.wrong{--l:var(--wrong)}.warning{--l:var(--warning)}.fine{--l:var(--good)}
 .finding h4{font-size:1.02rem;line-height:1.35;margin:.1em 0 .3em}
 .tag{font-size:.8rem;font-weight:700;color:var(--l);letter-spacing:.02em}
 .tag em{color:var(--soft);font-style:normal;font-weight:400}
@@ -44,7 +46,7 @@ margin-right:5px}
 .legend .val i::after{content:"";position:absolute;left:5px;top:-6px;width:9px;height:9px;
 border-radius:50%;background:var(--c)}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
-.c5{--c:var(--c5)}
+.c5{--c:var(--c5)}.c6{--c:var(--c6)}.c7{--c:var(--c7)}.c8{--c:var(--c8)}.c9{--c:var(--c9)}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .up{text-anchor:end}
 svg .across{text-anchor:middle}svg .grid{stroke:var(--grid)}
 svg polyline{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
@@ -91,14 +93,17 @@ for (const svg of document.querySelectorAll('.chart svg')) {
   svg.addEventListener('pointermove', event => {
     const box = svg.getBoundingClientRect();
     const x = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
-    let place = null;
+    const near = (points, at) =>
+      points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
+    const all = [...series.values()].flat();
+    if (!all.length) return hide();
+    const place = near(all, x)[0];
     const told = [];
     for (const [label, points] of series) {
-      const near = points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
-      if (place === null) place = near[0];
-      told.push(label + ': ' + Number(value(near[1]).toPrecision(3)));
+      // A shorter run has no value there.
+      if (place < points[0][0] - 4 || place > points[points.length - 1][0] + 4) continue;
+      told.push(label + ': ' + Number(value(near(points, place)[1]).toPrecision(3)));
     }
-    if (place === null) return hide();
     const step = Math.round(x0 + (x1 - x0) * (place - left) / (right - left));
     tip.textContent = 'iteration ' + step + '\\n' + told.join('\\n');
     tip.hidden = false;

@@ -10,11 +10,17 @@ from matplotlib.figure import Figure
 MOST_NAMED, MOST_COUNTED = 60, 20
 
 
-def confusion_matrix(truths: Sequence[int], predictions: Sequence[int], classes: int) -> np.ndarray:
-    """How many images of each class (rows) were taken for each class (columns), (C, C) int64."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (np.asarray(truths), np.asarray(predictions)), 1)
-    return counts
+def confusion_matrix(
+    truths: Sequence[int] | np.ndarray, predictions: Sequence[int] | np.ndarray, classes: int
+) -> np.ndarray:
+    """How many of each class (rows) were taken for each class (columns), (C, C) int64.
+
+    Args:
+        truths, predictions: (N,) integers in [0, C).
+        classes: C.
+    """
+    pairs = np.asarray(truths, np.int64) * classes + np.asarray(predictions, np.int64)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def draw_confusions(counts: np.ndarray, classes: Sequence[str], path: str | Path) -> None:

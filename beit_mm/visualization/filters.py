@@ -24,6 +24,8 @@ def principal_filters(weight: Tensor, count: int) -> tuple[np.ndarray, np.ndarra
         (K, bands, p, p) float32 of length one, the largest value of each positive; and (K,)
         float32, the share of the variance of each.
     """
+    # The filters are few, and a matrix of covariances, as PrincipalComponents has of vectors that
+    # are many, does not fit in memory where there are hundreds of bands.
     rows = weight.double().flatten(1)
     _, values, components = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
     filters = with_known_signs(components[:count]).unflatten(1, weight.shape[1:])

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .confusions import confusion_matrix
 from .segmentations import draw_rows, labels_in, overlay_labels, paint_errors, paint_labels
 
 # Bars; of more classes the best and the worst are shown.
@@ -27,8 +28,7 @@ def count_pixels(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.
         (C, C) int64; those of several images add up.
     """
     counted = (truth >= 0) & (truth < classes)
-    pairs = truth[counted].astype(np.int64) * classes + prediction[counted]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return confusion_matrix(truth[counted], prediction[counted], classes)
 
 
 def intersection_over_union(counts: np.ndarray) -> np.ndarray:

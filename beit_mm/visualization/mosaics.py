@@ -9,8 +9,8 @@ from PIL import Image
 
 # Height and width of a panel, in pixels and in inches, and the gap between two.
 SIDE, INCHES, GAP = 160, 1.0, 10
-# So few images are shown twice as large.
-FEW = 2
+# So few images are shown twice as large; so many pairs are in a row.
+FEW, PAIRS = 2, 4
 
 
 def mosaic(panels: np.ndarray, gap: int, fill: float = np.nan) -> np.ndarray:
@@ -69,11 +69,7 @@ def side_of_pairs(count: int) -> int:
 
 
 def draw_pairs(
-    photos: Sequence[np.ndarray],
-    others: Sequence[np.ndarray],
-    title: str,
-    what: str,
-    most: int = 4,
+    photos: Sequence[np.ndarray], others: Sequence[np.ndarray], title: str, what: str
 ) -> Figure:
     """Photos, and beside each something of it.
 
@@ -82,9 +78,8 @@ def draw_pairs(
         others: As many, (H', W', 3) uint8.
         title: Of the whole.
         what: What stands beside the photos, in a word.
-        most: Pairs in a row.
     """
-    pairs, side = min(most, len(photos)), side_of_pairs(len(photos))
+    pairs, side = min(PAIRS, len(photos)), side_of_pairs(len(photos))
     panels = [panel(each, side) for pair in zip(photos, others, strict=True) for each in pair]
     panels += [np.full((side, side, 3), 255, np.uint8)] * (-len(panels) % (2 * pairs))
     whole = np.array(panels).reshape(-1, 2 * pairs, side, side, 3)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from beit_mm.commands import look_attention as attention_look
 from beit_mm.commands.look_attention import look_attention, look_distance, look_rollout
 from beit_mm.commands.look_positions import look_positions
 from beit_mm.component import ConfigError
@@ -53,12 +54,45 @@ def test_attention_of_points(tmp_path, photos, capsys):
     assert np.isnan(np.load(tmp_path / 'a.npz')['points'][0]).all()
 
 
+def test_what_is_drawn_is_of_the_block_and_the_head(tmp_path, photos, monkeypatch):
+    weights, out, drawn = write_weights(tmp_path / 'w.pth'), tmp_path / 'a.png', []
+
+    def noted(rows, columns, title, draw=attention_look.draw_attention):
+        drawn.append((np.stack([row.maps for row in rows]), columns, title))
+        return draw(rows, columns, title)
+
+    monkeypatch.setattr(attention_look, 'draw_attention', noted)
+    images = [photos / '03.png', photos / '04.png']
+    found = {}
+    for block, head in ((1, 'mean'), (1, '1'), (1, 'all'), (-2, 'mean'), (-1, 'mean')):
+        look_attention(weights, images, 24, out, block=block, head=head, points=[(0.9, 0.1)])
+        found[block] = dict(np.load(tmp_path / 'a.npz'))
+    mean, second, each, counted_back, _ = drawn
+    maps = found[1]['attention']
+    assert maps.shape == (2, 1, HEADS, 3, 3)
+    np.testing.assert_allclose(mean[0], maps.mean(axis=2), rtol=1e-6)
+    np.testing.assert_array_equal(second[0], maps[:, :, 1])
+    np.testing.assert_array_equal(each[0][:, 1:], maps[:, 0])
+    np.testing.assert_array_equal(each[0][:, :1], mean[0])
+    assert each[1] == ['mean', 'head 0', 'head 1']
+    assert second[2] == 'Self-attention, block 1, head 1'
+    np.testing.assert_array_equal(counted_back[0], mean[0])
+    assert not np.allclose(found[-1]['attention'], maps, atol=0.01)
+
+
 def test_rollouts_and_distances(tmp_path, photos):
     weights = write_weights(tmp_path / 'w.pth')
     look_rollout(weights, [photos], out=tmp_path / 'r.png')
     shown = np.load(tmp_path / 'r.npz')
     assert shown['rollout'].shape == (15, 2, 2)
     np.testing.assert_allclose(shown['rollout'].sum((1, 2)) + shown['on_s'], 1, rtol=1e-5)
+    # More than a batch: each photo stands beside its name, and has its own map.
+    for name, photo in zip(shown['names'], shown['photos'], strict=True):
+        whole = Image.open(photos / name)
+        np.testing.assert_array_equal(photo, ImageOps.fit(whole, (16, 16), Image.BICUBIC))
+    look_rollout(weights, [photos / shown['names'][-1]], out=tmp_path / 'r.png')
+    alone = np.load(tmp_path / 'r.npz')['rollout']
+    np.testing.assert_allclose(alone[0], shown['rollout'][-1], rtol=1e-4)
     look_distance(weights, [photos], out=tmp_path / 'd.png')
     shown = np.load(tmp_path / 'd.npz')
     assert shown['distances'].shape == (19, BLOCKS, HEADS)

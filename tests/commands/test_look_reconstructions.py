@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from beit_mm.checkpoints import convert_state_dict, load_state_dict
 from beit_mm.commands import look_film as look_film_module
+from beit_mm.commands import look_reconstructions as reconstructions_look
 from beit_mm.commands.look_film import look_film
 from beit_mm.commands.look_reconstructions import look_reconstructions
 from beit_mm.commands.pretrained_task import pretrained_task
@@ -111,7 +112,7 @@ def test_public_weights_predict_as_in_their_own_library(name, place, public, tmp
 
 
 @pytest.mark.parametrize(('kind', 'share'), [('blockwise', 0.4), ('random', 0.75)])
-def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path):
+def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path, monkeypatch):
     model = run_of(place, 'run.pth', of_tokens(place), HEAD)
 
     def masks(seed, count=8):
@@ -126,6 +127,22 @@ def test_masks_have_the_share_and_follow_the_seed(kind, share, place, tmp_path):
     assert np.array_equal(first, masks(0))
     assert not np.array_equal(first, masks(1))
     assert len(masks(0, count=1)) == 1
+    # In batches as at once, and of each image others.
+    monkeypatch.setattr(reconstructions_look, 'BATCH', 2)
+    assert np.array_equal(first, masks(0))
+    assert not np.array_equal(first[0], first[2])
+    assert len(masks(0, count=3)) == 3
+
+
+def test_images_are_read_as_those_of_the_run(place):
+    path = run_of(place, 'ranges.pth', of_tokens(place), HEAD)
+    state = torch.load(path, weights_only=False)
+    steps = "[dict(type='beit_mm.LoadPhoto', value_range=(0, 510))]"
+    state['meta']['cfg'] += f'\nval_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    torch.save(state, path)
+    how = pretrained_task(path).take.how
+    assert tuple(how.value_range) == (0, 510)
+    assert (how.mean, how.std) == ([120.0] * 3, [60.0] * 3)
 
 
 @pytest.mark.parametrize('normalize', [False, True])
@@ -136,6 +153,11 @@ def test_pixels_are_drawn_without_a_tokenizer(normalize, place, tmp_path, capsys
     out = look_reconstructions(model, [place / 'photos'], out=tmp_path / 'a.png')
     found = np.load(out.with_suffix('.npz'))
     assert {'original', 'masked input', 'predicted'} <= set(found)
+    for name, original in zip(found['names'], found['original'], strict=True):
+        whole = Image.open(place / 'photos' / name)
+        wanted = np.asarray(ImageOps.fit(whole, (32, 32), Image.BICUBIC)).transpose(2, 0, 1)
+        # Half precision holds them to a two-thousandth.
+        np.testing.assert_allclose(original, wanted / 255, atol=1e-3)
     error = (found['errors'] * found['mask']).sum() / found['mask'].sum()
     assert f'squared error {error:.4f}' in capsys.readouterr().out
     with pytest.raises(ConfigError, match='leave --tokenizer out'):
@@ -184,6 +206,8 @@ def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_pat
         look_reconstructions(place / 'tokenizer.pth', photos)
     with pytest.raises(ConfigError, match=r'--share is 1\.5; it must be between 0 and 1'):
         look_reconstructions(place / 'hf', photos, share=1.5)
+    with pytest.raises(ConfigError, match="--mask is 'blocks'; it must be one of blockwise, rand"):
+        look_reconstructions(place / 'hf', photos, mask='blocks')
     other = dict(TOKENIZER, vocab_size=8)
     made = DiscreteVAE(**{k: v for k, v in other.items() if k != 'type'})
     cfg = Config(dict(model=other)).pretty_text
@@ -192,7 +216,7 @@ def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_pat
         look_reconstructions(place / 'hf', photos, tokenizer=tmp_path / 'other.pth')
 
 
-def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeypatch):
+def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeypatch, capsys):
     pictures = tmp_path / 'run/pretrain/20260101_000000/vis_data/vis_image'
     pictures.mkdir(parents=True)
     for iteration in (0, 50, 100):
@@ -211,6 +235,15 @@ def test_a_film_is_found_in_a_commands_folder_and_in_its_stage(tmp_path, monkeyp
     assert left == ['film.gif', 'film.mp4', 'film.webp']
     with pytest.raises(ConfigError, match=r'must end in \.gif, \.webp, \.mp4'):
         look_film(tmp_path / 'run', tmp_path / 'film.avi')
+    single = tmp_path / 'single/20260101_000000/vis_data/vis_image'
+    single.mkdir(parents=True)
+    Image.new('RGB', (200, 100)).save(single / 'learning_70.png')
+    capsys.readouterr()
+    film = look_film(tmp_path / 'single', tmp_path / 'film.webp')
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f'{film}, a single picture, of iteration 70: the run has drawn no others'
+    )
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ConfigError, match='has no pictures of a run'):
         look_film(tmp_path / 'empty', tmp_path / 'film.gif')

@@ -75,7 +75,16 @@ def test_patches_on_the_sheet_have_their_code(tokenizer, photos, tmp_path, capsy
     assert files == [str(file) for file in sorted(photos.glob('??.png'))]
     ids = np.concatenate([tokenizer.tokenize(seen(file)).numpy() for file in files])
     np.testing.assert_array_equal(shown['counts'], np.bincount(ids.ravel(), minlength=64))
-    assert shown['recon_mse'] > 0
+    # Of every other image, held against the mean of the others.
+    held_out, fitted = (torch.cat([seen(file) for file in files[i::2]]) for i in (1, 0))
+    again = tokenizer.decode(tokenizer.tokenize(held_out))
+    assert shown['recon_mse'] == pytest.approx(float((again - held_out).square().mean()), rel=1e-4)
+    blocks = [
+        images.unfold(2, STRIDE, STRIDE).unfold(3, STRIDE, STRIDE).permute(0, 2, 3, 1, 4, 5)
+        for images in (held_out, fitted)
+    ]
+    error = (blocks[0] - blocks[1].mean(dim=(0, 1, 2))).square().mean()
+    assert shown['mean_mse'] == pytest.approx(float(error), rel=1e-4)
     looked_at = 0
     patch = 2 * STRIDE
     for code, places, patches in zip(
@@ -131,7 +140,8 @@ def test_without_a_decoder_of_one_photo_and_of_another_size(photos, tmp_path, ca
     shown = np.load(tmp_path / 'look.npz')
     assert shown['counts'].sum() == 25
     assert 'redrawn' not in shown
-    assert 'more images would show' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '1 image: there are places for about 20 of 50 codes; whether the others are in' in said
     with pytest.raises(ConfigError, match='it must be a multiple of 2'):
         look_tokens(tmp_path / 'encoder.pth', [file], size=9, out=tmp_path / 'look.png')
 

@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +146,27 @@ def test_a_map_of_a_table_and_of_images_without_classes(looked, tmp_path):
     found = arrays_of(look_map(weights, photos / 'cat', out=tmp_path / 'm.png'))
     assert {*found['labels']} == {''}
     assert np.isnan(found['knn'])
+
+
+def test_images_without_a_class_do_not_count_in_a_map(looked, tmp_path, capsys):
+    weights, photos = looked
+    mixed = tmp_path / 'mixed'
+    mixed.mkdir()
+    for label in ('cat', 'elk'):
+        (mixed / label).symlink_to(photos / label)
+    alone = look_map(weights, mixed, out=tmp_path / 'a.png')
+    told = capsys.readouterr().out
+    # In the middle of the order, and so between the two classes' rows.
+    for index in (4, 5, 6):
+        (mixed / f'd{index}.png').symlink_to(photos / 'dog' / f'{index:02}.png')
+    both = look_map(weights, mixed, out=tmp_path / 'b.png')
+    assert capsys.readouterr().out.splitlines()[:3] == told.splitlines()[:3]
+    assert told.startswith('20 images of 2 classes, each among all others')
+    alone, both = arrays_of(alone), arrays_of(both)
+    assert both['knn'] == alone['knn']
+    assert (len(both['labels']), (both['labels'] == '').sum()) == (23, 3)
+    known = both['labels'] != ''
+    assert [*both['labels'][known]] == [Path(file).parts[-2] for file in both['files'][known]]
 
 
 @pytest.mark.parametrize('how', ['tsne', 'umap'])

@@ -48,6 +48,9 @@ def test_a_collapse_is_told(codes, places, used, perplexity, kmeans):
         # One photo cannot show them all; of 16 places nothing can be told.
         (8192, 196, 120, 100, None),
         (1024, 16, 1, 1, None),
+        (1024, 127, 1, 1, None),
+        # A little less than k-means is no collapse.
+        (128, 16_000, 60, 30, 40),
         # A small vocabulary, all of it in use.
         (16, 5_000, 16, 14, 15),
         (1024, 50_000, 103, None, None),

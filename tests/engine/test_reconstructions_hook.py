@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from noisy_run import KillAt, Killed
@@ -18,17 +19,20 @@ from beit_mm.component import ConfigError
 from beit_mm.datasets.reading.broken_image import BrokenImage
 from beit_mm.engine import ReconstructionsHook
 from beit_mm.engine.running.exact_resume import exact_train_cfg
-from beit_mm.engine.running.held_out import held_out_batch
+from beit_mm.engine.running.held_out import evaluating, held_out_batch
 from beit_mm.models import (
     DiscreteVAE,
     MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
 from beit_mm.models.data_preprocessor import in_colors
+from beit_mm.models.discrete_vae import unmap_pixels
 from beit_mm.models.painter import painter_of
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 from beit_mm.visualization import draw_reconstructions, filled_in, panel_of, reconstruct
 from beit_mm.visualization.films import frames_of
+from beit_mm.visualization.predicted_tokens import MEAN
+from beit_mm.visualization.reconstructions import PASTED
 
 run_numbers = itertools.count()
 VOCAB = 16
@@ -261,16 +265,47 @@ def test_held_out_images_are_spread_and_leave_out_what_cannot_be_read():
         def __getitem__(self, place):
             if place == 99:
                 raise BrokenImage('photo.jpg', 'damaged')
-            return place, float(np.random.rand()), random.random()
+            if place == 66:
+                raise FileNotFoundError('moved')
+            return place, float(np.random.rand()), random.random(), float(torch.rand(()))
 
     loader = type('Loader', (), dict(dataset=Places(), collate_fn=staticmethod(list)))
     before = generators()
     batch = held_out_batch(loader, 4)
     assert generators() == before
-    assert [place for place, *_ in batch] == [0, 33, 66]
+    assert [place for place, *_ in batch] == [0, 33]
     np.random.seed(5)
+    random.seed(5)
+    torch.manual_seed(5)
     assert held_out_batch(loader, 4) == batch
     assert len({draw for _, *draws in batch for draw in draws}) == 6
+    none = type('Loader', (), dict(dataset=Places(), collate_fn=staticmethod(max)))
+    assert held_out_batch(none, 0) is None
+
+
+def test_after_evaluating_every_module_is_as_it_was_and_has_been_told():
+    told = []
+
+    class Keeps(torch.nn.Module):
+        def train(self, mode=True):
+            told.append(mode)
+            return super().train(mode)
+
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Sequential(Keeps()))
+    model[0].eval()
+
+    def modes():
+        return [module.training for module in model.modules()], torch.is_grad_enabled()
+
+    def fails():
+        assert modes() == ([False] * 4, False)
+        raise KeyError
+
+    before = modes()
+    with pytest.raises(KeyError), evaluating(model):
+        fails()
+    assert modes() == before == ([True, False, True, True], True)
+    assert told == [False, True]
 
 
 def rows_of(monkeypatch, runner, with_note=False):
@@ -308,6 +343,38 @@ def test_the_rows_of_a_pretraining_are_those_of_reconstruct(checkpoint, tmp_path
     kept, filled, pasted = (rows[label] for label in list(rows)[2:])
     assert not torch.equal(kept, filled)
     assert not torch.equal(pasted, rows['original'])
+    # The mean over the codebook in place of the likeliest tokens.
+    painter = painter_of(model.target_generator, tokenizer)
+    (mean,) = reconstruct(model, painter, batches[-1], mean=True).keys() - rows.keys()
+    doubt = reconstruct(model, painter, batches[-1], mean=True)[mean]
+    data = model.data_preprocessor(batches[-1])
+    mask = torch.stack([sample.mask for sample in data['data_samples']])
+    shares = torch.nn.functional.one_hot(tokenizer.tokenize(data['inputs'][1]), VOCAB).float()
+    shares[mask] = model.outputs(data['inputs'][0], mask).softmax(dim=-1)[mask]
+    torch.testing.assert_close(doubt, painter.paint(shares, data['inputs'][1]))
+
+
+def test_a_mean_is_of_the_codebook_at_hidden_places_alone(checkpoint):
+    torch.manual_seed(1)
+    generator = of_dvae(checkpoint)
+    model = MODELS.build(pretraining(generator)).eval()
+    tokenizer = whole_tokenizer(generator)
+    batch = collate([Photos()[0], Photos()[1]])
+    rows = reconstruct(model, painter_of(model.target_generator, tokenizer), batch, mean=True)
+    assert list(rows)[2:] == ["tokenizer's\nreconstruction", MEAN, PASTED]
+    data = model.data_preprocessor(batch)
+    mask = torch.stack([sample.mask for sample in batch['data_samples']])
+    with torch.no_grad():
+        tokens = tokenizer.tokenize(data['inputs'][1])
+        shares = model.outputs(data['inputs'][0], mask).softmax(dim=-1)
+        for place in (~mask).nonzero().tolist():
+            token = tokens[tuple(place)]
+            shares[tuple(place)] = torch.eye(VOCAB)[token]
+        painted = tokenizer.decoder(shares.permute(0, 3, 1, 2))[:, :3].sigmoid()
+    torch.testing.assert_close(rows[MEAN], unmap_pixels(painted))
+    pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].expand(-1, 3, -1, -1)
+    assert torch.equal(rows[PASTED][~pixels], rows['original'][~pixels])
+    assert not torch.isclose(rows[PASTED][pixels], rows['original'][pixels]).all()
 
 
 def test_the_rows_of_a_tokenizer(tmp_path, monkeypatch):

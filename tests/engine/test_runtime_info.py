@@ -2,22 +2,29 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from noisy_run import KillAt, Killed, Model, Noisy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.engine.optimizing.fused_adamw import fused_devices
+from beit_mm.engine.optimizing.gradient_norm import ClipInOrder
 from beit_mm.engine.optimizing.param_groups import share_groups_of_config
 from beit_mm.engine.running.exact_resume import ExactEpochBasedTrainLoop, exact_train_cfg
 from beit_mm.engine.running.non_finite import Step
+from beit_mm.engine.running.runtime_info import RuntimeInfoHook
 from beit_mm.engine.running.stop_signals import StopSignals
 
 run_numbers = itertools.count()
+# Of some steps the norm is above it.
+MAX_NORM = 55.0
 # What the host cannot go on without: a number, or a shape that a device decides.
 WAITS = ('aten._local_scalar_dense', 'aten.nonzero', 'aten.equal', 'aten.masked_select')
 
@@ -39,7 +46,8 @@ def train(work_dir, runtime_info, interval=4, resume=False, kill_at=None, by_epo
     cfg = Config(
         dict(
             optim_wrapper=dict(
-                optimizer=dict(type='beit_mm.FusedAdamW', lr=0.01), clip_grad=dict(max_norm=1.0)
+                optimizer=dict(type='beit_mm.FusedAdamW', lr=0.01),
+                clip_grad=dict(max_norm=MAX_NORM),
             )
         )
     )
@@ -90,10 +98,10 @@ def lines(work_dir):
 @pytest.mark.parametrize('interval', [1, 4, 100])
 def test_log_and_checkpoint_have_mmengines_numbers(tmp_path, interval, by_epoch):
     for name in ('RuntimeInfoHook', 'beit_mm.RuntimeInfoHook'):
-        train(tmp_path / name, name, interval, by_epoch=by_epoch)
+        runner = train(tmp_path / name, name, interval, by_epoch=by_epoch)
     theirs, ours = tmp_path / 'RuntimeInfoHook', tmp_path / 'beit_mm.RuntimeInfoHook'
     logged = lines(ours)
-    clipped = [line.pop('grad_clipped') for line in logged if 'lr' in line]
+    clipped = [(line['iter'], line.pop('grad_clipped')) for line in logged if 'lr' in line]
     assert logged == lines(theirs)
     assert logged
     for iteration in (5, 15):
@@ -104,10 +112,28 @@ def test_log_and_checkpoint_have_mmengines_numbers(tmp_path, interval, by_epoch)
         assert len(histories(one)['train/grad_norm']) == iteration
         for name, weight in other['state_dict'].items():
             assert torch.equal(weight, one['state_dict'][name]), name
-    first = torch.tensor(kept['train/grad_norm'][:interval])
-    if interval < 5:
-        assert clipped[0] == pytest.approx(100 * (first > 1).float().mean().item())
-    assert all(0 <= share <= 100 for share in clipped)
+    norms, _ = runner.message_hub.get_scalar('train/grad_norm').data
+    for iteration, share in clipped:
+        last = norms[max(0, iteration - interval) : iteration]
+        assert share == pytest.approx(100 * np.mean(last > MAX_NORM))
+    assert interval == 100 or len({share for _, share in clipped}) > 1
+
+
+@pytest.mark.parametrize(('interval', 'share'), [(8, 25), (3, 100 / 3), (2, 50)])
+def test_norms_that_are_not_finite_clip_nothing(interval, share):
+    runner = SimpleNamespace(
+        message_hub=MessageHub.get_instance(f'test_runtime_info_{next(run_numbers)}'),
+        optim_wrapper=SimpleNamespace(clip_grad_kwargs=dict(max_norm=MAX_NORM)),
+    )
+    hook = RuntimeInfoHook()
+    hook.interval, hook.clipping = interval, ClipInOrder([])
+    tensor = torch.tensor(MAX_NORM)
+    for scale in (2, 0.5, 1, 0.5, 0.5, float('inf'), float('nan'), 3):
+        hook.unread.append(('train/grad_norm', scale * tensor))
+    hook.read(runner)
+    hook._tell_clipped(runner)
+    told = runner.message_hub.get_scalar('train/grad_clipped').current()
+    assert told == pytest.approx(share)
 
 
 def test_a_resumed_run_goes_on_with_the_numbers(tmp_path):

@@ -24,6 +24,7 @@ def test_the_same_tokenizer_is_built_again(settings, tmp_path):
     built = DiscreteVAE(**{**SMALL, **settings}).eval()
     torch.save(dict(state_dict=built.state_dict()), tmp_path / 'tokenizer.pth')
     loaded = load_tokenizer(tmp_path / 'tokenizer.pth')
+    assert not any(module.training for module in loaded.modules())
     images = torch.rand(2, built.in_channels, 16, 16)
     ids = built.tokenize(images)
     assert loaded.tokenize(images).equal(ids)

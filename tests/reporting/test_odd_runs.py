@@ -8,6 +8,7 @@ import pytest
 
 from beit_mm.commands.main import main
 from beit_mm.commands.reporting import report
+from beit_mm.reporting import read_run
 
 ENTRY = dict(loss=1.0, lr=0.1, time=0.2, data_time=0.1, grad_norm=3.0, mim_acc=1.0)
 VAL = {'mim/acc': 1.0, 'mim/commonest': 2.0, 'mIoU': 3.0, 'loss': 1.0}
@@ -99,6 +100,22 @@ def test_files_may_be_anything(tmp_path, text):
     page = report(tmp_path).read_text()
     assert 'was not finite in one step' in page
     assert '<script>b' not in page
+
+
+@pytest.mark.parametrize('part', range(10))
+def test_a_run_may_be_written_while_it_is_read(tmp_path, part):
+    scalars, config = entries(1.0), CONFIG.format(4)
+    log = ''.join(LOG.format(f'Iter(train) [{i:>4}/1000]  loss: 1.0') for i in range(1, 30))
+    there = [text[: len(text) * part // 9 - part % 2] for text in (scalars, config, log)]
+    run = run_of(tmp_path, *there)
+    (run / 'iter_20.pth').write_bytes(b'')
+    (run / '20260101_000000/vis_data/vis_image').mkdir()
+    (run / '20260101_000000/vis_data/vis_image/a_10.png').write_bytes(b'\x89PNG')
+    report(run)
+    (stage,) = read_run(run).stages
+    whole = [json.loads(line) for line in there[0].splitlines() if line.endswith('}')]
+    steps = [entry['iter'] for entry in whole if 'iter' in entry]
+    assert steps == (stage.train['loss'].steps.tolist() if steps else [])
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='names of files are text')

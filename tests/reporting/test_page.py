@@ -1,6 +1,7 @@
 """The page: in one file, escaped, whole in a browser of any width."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -11,6 +12,8 @@ from small_runs import pretraining, train
 
 import beit_mm
 from beit_mm.component import ConfigError
+from beit_mm.reporting.charts import COLORS
+from beit_mm.reporting.page_style import STYLE
 
 EVIL = '<script>alert(1)</script>"\'&'
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
@@ -59,7 +62,7 @@ def write_run(folder, rate=0.1, name='a'):
         f'2026/01/01 00:00:01 - mmengine - WARNING - Left out, and another drawn: {EVIL}.png: '
         f'no image {EVIL} (1 of 9 photos so far)\n'
     )
-    for step in range(10, 60, 10):
+    for step in range(10, 100, 10):
         noise = np.random.default_rng(step).integers(0, 256, (90, 3000, 3), dtype=np.uint8)
         Image.fromarray(noise).save(vis_data / f'vis_image/reconstructions_{step}.png')
     (folder / f'{name}.png').write_bytes(b'no picture')
@@ -86,7 +89,7 @@ def test_the_page_needs_nothing_beside_it_and_takes_no_text_for_its_own(tmp_path
     assert 'a.png cannot be read and is left out' in reader.text
     images = [attributes for tag, attributes in reader.tags if tag == 'img']
     assert [image['alt'] for image in images] == [
-        f'reconstructions after {step} iterations' for step in range(10, 60, 10)
+        f'reconstructions after {step} iterations' for step in range(10, 100, 20)
     ]
     assert {image['width'] for image in images} == {'1600'}
     assert len(text) < 5e6
@@ -104,6 +107,14 @@ def test_several_runs_lie_over_each_other_with_what_differs(tmp_path, capsys):
         beit_mm.report(runs, tmp_path)
 
 
+@pytest.mark.parametrize('scheme', [0, 1], ids=['light', 'dark'])
+def test_ten_runs_have_ten_colours(scheme):
+    colors = re.findall(r'--c(\d):(#\w+)', STYLE)[COLORS * scheme : COLORS * (scheme + 1)]
+    assert [index for index, _ in colors] == [str(index) for index in range(10)]
+    assert len({color for _, color in colors}) == 10
+    assert all(f'.c{index}{{--c:var(--c{index})}}' in STYLE for index in range(10))
+
+
 def browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
@@ -116,7 +127,7 @@ def test_a_browser_shows_all_of_it(tmp_path, size, scheme):
     playwright = pytest.importorskip('playwright.sync_api')
     one = train(pretraining(tmp_path / 'real'))
     two = write_run(tmp_path / 'a_run_whose_name_is_long_enough_to_be_wider_than_any_phone_is')
-    page_file = beit_mm.report([one, two], tmp_path / 'compare.html')
+    page_file = beit_mm.report([two, one], tmp_path / 'compare.html')
     with playwright.sync_playwright() as program:
         chromium = program.chromium.launch(executable_path=browser(), args=['--no-sandbox'])
         width, height = size
@@ -154,5 +165,11 @@ def test_a_browser_shows_all_of_it(tmp_path, size, scheme):
         told = charts[0].locator('xpath=..').locator('.tip')
         assert told.is_visible()
         assert told.inner_text().startswith('iteration ')
+        assert two.name in told.inner_text()
+        box = charts[0].bounding_box()
+        charts[0].hover(position=dict(x=box['width'] * 0.97, y=box['height'] / 2))
+        # The other has ended 10 iterations before.
+        assert told.inner_text().startswith('iteration 60\nrun, training: ')
+        assert two.name not in told.inner_text()
         assert wrong == []
         chromium.close()

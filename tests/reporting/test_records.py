@@ -51,6 +51,17 @@ def test_a_resumed_run_is_one_curve_and_an_unfinished_line_is_left_out(tmp_path)
     assert stage.val['mim/acc'].steps.tolist() == [5]
 
 
+def test_of_two_entries_at_one_place_the_newer_counts(tmp_path):
+    write_log(tmp_path, [dict(loss=2.0, iter=10), *({'mIoU': v, 'step': 0} for v in (3.0, 4.0))])
+    (stage,) = read_run(tmp_path).stages
+    assert [curve.tolist() for curve in stage.val['mIoU']] == [[10], [4]]
+
+
+def test_the_later_part_of_a_curve_has_a_point_at_least():
+    curve = Curve(np.arange(10.0), np.arange(10.0) ** 2)
+    assert [curve.later(share).steps.tolist() for share in (0.3, 0.001)] == [[7, 8, 9], [9]]
+
+
 def test_numbers_that_are_not_finite_are_read_as_they_were_written(tmp_path):
     write_log(tmp_path, [dict(loss=v, iter=i) for i, v in enumerate([2.0, math.nan, math.inf])])
     (stage,) = read_run(tmp_path).stages
@@ -102,3 +113,50 @@ def test_a_config_is_read_without_being_run(tmp_path):
         'train_dataloader.batch_size': 4,
         'train_dataloader.sampler.type': 'DefaultSampler',
     }
+
+
+LINE = '2026/01/0{} 00:00:0{} - mmengine - {} - {}\n'
+
+
+def test_the_text_logs_of_two_starts_tell_machine_place_and_warnings(tmp_path):
+    first = (
+        LINE.format(1, 0, 'INFO', '\nSystem environment:')
+        + '    sys.platform: linux\n    GPU number: 2\n    Shell: not told\n'
+        + LINE.format(1, 1, 'INFO', 'What is fast on this machine:')
+        + '  flash attention\n  AMX\n'
+        + LINE.format(1, 2, 'WARNING', 'Odd.') * 2
+        + LINE.format(1, 3, 'INFO', 'Epoch(train)   [1][20/20]  loss: 1')
+        + LINE.format(1, 4, 'INFO', 'Epoch(val) [1][5/5]  acc: 1')
+    )
+    second = LINE.format(2, 5, 'INFO', 'Epoch(train)   [3][ 7/20]  loss: 1')
+    config = 'train_cfg = dict(max_epochs=4)\ntrain_dataloader = dict(batch_size={})\n'
+    for number, text in ((1, first), (2, second)):
+        vis_data = write_log(tmp_path, [], start=f'2026010{number}_000000')
+        (vis_data.parent / f'2026010{number}_000000.log').write_text(text)
+        (vis_data / 'config.py').write_text(config.format(8 * number))
+    (stage,) = read_run(tmp_path).stages
+    told = stage.told
+    assert told.machine == {'sys.platform': 'linux', 'GPU number': '2'}
+    assert told.fast == ['flash attention', 'AMX']
+    assert told.warnings == {'Odd.': 2}
+    assert (told.starts, told.an_epoch, told.reached) == (2, 20, 47)
+    assert (f'{told.begun:%d %S}', f'{told.ended:%d %S}') == ('01 00', '02 05')
+    # The newer config counts, on two devices; four epochs were to be.
+    assert (stage.images_a_step, stage.planned) == (32, 80)
+    for name in ('epoch_10.pth', 'epoch_9.pth', 'best_epoch_11.pth'):
+        (tmp_path / name).write_bytes(b'')
+    (stage,) = read_run(tmp_path).stages
+    assert (stage.last_checkpoint, stage.reached) == ('epoch_10.pth', 200)
+
+
+def test_an_epoch_begins_at_the_first_of_its_entries(tmp_path):
+    write_log(tmp_path, [dict(loss=1.0, epoch=1 + i // 3, iter=i) for i in range(1, 9)])
+    (stage,) = read_run(tmp_path).stages
+    assert stage.epochs == {1: 1, 2: 3, 3: 6}
+
+
+def test_stages_stand_in_the_order_in_which_they_ran(tmp_path):
+    for second, name in enumerate(('c', 'a', 'b')):
+        start = write_log(tmp_path / '20260101_000000' / name, []).parent
+        (start / f'{start.name}.log').write_text(LINE.format(1, second, 'INFO', 'begun'))
+    assert [stage.name for stage in read_run(tmp_path).stages] == ['c', 'a', 'b']

@@ -1,5 +1,6 @@
 """Each sign at its threshold: just beyond it speaks, just within it does not. Logs made by hand."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,19 @@ SCHEDULE = dict(
             dict(train=dict(recon_mse=[0.1]), val={'tokenizer/recon_mse': [0.14]}),
         ),
         (
+            'The error is larger on images that it has not trained on.',
+            dict(
+                train=dict(recon_mse=[0.1], temperature=[0.09]), val={'tokenizer/recon_mse': [0.16]}
+            ),
+            # Blended codes draw better than one a place, on any images.
+            dict(train=dict(recon_mse=[0.1], temperature=[1]), val={'tokenizer/recon_mse': [0.9]}),
+        ),
+        (
+            'The error is larger on images that it has not trained on.',
+            dict(train=dict(loss=[2.0]), val=dict(loss=[3.1])),
+            dict(train=dict(loss=[2.0]), val=dict(loss=[2.9])),
+        ),
+        (
             'Validation was better earlier in the run.',
             dict(val={'mIoU': [30, 50, 44]}),
             dict(val={'mIoU': [30, 50, 46]}),
@@ -123,7 +137,9 @@ SCHEDULE = dict(
 )
 def test_a_sign_is_told_beyond_its_threshold_alone(title, beyond, within):
     assert title in said(stage(**beyond))
-    assert title not in said(stage(**within))
+    # Nor with another number.
+    words = re.split(r'\d', title)[0]
+    assert not [other for other in said(stage(**within)) if other.startswith(words)]
 
 
 def test_a_collapse_names_the_share_and_what_helps_that_tokenizer():
@@ -154,3 +170,85 @@ def test_a_rate_is_held_against_the_recipes_for_such_a_batch(rate, told):
     titles = [title for title in said(stage(config=config, recipe=recipe)) if 'rate' in title]
     assert len(titles) == (told is not None)
     assert all(f'3 times {told} for its batch' in title for title in titles)
+
+
+def test_half_the_time_waited_is_wrong_and_less_a_warning():
+    levels = [
+        said(stage(train=dict(time=[1, 1, 1], data_time=[1, share, share]))).popitem()[1]
+        for share in (0.5, 0.49)
+    ]
+    assert [text.partition(':')[0] for text in levels] == ['wrong', 'warning']
+
+
+def test_a_schedule_by_epochs_ends_with_the_epoch():
+    config = dict(
+        train_cfg=dict(max_epochs=10),
+        param_scheduler=[dict(begin=2, end=9), dict(begin=2, T_max=6)],
+    )
+    made = stage(config=config, told=dict(an_epoch=20))
+    ((title, text),) = said(made).items()
+    assert title.endswith('that is shorter than the run.')
+    assert 'param_scheduler ends at iteration 180, the run at 200.' in text
+    config['param_scheduler'][1]['T_max'] = 8
+    assert said(made) == {}
+
+
+def test_old_logs_of_clipping_are_judged_by_the_mean_norm():
+    norms = [1.0, 2.0, 5.0, 6.0]
+    (text,) = said(stage(train=dict(grad_norm=norms), config=CLIP)).values()
+    assert 'Its norm is 5.5 in the middle' in text
+    assert said(stage(train=dict(grad_norm=norms[::-1]), config=CLIP)) == {}
+
+
+def test_broken_images_are_a_share_of_those_drawn():
+    (text,) = said(stage(told=dict(num_broken=3, drawn=90, broken=['a.png: cut off']))).values()
+    assert '3.33 % of 90 drawn. First: a.png: cut off' in text
+
+
+def test_a_spike_is_told_once_where_it_begins():
+    values = np.where((np.arange(40) >= 25) & (np.arange(40) < 28), 3.6, FALLING)
+    (text,) = said(stage(train=dict(loss=values))).values()
+    assert 'At iteration 260; the highest is 3.6' in text
+
+
+def test_codes_of_a_batch_are_held_against_the_places_of_all_devices():
+    """Of 512 codes at 480 places 20 are too few, at 60 too little is known."""
+    pipeline = [dict(type='Read'), dict(type='Mask', num_masked=15)]
+    for devices, wrong in (('8', True), ('1', False)):
+        loader = dict(batch_size=4, dataset=dict(pipeline=pipeline))
+        config = dict(model=dict(head=dict(vocab_size=512)), train_dataloader=loader)
+        told = dict(machine={'GPU number': devices})
+        train = dict(mim_codes=20, mim_commonest=30.0)
+        found = said(stage(train=train, config=config, told=told))
+        assert list(found) == ['The codebook has collapsed.'] * wrong
+        assert all('the commonest at 30 % of the places' in text for text in found.values())
+
+
+GLOBAL = 'custom_hooks.0.global_batch_size'
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'own', 'batches'),
+    [
+        ({'train_dataloader.batch_size': 64}, {}, (8, 64)),
+        ({'train_dataloader.batch_size': 64}, dict(accumulative_counts=4), (32, 64)),
+        ({GLOBAL: 2048, 'train_dataloader.batch_size': 64}, {}, (8, 2048)),
+        ({GLOBAL: 2048}, dict(global_batch_size=256), (256, 2048)),
+    ],
+)
+def test_a_batch_is_what_a_step_of_the_optimizer_sees(recipe, own, batches):
+    """Four images each on two devices, over some iterations, or what a hook makes of them."""
+    recipe = Recipe('a.py', {'optim_wrapper.optimizer.lr': 0.001, **recipe}, [])
+    config = dict(
+        optim_wrapper=dict(
+            optimizer=dict(lr=9.0), accumulative_counts=own.get('accumulative_counts', 1)
+        ),
+        train_dataloader=dict(batch_size=4),
+        custom_hooks=[dict(type='Any'), {'type': 'Hook', **own}],
+    )
+    told = dict(machine={'GPU number': '2'})
+    (found,) = said(stage(config=config, recipe=recipe, told=told)).values()
+    assert f'A step sees {batches[0]} images at a rate of 9; ' in found
+    assert f'the recipe a.py has 0.001 for {batches[1]:,}.' in found
+    assert f'In proportion to the batch it would be {0.001 * batches[0] / batches[1]:.3g},' in found
+    assert f'by its root {0.001 * (batches[0] / batches[1]) ** 0.5:.3g} ' in found

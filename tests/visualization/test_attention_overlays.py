@@ -35,6 +35,16 @@ def test_an_overlay_is_bright_where_the_map_is_high_and_dark_elsewhere():
     assert overlay(GREY, alike, low=0.1).max() < 64
 
 
+def test_one_patch_far_above_the_others_does_not_darken_them():
+    heat = np.tile(np.linspace(0, 1, 20, dtype=np.float32), (20, 1))
+    expected = overlay(GREY, heat)
+    heat[0, 0] = 100
+    np.testing.assert_allclose(overlay(GREY, heat)[6:, 6:], expected[6:, 6:], atol=3)
+    # All but the very largest values are told apart.
+    bright = expected.sum(axis=-1, dtype=float)[24]
+    assert (np.diff(bright[bright.argmax() // 4 : -3]) > 0).all()
+
+
 def test_each_map_is_drawn_in_its_panel_with_its_query_marked():
     places = [[(0, 0), (1, 3)], [(2, 2), (0, 1)]]
     points = [(0.99, 0.4), None]
@@ -50,6 +60,8 @@ def test_each_map_is_drawn_in_its_panel_with_its_query_marked():
     axis = draw_attention(rows, ['one', 'two'], 'title').axes[0]
     drawn = np.asarray(axis.images[0].get_array())
     assert [label.get_text() for label in axis.get_xticklabels()] == ['image', 'one', 'two']
+    # Of a long name its end.
+    assert {label.get_text() for label in axis.get_yticklabels()} == {'…f_an_image.png'}
     for row in range(2):
         for column in range(2):
             y, x = row * (SIDE + GAP), (1 + column) * (SIDE + GAP)
@@ -75,6 +87,10 @@ def test_rollouts_stand_beside_their_photos_and_gaps_are_white():
     assert brightest(drawn[:SIDE, step : step + SIDE]) == (0, 3)
     assert (drawn[step:, :SIDE] == 128).all()
     assert (drawn[step:, 2 * step :] == 255).all()
+    above = np.asarray(
+        draw_rollouts(np.stack([GREY] * 5), 0.5 * maps + 3).axes[0].images[0].get_array()
+    )
+    np.testing.assert_allclose(above.astype(int), drawn, atol=1)
 
 
 def test_a_dot_is_a_head_at_its_block():
@@ -82,3 +98,10 @@ def test_a_dot_is_a_head_at_its_block():
     axis = draw_distances(distances, 6.0, 'title').axes[0]
     dots = axis.collections[0].get_offsets()
     np.testing.assert_array_equal(dots, [[0, 1], [0, 2], [1, 3], [1, 5], [2, 4], [2, 4.5]])
+    dashed, mean = axis.lines
+    assert set(dashed.get_ydata()) == {6.0}
+    np.testing.assert_array_equal(mean.get_xydata(), [[0, 1.5], [1, 4], [2, 4.25]])
+    assert axis.get_ylim()[0] == 0
+    assert axis.get_ylim()[1] > 6
+    # One lone patch looks nowhere.
+    assert draw_distances(np.zeros((2, 3)), 0.0, 'title').axes[0].get_ylim() == (0, 1)

@@ -62,6 +62,13 @@ def test_groups_are_of_different_codes_in_use():
     assert use.counts[groups['most used']].tolist() == list(range(60, 50, -1))
     assert use.counts[groups['rare']].tolist() == list(range(10, 0, -1))
     assert len(set(np.concatenate([*groups.values()]))) == 30
+    # Of those between, every one is drawn sooner or later; they too by their use.
+    drawn = set[int]()
+    for use.seed in range(60):
+        random = use.groups(10)['random']
+        assert (np.diff(use.counts[random]) < 0).all()
+        drawn |= {int(count) for count in use.counts[random]}
+    assert drawn == {*range(11, 51)}
     use.counts[4:] = 0
     few = np.concatenate([*use.groups(10).values()])
     assert sorted(few) == [0, 1, 2, 3]

@@ -51,8 +51,8 @@ def canvas_and_legend(labels):
 
 
 def test_pictures_lie_in_their_cells_in_frames_of_their_class():
-    canvas, legend = canvas_and_legend(['cat', 'dog', ''])
-    assert legend == ['cat', 'dog', 'no class']
+    canvas, legend = canvas_and_legend(['cat' * 10, 'dog', ''])
+    assert legend == ['cat' * 7 + 'ca…', 'dog', 'no class']
     edge = len(canvas) // 3
     for index in range(3):
         # The least coordinates are at the bottom left.

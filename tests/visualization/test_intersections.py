@@ -13,6 +13,7 @@ from beit_mm.visualization import (
     intersection_over_union,
     overlay_labels,
     paint_errors,
+    paint_labels,
 )
 from beit_mm.visualization.segmentations import RIGHT, WRONG
 
@@ -74,6 +75,34 @@ def test_an_overlay_lets_the_photo_through_and_leaves_unlabelled_as_it_is():
     np.testing.assert_allclose(mixed[0, 1], expected, atol=0.51)
 
 
+@pytest.mark.parametrize('count', [1, 3])
+def test_each_picture_stands_where_it_is_named(count):
+    names, palette = [f'class {n}' for n in range(70)], [[n, 2 * n, 255 - n] for n in range(70)]
+    photos = [np.full((2, 3, 3), 9 * n, np.uint8) for n in range(count)]
+    truths = [np.array([[n, 65, 255], [n, n, n]]) for n in range(count)]
+    predictions = [np.array([[n, 1, 1], [1, 1, n]]) for n in range(count)]
+    figure = draw_segmentation_look(photos, predictions, truths, names, palette, None, 'title')
+    found, kind = {}, ''
+    for axis in figure.axes:
+        # Down or across, and what follows the first of a kind is of the same kind.
+        kind = axis.get_title() or axis.get_ylabel() or kind
+        found.setdefault(kind, []).append(np.asarray(axis.images[0].get_array()))
+    expected = {
+        'photo': photos,
+        'truth': [paint_labels(truth, palette) for truth in truths],
+        'prediction': [paint_labels(prediction, palette) for prediction in predictions],
+        'errors': [paint_errors(*pair, 70) for pair in zip(truths, predictions, strict=True)],
+        'overlay': [overlay_labels(*p, palette) for p in zip(photos, predictions, strict=True)],
+    }
+    assert [*found] == [*expected]
+    for kind, pictures in expected.items():
+        np.testing.assert_array_equal(found[kind], pictures)
+    # Of many classes those that are seen.
+    named = [text.get_text() for text in figure.legends[0].texts]
+    there = sorted({0, 1, 65, *range(count)})
+    assert named == [*(names[n] for n in there), 'unlabelled', 'right', 'wrong']
+
+
 @pytest.mark.parametrize('classes', [2, 60])
 def test_bars_are_of_the_classes_that_are_there_the_best_on_top(classes):
     counts = np.zeros((classes, classes), dtype=np.int64)
@@ -93,4 +122,11 @@ def test_bars_are_of_the_classes_that_are_there_the_best_on_top(classes):
     assert len(shown) == len(widths) == min(classes - 1, 40)
     best = np.nanargmax(intersection_over_union(counts))
     assert shown[-1] == names[best]
+    ious = intersection_over_union(counts)
+    for bar, name, text in zip(axis.patches, shown, axis.texts, strict=True):
+        index = names.index(name)
+        assert bar.get_width() == pytest.approx(100 * ious[index])
+        np.testing.assert_allclose(bar.get_facecolor()[:3], np.divide(palette[index], 255))
+        share = 100 * counts[index].sum() / counts.sum()
+        assert text.get_text() == f'{100 * ious[index]:.1f}   ({share:.2g} % of the pixels)'
     assert '1 in none of the images' in axis.get_title()

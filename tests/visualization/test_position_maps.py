@@ -49,14 +49,23 @@ def test_each_map_is_drawn_in_its_place_with_its_middle_marked(tables):
         table, head = divmod(number, 4)
         around = drawn[y - 1 : y + 2, x - 2 : x + 3]
         np.testing.assert_allclose(around, maps[table, head] / largest[table], rtol=1e-5)
+    below = np.asarray(figure.axes[1].images[0].get_array())
+    if tables == 1:
+        np.testing.assert_allclose(below, of_s[0].T, rtol=1e-6)
+    else:
+        parts = [below[:, begin : begin + 4] for begin in (0, 5, 10)]
+        np.testing.assert_allclose(parts, np.moveaxis(of_s, 2, 0), rtol=1e-6)
 
 
 def test_of_long_axes_some_positions_are_drawn():
-    similarities = np.ones((40, 3, 40, 3), np.float32)
+    places = (np.arange(120, dtype=np.float32) / 120).reshape(40, 3)
+    similarities = np.tile(places[..., None, None], (1, 1, 40, 3))
     axis = draw_similarities(similarities).axes[0]
     rows = [int(label.get_text()) for label in axis.get_yticklabels()]
     assert (rows[0], rows[-1], len(rows)) == (0, 39, 16)
     assert [label.get_text() for label in axis.get_xticklabels()] == ['0', '1', '2']
+    drawn, middles = np.asarray(axis.images[0].get_array()), axis.get_yticks().astype(int)
+    np.testing.assert_array_equal(drawn[middles][:, axis.get_xticks().astype(int)], places[rows])
 
 
 def test_tables_that_have_not_learned_are_drawn_as_zeros():

@@ -9,7 +9,7 @@ from sklearn.metrics import top_k_accuracy_score
 from beit_mm.models import PixelTargetGenerator
 from beit_mm.models.painter import Painter, painter_of
 from beit_mm.visualization import filled_in, paste
-from beit_mm.visualization.films import durations, frames_of, write_animation
+from beit_mm.visualization.films import durations, frames_of, pictures_of, write_animation
 from beit_mm.visualization.picture_rows import GAP, draw_picture_rows
 from beit_mm.visualization.predicted_tokens import (
     DRAWN,
@@ -57,7 +57,7 @@ def test_rows_mix_predictions_with_visible_targets():
 
     def paint(values, second):
         given[len(given)] = values
-        return second
+        return torch.full_like(second, len(given) / 10)
 
     images, mask = torch.rand(1, 3, 8, 8), torch.tensor([[[True, False], [False, False]]])
     targets = torch.tensor([[[1, 2], [3, 0]]])
@@ -71,6 +71,9 @@ def test_rows_mix_predictions_with_visible_targets():
     assert mean.argmax(dim=-1)[~mask].tolist() == [2, 3, 0]
     assert mean[~mask].max(dim=-1).values.tolist() == [1, 1, 1]
     assert torch.equal(kept, targets)
+    # What is pasted is the last of the ways.
+    assert torch.equal(rows[PASTED][..., :4, :4], rows['mean'][..., :4, :4])
+    assert not torch.equal(rows['mean'], rows['likely'])
 
 
 @pytest.mark.parametrize('normalize', [False, True])
@@ -136,10 +139,10 @@ def test_a_mosaic_shows_every_pixel_of_small_images():
     assert texts == ['a', 'b', 'one', 'two\nlines', 'that gives it away']
 
 
-def write_frame(work_dir, start, iteration, grey, name='learning'):
+def write_frame(work_dir, start, iteration, grey, name='learning', size=(301, 101)):
     folder = work_dir / start / 'vis_data' / 'vis_image'
     folder.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', (301, 100), (grey,) * 3).save(folder / f'{name}_{iteration}.png')
+    Image.new('RGB', size, (grey,) * 3).save(folder / f'{name}_{iteration}.png')
 
 
 def test_frames_of_resumed_runs_are_in_order(tmp_path):
@@ -157,6 +160,20 @@ def test_frames_of_resumed_runs_are_in_order(tmp_path):
     # Begun anew in the same folder: nothing of what was there before.
     write_frame(tmp_path, '20260103_000000', 0, 40)
     assert [f.path.parts[-4] for f in frames_of(tmp_path, 'learning')] == ['20260103_000000']
+
+
+def test_frames_of_a_film_have_one_even_size_and_say_how_far_the_run_is(tmp_path):
+    for number, size in enumerate([(301, 101), (301, 101), (150, 50), (602, 202)]):
+        write_frame(tmp_path, '20260101_000000', 100 * number, 90, size=size)
+    for number, frame in enumerate(pictures_of(frames_of(tmp_path, 'learning'))):
+        assert frame.size == (300, 134)
+        pixels = np.asarray(frame).astype(int)
+        assert (pixels[-100:] == 90).all()
+        # The bar is blue as far as the run is, and grey from there on.
+        bar = pixels[17, 190:289]
+        blue = bar[:, 2] > bar[:, 0]
+        assert blue.mean() == pytest.approx(number / 3, abs=0.02)
+        assert (np.diff(blue.astype(int)) <= 0).all()
 
 
 @pytest.mark.parametrize('kind', ['GIF', 'WEBP'])

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...models.discrete_vae import codebook_perplexity
+
 KMEANS_STEPS = 25
 # Patches looked at together.
 AT_ONCE = 8192
@@ -77,7 +79,6 @@ def yardsticks(fitted: Tensor, held_out: Tensor, num_codes: int) -> dict[str, fl
     if len(fitted) >= 4 * num_codes:
         codes = kmeans(fitted, num_codes)
         ids = nearest(held_out, codes)
-        share = torch.bincount(ids, minlength=num_codes) / len(ids)
         found['kmeans_mse'] = float((held_out - codes[ids]).square().mean())
-        found['kmeans_perplexity'] = float(torch.special.entr(share).sum().exp())
+        found['kmeans_perplexity'] = float(codebook_perplexity(torch.bincount(ids)))
     return found
