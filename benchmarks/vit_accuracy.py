@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import stats
 from this_machine import describe
 from torch import Tensor, nn
 from vit_flop import forward_flop
@@ -37,8 +38,6 @@ from beit_mm.datasets.finding import find_photos
 from beit_mm.models import VisionTransformer
 
 BATCH, RATE, DECAY, SMOOTHING, WARM_UP = 128, 1e-3, 0.05, 0.1, 0.1
-# Of Student's distribution, two-sided 95 %, for 2, 3, ... values.
-QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 # A head is so wide.
 HEAD = 24
 MEAN, STD = 127.5, 64.0
@@ -167,7 +166,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     """Mean, and half of its 95 % interval; nan of a single value."""
     if len(values) == 1:
         return values[0], math.nan
-    quantile = QUANTILES[min(len(values), len(QUANTILES) + 1) - 2]
+    quantile = stats.t.ppf(0.975, len(values) - 1)
     return statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 

@@ -37,6 +37,7 @@ from .reconstructions import (
 from .segmentations import draw_segmentations, overlay_labels, paint_errors, paint_labels
 from .shown_bands import as_photo, in_three_bands, shown_places
 from .tokens import CodeRow, Redrawn, draw_tokens, patches_around
+from .vit_figure import draw_vit_figure
 
 __all__ = [
     'CodeRow',
@@ -69,6 +70,7 @@ __all__ = [
     'draw_segmentations',
     'draw_similarities',
     'draw_tokens',
+    'draw_vit_figure',
     'filled_in',
     'hide_patches',
     'in_three_bands',
