@@ -12,8 +12,8 @@ from beit_mm.commands.look_vit import look_vit
 from beit_mm.commands.picture_files import write_picture
 from beit_mm.models import BEiT, VisionTransformer
 
-# 64 a head, which is what weights alone are taken to have.
-ARCH = dict(embed_dims=128, num_layers=3, num_heads=2, feedforward_channels=8)
+# As wide as one whose heads are known by its width.
+ARCH = dict(embed_dims=192, num_layers=3, num_heads=3, feedforward_channels=8)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys):
     assert np.nanmax(places) == pytest.approx(1, abs=1e-5)
     dots = distances.collections[0].get_offsets()
     mean = shown['distances'].mean(axis=0)
-    np.testing.assert_allclose(dots, [(b, mean[b, h]) for b in range(3) for h in range(2)], 1e-5)
+    np.testing.assert_allclose(dots, [(b, mean[b, h]) for b in range(3) for h in range(3)], 1e-5)
 
 
 @pytest.mark.parametrize(
