@@ -453,10 +453,12 @@ def main() -> None:
 
 
 def write(report: dict, path: Path | None) -> None:
-    """Write a report where one is wanted."""
+    """Write a report where one is wanted, whole or not at all."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + '\n')
+        partial = path.with_suffix('.part')
+        partial.write_text(json.dumps(report, indent=1) + '\n')
+        partial.replace(path)
 
 
 if __name__ == '__main__':

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import step
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
@@ -133,14 +134,15 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, side: int) -> fl
 
 
 @torch.no_grad()
-def seconds_an_image(model: Classifier, side: int) -> float:
-    """Of a forward pass, the median of some."""
-    model.eval()
-    batch, times = torch.zeros(BATCH, 3, side, side), []
+def seconds_an_image(args, width: int) -> float:
+    """Of a forward pass on one thread, by the process's own clock; the median of some."""
+    model = Classifier(size_of(width, args.depth), args.pixels, args.patch, 2).eval()
+    batch, times = torch.zeros(BATCH, 3, args.pixels, args.pixels), []
+    torch.set_num_threads(1)
     for _ in range(8):
-        begin = time.perf_counter()
+        begin = time.process_time()
         model(batch)
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return statistics.median(times[1:]) / BATCH
 
 
@@ -158,7 +160,6 @@ def run_one(args, data: dict, width: int, epochs: float, seed: int) -> dict:
         accuracy=accuracy(model, *data['val'], args.pixels),
         parameters=sum(p.numel() for p in model.parameters()),
         flop_an_image=flop, training_flop=3 * flop * seen, training_seconds=taken,
-        seconds_an_image=seconds_an_image(model, args.pixels),
     )  # fmt: skip
 
 
@@ -181,7 +182,7 @@ def points(rows: list[dict]) -> dict[int, list[dict]]:
             mean, half = interval([row['accuracy'] for row in runs])
             medians = {
                 name: statistics.median(row[name] for row in runs)
-                for name in ('training_flop', 'flop_an_image', 'seconds_an_image')
+                for name in ('training_flop', 'flop_an_image')
             }
             point = dict(epochs=epochs, accuracy=mean, interval=half, seeds=len(runs))
             found[width].append(point | medians)
@@ -191,6 +192,8 @@ def points(rows: list[dict]) -> dict[int, list[dict]]:
 def draw(report: dict) -> Figure:
     """Accuracy against training, against FLOP, and against the time of an image."""
     family, settings = points(report['rows']), report['settings']
+    for width, lengths in family.items():
+        lengths[-1]['seconds_an_image'] = report['seconds_an_image'][str(width)]
     figure = Figure(figsize=(10.5, 3.6), layout='constrained')
     figure.suptitle(
         f'ViT of {settings["depth"]} blocks from scratch, {settings["pixels"]} pixels, patches of '
@@ -217,9 +220,15 @@ def draw(report: dict) -> Figure:
     by_flop.set_xlabel('MFLOP of an image', fontsize=8)
     by_time.set_title('longest training', fontsize=9)
     by_time.set_xlabel('time of an image (µs)', fontsize=8)
-    for axis in (by_training, by_flop, by_time):
+    by_training.set_xscale('log')
+    for axis, name, unit in ((by_flop, 'flop_an_image', 1e6), (by_time, 'seconds_an_image', 1e-6)):
+        places = [lengths[-1][name] / unit for lengths in family.values()]
         axis.set_xscale('log')
-        axis.tick_params(labelsize=7, which='both')
+        axis.minorticks_off()
+        axis.set_xticks(places, [f'{place:.3g}' for place in places])
+        axis.margins(x=0.15)
+    for axis in (by_training, by_flop, by_time):
+        axis.tick_params(labelsize=7)
         axis.grid(color='0.92')
         axis.spines[['top', 'right']].set_visible(False)
     return figure
@@ -279,19 +288,20 @@ def main() -> None:
         data = {split: read_split(args.data / split, side) for split in ('train', 'val')}
         data['classes'] = int(data['train'][1].max()) + 1
         report.update(machine=describe(), classes=data['classes'])
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         for run in left:
             if time.monotonic() - begin > 60 * args.minutes:
                 break
             report['rows'].append(run_one(args, data, *run))
-            partial = args.out.with_suffix('.part')
-            partial.write_text(json.dumps(report, indent=1) + '\n')
-            partial.replace(args.out)
+            step.write(report, args.out)
             row = report['rows'][-1]
             print(
                 f'width {row["width"]}, {row["epochs"]:g} epochs, seed {row["seed"]}: '
                 f'{row["accuracy"]:.1%} in {row["training_seconds"]:.0f} s', flush=True,
             )  # fmt: skip
+    # All at once, for the same state of the machine.
+    widths = sorted({row['width'] for row in report['rows']})
+    report['seconds_an_image'] = {str(width): seconds_an_image(args, width) for width in widths}
+    step.write(report, args.out)
     draw(report).savefig(args.out.with_suffix('.png'), dpi=150)
     print(f'{len(report["rows"])} runs in {args.out}, drawn beside it')
 

@@ -58,9 +58,9 @@ def look_vit(
 def _in_their_place(model: VisionTransformer) -> str:
     """What is said where there are no absolute positions."""
     if model.rel_pos_bias is not None:
-        relative = 'one table of relative ones\nserves all blocks'
+        relative = 'one table of relative ones serves all blocks'
     elif model.relative_index is not None:
-        relative = 'each block has a table\nof relative ones'
+        relative = 'each block has a table of relative ones'
     else:
         return 'This network has no positions.'
     return (
