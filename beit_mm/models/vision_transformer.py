@@ -49,8 +49,8 @@ class VisionTransformer(PretrainedBackbone):
             table 8); None for none.
         positions_at: Where they are added: at the 'input', or before 'every_block', which then
             learns its own, or 'every_block_shared', the same ones.
-        drop_rate: Dropout in training, behind every linear layer but that of queries, keys and values, and
-            behind the positions (ViT, B.1).
+        drop_rate: Dropout in training, behind every linear layer but that of queries, keys and
+            values, and behind the positions of the input (ViT, B.1).
         drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
         use_rel_pos_bias: Whether each block has its own relative position table.
         use_shared_rel_pos_bias: Whether all blocks share one table; excludes the former.
