@@ -100,6 +100,11 @@ def check_positions(kind: str | None, place: str) -> None:
         )
 
 
+def whole_table(stored: nn.Parameter | AxisPositions) -> Tensor:
+    """Positions (1, 1 + h w, C) for their own grid."""
+    return stored() if isinstance(stored, AxisPositions) else stored
+
+
 def is_position(name: str) -> bool:
     """Whether a parameter of this name belongs to absolute positions."""
     return any(part.startswith('pos_embed') for part in name.split('.'))
@@ -129,7 +134,7 @@ class PositionsOnGrids:
             place: Tells several positions of a network apart.
         """
         if isinstance(stored, AxisPositions):
-            return resize_absolute_positions(stored(), self.grid, grid)
+            return resize_absolute_positions(whole_table(stored), self.grid, grid)
         assert stored is not None
         if same_grid(self.grid, grid):
             return stored

@@ -235,7 +235,7 @@ def test_a_masked_autoencoder_takes_positions_at_the_input_alone():
             decoder=dict(type='beit_mm.MAEDecoder', encoder_dims=192, embed_dims=16, num_layers=1,
                          num_heads=2, img_size=32, patch_size=8),
             target_generator=dict(type='beit_mm.PixelTargetGenerator', patch_size=8),
-            head=dict(type='beit_mm.PixelHead', embed_dims=16, patch_size=8),
+            head=dict(type='beit_mm.PixelHead', embed_dims=16, num_values=192),
         )  # fmt: skip
 
 
