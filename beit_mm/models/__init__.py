@@ -7,6 +7,7 @@ from .beit import BEiT
 from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
+from .hybrid_stem import HybridStem
 from .loading import load
 from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
@@ -26,6 +27,7 @@ __all__ = [
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
+    'HybridStem',
     'MAEDecoder',
     'MIMHead',
     'MaskedAutoencoder',

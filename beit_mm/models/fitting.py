@@ -28,9 +28,6 @@ from .input_bands import fit_input
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
-PROJECTION = 'patch_embed.proj.weight'
-
-
 class Backbone(Protocol):
     """What weights are fitted to: a Transformer with or without positions.
 
@@ -38,7 +35,7 @@ class Backbone(Protocol):
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
         blocks: Of :class:`beit_mm.layers.block.Block`.
-        patch_embed: Whose ``proj`` takes the bands of an image.
+        patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
         fit_bands: Whether weights of other bands are fitted, or refused.
     """
@@ -106,13 +103,17 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
             fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+    return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
 
 
-def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
-    """Fit the projection of patches to a backbone's bands; returns what was done."""
-    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
-    return f'patch projection {fit}' if fit else ''
+def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the layer that takes images to a backbone's bands; returns what was done."""
+    embed = backbone.patch_embed
+    fit = fit_input(
+        backbone, embed.input.weight, fitted, f'patch_embed.{embed.input_name}.weight', ''
+    )
+    what = 'patch projection' if embed.stem is None else "the stem's first layer"
+    return f'{what} {fit}' if fit else ''
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:

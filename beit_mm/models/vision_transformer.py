@@ -21,6 +21,7 @@ from ..layers.resize_positions import resize_absolute_positions, same_grid
 from ..layers.sine_cosine import sine_cosine
 from ..registry import MODELS
 from ..relative_index import relative_position_index
+from .backbone_check import faults_of_backbone
 from .fitting import fit_model, fit_state_dict
 from .freezing import freeze, frozen_modules
 from .sizes import resolve_arch
@@ -41,7 +42,8 @@ class VisionTransformer(BaseModule):
             ``num_heads``, ``feedforward_channels``.
         img_size: Height and width in pixels, a number or a pair, that the positions are made
             for; multiples of the patch.
-        patch_size: Patch height and width in pixels, a number or a pair.
+        patch_size: Patch height and width in pixels, a number or a pair; with a ``stem`` what a
+            patch of its feature map covers of the image, a multiple of its stride.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
             Those behind the last of them are not run and need no gradient.
@@ -68,6 +70,8 @@ class VisionTransformer(BaseModule):
             among the weights. None names three channels red, green and blue, and no others.
         fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
             :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
+        stem: A network whose feature map is cut into patches in place of the image, such as
+            ``dict(type='beit_mm.HybridStem', stages=(3, 4, 9))``; None for none.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the papers' own.
 
@@ -99,6 +103,7 @@ class VisionTransformer(BaseModule):
         compile_blocks: bool | None = None,
         bands: Sequence[str] | None = None,
         fit_bands: bool = True,
+        stem: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -128,7 +133,8 @@ class VisionTransformer(BaseModule):
             return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
 
         num_patches = self.grid[0] * self.grid[1]
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
+        built = None if stem is None else MODELS.build(dict(stem, in_channels=in_channels))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, built)
         self.cls_token = learned(1)
         self.mask_token = learned(1) if with_mask_token else None
         self.pos_embed = None if positions is None else learned(1 + num_patches)
@@ -174,16 +180,7 @@ class VisionTransformer(BaseModule):
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
-        if cls.grid_of(component) is None:
-            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
-            yield (
-                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
-                f'patch_size, {patch[0]} x {patch[1]}'
-            )
-        try:
-            check_names(component['bands'], component['in_channels'])
-        except ValueError as error:
-            yield f'{component.key}: {error}'
+        return faults_of_backbone(component)
 
     @staticmethod
     def grid_of(component: Component) -> tuple[int, int] | None:
