@@ -40,7 +40,7 @@ from .layouts import (
 )
 
 # What this project's weights say of themselves.
-SAID = ('patch_grid', BAND_NAMES)
+SAID = ('patch_grid', 'axial', BAND_NAMES)
 
 
 class Converted(NamedTuple):

@@ -252,7 +252,7 @@ def of_the_function(names: Iterable[str]) -> list[str]:
     known = {*PREFIXES.values(), PREFIX_OF_VIT}
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
-    parts += r'|patch_embed\.(stem|backbone)\.'
+    parts += r'|patch_embed\.(stem|backbone)\.|axial$'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]
 

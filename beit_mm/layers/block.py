@@ -29,6 +29,8 @@ class Block(nn.Module):
         key_bias: See :class:`Attention`.
     """
 
+    ATTENTION = Attention
+
     def __init__(
         self,
         embed_dims: int,
@@ -44,7 +46,7 @@ class Block(nn.Module):
         super().__init__()
         self.compile_branches = compile
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.attn = Attention(embed_dims, num_heads, grid, key_bias)
+        self.attn = self.ATTENTION(embed_dims, num_heads, grid, key_bias)
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.mlp = Mlp(embed_dims, feedforward_channels)
         self.drop_path = DropPath(drop_path, skip_dropped)

@@ -3,6 +3,7 @@
 import importlib
 
 from ..registry import MODELS
+from .axial_vision_transformer import AxialVisionTransformer
 from .beit import BEiT
 from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
@@ -23,6 +24,7 @@ from .target_generators import (
 from .vision_transformer import VisionTransformer
 
 __all__ = [
+    'AxialVisionTransformer',
     'BEiT',
     'CachedTargetGenerator',
     'DVAETargetGenerator',

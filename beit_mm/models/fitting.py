@@ -264,7 +264,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
-    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.', 'axial')
     needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:

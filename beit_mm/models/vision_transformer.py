@@ -81,6 +81,9 @@ class VisionTransformer(BaseModule):
 
     init_cfg: Any
     KEY_BIAS = True
+    # Kinds of blocks, which take turns, and how many tokens, [S] or none, precede the patches.
+    BLOCKS: tuple[type[Block], ...] = (Block,)
+    num_extra_tokens = 1
 
     def __init__(
         self,
@@ -133,9 +136,9 @@ class VisionTransformer(BaseModule):
             return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
 
         num_patches = self.grid[0] * self.grid[1]
-        built = None if stem is None else MODELS.build(dict(stem, in_channels=in_channels))
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, built)
-        self.cls_token = learned(1)
+        before = stem and MODELS.build(dict(stem, in_channels=in_channels))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, before)
+        self.cls_token = learned(1) if self.num_extra_tokens else None
         self.mask_token = learned(1) if with_mask_token else None
         self.pos_embed = None if positions is None else learned(1 + num_patches)
         if positions == 'sine-cosine':
@@ -145,7 +148,7 @@ class VisionTransformer(BaseModule):
             RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
         )
         self.blocks: Any = nn.ModuleList(
-            Block(
+            self.BLOCKS[index % len(self.BLOCKS)](
                 self.embed_dims,
                 size['num_heads'],
                 size['feedforward_channels'],
@@ -158,8 +161,7 @@ class VisionTransformer(BaseModule):
             )
             for index in range(self.num_layers)
         )
-        if final_norm is None:
-            final_norm = out_type != 'avg_featmap'
+        final_norm = out_type != 'avg_featmap' if final_norm is None else final_norm
         self.norm = nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if final_norm else None
         self.fc_norm: Any = (
             nn.LayerNorm(self.embed_dims, eps=NORM_EPS) if out_type == 'avg_featmap' else None
@@ -199,12 +201,11 @@ class VisionTransformer(BaseModule):
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
         indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        count = self.num_layers
         for index in indices:
-            if not -self.num_layers <= index < self.num_layers:
-                raise ValueError(
-                    f'out_indices {out_indices}: there is no block {index} among {self.num_layers}'
-                )
-        return tuple(index % self.num_layers for index in indices)
+            if not -count <= index < count:
+                raise ValueError(f'out_indices {out_indices}: no block {index} among {count}')
+        return tuple(index % count for index in indices)
 
     def grid_for(self, images: Tensor) -> tuple[int, int]:
         """Patch grid (h, w) of images (B, C, H, W).
@@ -292,9 +293,11 @@ class VisionTransformer(BaseModule):
         if mask is not None:
             e_m = self._check_mask(mask, x.shape[0], grid)
             tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
-        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
+        if self.cls_token is not None:
+            tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            tokens = tokens + self._absolute_positions(self.pos_embed, grid)
+            positions = self._absolute_positions(self.pos_embed, grid)
+            tokens = tokens + positions[:, 1 - self.num_extra_tokens :]
         return tokens
 
     def _absolute_positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -371,7 +374,7 @@ class VisionTransformer(BaseModule):
             return x
         if self.out_type == 'cls_token':
             return x[:, 0]
-        patches = x[:, 1:]
+        patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid).contiguous()
         return self.fc_norm(patches.mean(dim=1))
