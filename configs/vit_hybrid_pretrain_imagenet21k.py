@@ -6,9 +6,9 @@ ViT-B on the feature map of a ResNet-50 that has the fourth stage's blocks in it
 smaller than the image, and a token is one place of it.
 The recipe of vit_pretrain_imagenet21k.py.
 
-Expected: 85.1 % top-1 on ImageNet-1k after vit_hybrid_finetune_imagenet_384.py, as the JAX release's
-file of this size has (github.com/google-research/vision_transformer). The paper pre-trains its
-hybrids on JFT.
+Expected: 85.1 % top-1 on ImageNet-1k after vit_hybrid_finetune_imagenet_384.py, as the JAX
+release's file of this size has (github.com/google-research/vision_transformer). The paper
+pre-trains its hybrids on JFT.
 """
 
 _base_ = ['./vit_pretrain_imagenet21k.py']
