@@ -112,7 +112,7 @@ def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
     """
     about = read_about(weights).get('images') or {}
     bands: Any = about.get('bands')
-    count = model.patch_embed.proj.in_channels
+    count = model.patch_embed.input.in_channels
     if not about and count != len(MEAN):
         bands = list(model.bands) if model.bands else count
     mean, std = about.get('mean'), about.get('std')

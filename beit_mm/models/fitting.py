@@ -30,7 +30,6 @@ from .input_bands import fit_input
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
-PROJECTION = 'patch_embed.proj.weight'
 # Absolute positions of the input or of blocks; of two dimensions where an axis has a table.
 ABSOLUTE = re.compile(r'(blocks\.\d+\.)?pos_embed(_shared)?(?P<axis>\.rows|\.columns)?')
 
@@ -42,7 +41,7 @@ class Backbone(Protocol):
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
         blocks: Of :class:`beit_mm.layers.block.Block`.
-        patch_embed: Whose ``proj`` takes the bands of an image.
+        patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
         fit_bands: Whether weights of other bands are fitted, or refused.
     """
@@ -113,17 +112,21 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
                 fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+    return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
 
 
 def _axis_of(match: re.Match) -> int:
     return ('.rows', '.columns').index(match['axis'])
 
 
-def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
-    """Fit the projection of patches to a backbone's bands; returns what was done."""
-    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
-    return f'patch projection {fit}' if fit else ''
+def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the layer that takes images to a backbone's bands; returns what was done."""
+    embed = backbone.patch_embed
+    fit = fit_input(
+        backbone, embed.input.weight, fitted, f'patch_embed.{embed.input_name}.weight', ''
+    )
+    what = 'patch projection' if embed.stem is None else "the stem's first layer"
+    return f'{what} {fit}' if fit else ''
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -280,7 +283,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
-    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.', 'axial')
     needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:

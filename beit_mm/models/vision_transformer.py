@@ -19,6 +19,7 @@ from ..layers.relative_position import RelativePositionBias, RelativePositions, 
 from ..layers.resize_positions import same_grid
 from ..registry import MODELS
 from ..relative_index import relative_position_index
+from .backbone_check import faults_of_backbone
 from .freezing import freeze, frozen_modules
 from .pretrained_backbone import PretrainedBackbone
 from .sizes import resolve_arch
@@ -38,7 +39,8 @@ class VisionTransformer(PretrainedBackbone):
             ``num_heads``, ``feedforward_channels``.
         img_size: Height and width in pixels, a number or a pair, that the positions are made
             for; multiples of the patch.
-        patch_size: Patch height and width in pixels, a number or a pair.
+        patch_size: Patch height and width in pixels, a number or a pair; with a ``stem`` what a
+            patch of its feature map covers of the image, a multiple of its stride.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
             Those behind the last of them are not run and need no gradient.
@@ -70,6 +72,8 @@ class VisionTransformer(PretrainedBackbone):
             among the weights. None names three channels red, green and blue, and no others.
         fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
             :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
+        stem: A network whose feature map is cut into patches in place of the image, such as
+            ``dict(type='beit_mm.HybridStem', stages=(3, 4, 9))``; None for none.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the papers' own.
 
@@ -79,6 +83,9 @@ class VisionTransformer(PretrainedBackbone):
 
     init_cfg: Any
     KEY_BIAS = True
+    # Kinds of blocks, which take turns, and how many tokens, [S] or none, precede the patches.
+    BLOCKS: tuple[type[Block], ...] = (Block,)
+    num_extra_tokens = 1
 
     def __init__(
         self,
@@ -103,6 +110,7 @@ class VisionTransformer(PretrainedBackbone):
         compile_blocks: bool | None = None,
         bands: Sequence[str] | None = None,
         fit_bands: bool = True,
+        stem: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -139,8 +147,9 @@ class VisionTransformer(PretrainedBackbone):
                 return None
             return make_positions(positions, self.grid, self.embed_dims)
 
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
-        self.cls_token = learned()
+        before = stem and MODELS.build(dict(stem, in_channels=in_channels))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, before)
+        self.cls_token = learned() if self.num_extra_tokens else None
         self.mask_token = learned() if with_mask_token else None
         self.pos_embed = positions_if('input')
         self.pos_embed_shared = positions_if('every_block_shared')
@@ -148,7 +157,7 @@ class VisionTransformer(PretrainedBackbone):
             RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
         )
         self.blocks: Any = nn.ModuleList(
-            Block(
+            self.BLOCKS[index % len(self.BLOCKS)](
                 self.embed_dims,
                 size['num_heads'],
                 size['feedforward_channels'],
@@ -184,16 +193,7 @@ class VisionTransformer(PretrainedBackbone):
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
-        if cls.grid_of(component) is None:
-            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
-            yield (
-                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
-                f'patch_size, {patch[0]} x {patch[1]}'
-            )
-        try:
-            check_names(component['bands'], component['in_channels'])
-        except ValueError as error:
-            yield f'{component.key}: {error}'
+        return faults_of_backbone(component)
 
     @staticmethod
     def grid_of(component: Component) -> tuple[int, int] | None:
@@ -239,7 +239,8 @@ class VisionTransformer(PretrainedBackbone):
         for tokens in self.tokens_and_positions():
             nn.init.normal_(tokens, std=INIT_STD)
         if self.positions != 'sine-cosine':
-            nn.init.zeros_(self.cls_token)
+            if self.cls_token is not None:
+                nn.init.zeros_(self.cls_token)
             for block in self.blocks:
                 for layer in (block.mlp.fc1, block.mlp.fc2):
                     nn.init.normal_(layer.bias, std=BIAS_STD)
@@ -276,9 +277,11 @@ class VisionTransformer(PretrainedBackbone):
         if mask is not None:
             e_m = self._check_mask(mask, x.shape[0], grid)
             tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
-        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
+        if self.cls_token is not None:
+            tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            tokens = tokens + self._on_grids.get(self.pos_embed, grid)
+            positions = self._on_grids.get(self.pos_embed, grid)
+            tokens = tokens + positions[:, 1 - self.num_extra_tokens :]
         return F.dropout(tokens, self.drop_rate) if self.drop_rate and self.training else tokens
 
     def _positions_of_blocks(self, grid: tuple[int, int]) -> list[Tensor] | None:
@@ -352,7 +355,7 @@ class VisionTransformer(PretrainedBackbone):
         outputs = []
         for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
             if added is not None:
-                x = x + added[index]
+                x = x + added[index][:, 1 - self.num_extra_tokens :]
             if self.with_cp and self.training:
                 x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
             else:
@@ -368,7 +371,7 @@ class VisionTransformer(PretrainedBackbone):
             return x
         if self.out_type == 'cls_token':
             return x[:, 0]
-        patches = x[:, 1:]
+        patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid).contiguous()
         return self.fc_norm(patches.mean(dim=1))
