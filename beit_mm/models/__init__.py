@@ -13,12 +13,13 @@ from .loading import load
 from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
 from .masked_image_modeling import MaskedImageModeling
+from .masked_patch_prediction import MaskedPatchPrediction
+from .mean_colors import MeanColorTargetGenerator
 from .mim_heads import MIMHead, PixelHead
 from .patch_components import PCATargetGenerator
 from .target_generators import (
     CachedTargetGenerator,
     DVAETargetGenerator,
-    MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
 from .vision_transformer import VisionTransformer
@@ -34,6 +35,7 @@ __all__ = [
     'MIMHead',
     'MaskedAutoencoder',
     'MaskedImageModeling',
+    'MaskedPatchPrediction',
     'MeanColorTargetGenerator',
     'PCATargetGenerator',
     'PixelHead',
