@@ -29,6 +29,8 @@ ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
 PROJECTION = 'patch_embed.proj.weight'
+# What MMPretrain's classes for classification heads call the same layer.
+HEADS = ('head.fc.', 'head.layers.head.')
 
 
 class Backbone(Protocol):
@@ -91,6 +93,7 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
+    _check_heads(backbone, fitted.pop('num_heads', None))
     _check_positions(backbone, fitted)
     source, target = _source_grid(fitted, backbone.grid), backbone.grid
     resized = []
@@ -113,6 +116,13 @@ def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
     """Fit the projection of patches to a backbone's bands; returns what was done."""
     fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
     return f'patch projection {fit}' if fit else ''
+
+
+def _check_heads(backbone: Backbone, said: Tensor | None) -> None:
+    """Refuse weights of another number of heads, whose shapes are the same."""
+    heads = backbone.blocks[0].attn.num_heads
+    if said is not None and int(said) != heads:
+        raise CheckpointError(f'its attention has {int(said)} heads, that of this backbone {heads}')
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -237,6 +247,10 @@ def _candidates(
     before = PREFIX if is_whole(converted, 'beit_mm') else ''
     of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
     others = {n: t for n, t in converted.items() if not n.startswith(before)}
+    for one, other in (HEADS, HEADS[::-1]):
+        if f'{one}weight' in model.state_dict():
+            # The same layer.
+            others = {n.replace(other, one): t for n, t in others.items()}
     fitted = fit_state_dict(backbone, of_backbone)
     named = {f'{prefix}{name}': tensor for name, tensor in fitted.state_dict.items()}
     return {**named, **others}, fitted, unknown

@@ -111,6 +111,8 @@ def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) 
     for name, tensor in weights.items():
         if name.endswith(TABLE) and tensor.ndim == 2:
             return tensor.shape[1]
+    if 'num_heads' in weights:
+        return int(weights['num_heads'])
     if told.get('num_heads'):
         return told['num_heads']
     known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
