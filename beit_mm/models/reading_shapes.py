@@ -80,6 +80,20 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     )
 
 
+def positions_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """``positions`` and ``positions_at`` of the :class:`VisionTransformer` that weights are of."""
+    places = {
+        'pos_embed': 'input',
+        'pos_embed_shared': 'every_block_shared',
+        'blocks.0.pos_embed': 'every_block',
+    }
+    for name, place in places.items():
+        for kind, ending in (('learned', ''), ('learned-2d', '.rows')):
+            if f'{name}{ending}' in weights:
+                return dict(positions=kind, positions_at=place)
+    return dict(positions=None)
+
+
 def _depth(weights: Mapping[str, Tensor]) -> int:
     """Number of blocks.
 
