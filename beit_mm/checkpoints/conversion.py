@@ -16,9 +16,11 @@ from ..relative_index import (
 )
 from .band_names import BAND_NAMES
 from .checkpoint_error import CheckpointError
+from .distilled import cut_distilled, join_distilled
 from .jax_names import read_jax, write_jax
 from .layout_tables import INDEX, TABLE
 from .layouts import (
+    BEIT,
     LAYOUTS,
     OF_JAX,
     OF_VIT_ALONE,
@@ -43,6 +45,14 @@ from .layouts import (
 
 # The last layer of a classifier, as a part of a head that may have another one before it (ViT).
 HEAD_OF_TOKEN = ('head.fc.', 'head.layers.head.')
+# What a Vision Transformer has in each, of what not all have.
+NEEDED = dict(
+    torchvision=('class_token', 'encoder.pos_embedding', 'encoder.ln.weight'),
+    jax=('posembed_input/pos_embedding', 'encoder_norm/scale'),
+    big_vision=('pos_embedding', 'encoder_norm/scale'),
+    huggingface=('embeddings.cls_token',),
+    huggingface5=('embeddings.cls_token',),
+)
 # What this project's weights say of themselves.
 SAID = ('patch_grid', 'num_heads', BAND_NAMES)
 
@@ -96,9 +106,17 @@ def convert_state_dict(
     if any('head' in name or 'classifier' in name for name in converted):
         # What the head reads.
         lost += [name for name in left_out if 'pre_logits.' in name]
+    # Of a second token for distillation transformers has another model.
+    lost += [name for name in left_out if name.endswith('dist_token')]
+    lost += [name for name in converted if 'distillation_token' in name]
     if lost:
         raise CheckpointError(
             f'{to} has no place for {summarize(lost)}, and without them it is another model'
+        )
+    missing = [end for end in NEEDED.get(to, ()) if not any(n.endswith(end) for n in converted)]
+    if missing and kind_of(converted) != BEIT:
+        raise CheckpointError(
+            f'it has no {", ".join(missing)}, as models of {to} have, and without is another model'
         )
     if left_out:
         print_log(f'{to} has no place for {summarize(left_out)}', logger='current')
@@ -127,6 +145,7 @@ def _read_jax(arrays: Mapping[str, Tensor], layout: str) -> Converted:
 
 def _write_jax(ours: Mapping[str, Tensor], layout: str, num_heads: int | None) -> Converted:
     prefix = PREFIX * is_whole(ours, 'beit_mm')
+    ours = cut_distilled(ours, prefix)
     own = {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)}
     others = {name: tensor for name, tensor in ours.items() if not name.startswith(prefix)}
     known = own.pop('num_heads', None)
@@ -195,6 +214,7 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         for own, named in sources.items()
     }
     _add_grid(weights, grids, own_prefix)
+    weights = join_distilled(weights, own_prefix)
     if 'head.layers.pre_logits.weight' in weights:
         weights = {n.replace(*HEAD_OF_TOKEN): t for n, t in weights.items()}
     return Converted(weights, left_out)
@@ -251,6 +271,7 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
         return Converted(dict(ours), [])
     whole = is_whole(ours, 'beit_mm')
     kind = kind_of(ours)
+    ours = cut_distilled(ours, PREFIX * whole)
     own_prefix, prefix = PREFIX * whole, prefix_for(layout, kind) * whole
     if layout == 'mmseg':
         ours = share_table(ours, own_prefix)

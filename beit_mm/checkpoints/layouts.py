@@ -29,8 +29,8 @@ PREFIXES = dict(
     mmpretrain='backbone.', mmseg='backbone.', torchvision='', jax='', big_vision='',
 )  # fmt: skip
 PREFIX = PREFIXES['beit_mm']
-# Hugging Face's, of a Vision Transformer.
-PREFIX_OF_VIT = 'vit.'
+# Hugging Face's, of a Vision Transformer, and of a DeiT with distillation.
+PREFIX_OF_VIT, PREFIX_OF_DEIT = 'vit.', 'deit.'
 # What MMSegmentation, whose names are MMPretrain's otherwise, has no place for, in our names.
 NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
 # Beside each table these keep the index that spells it out.
@@ -83,6 +83,8 @@ OLD_NAMES = (
     ('decoder.decoder_encoder.layer.', 'decoder.decoder_layers.'),
     ('.mlp.linear_1.', '.mlp.0.'),
     ('.mlp.linear_2.', '.mlp.3.'),
+    # In transformers' DeiT with distillation.
+    ('cls_classifier.', 'classifier.'),
 )
 
 
@@ -225,6 +227,8 @@ def prefix_of(names: Iterable[str], layout: str) -> str:
     # The authors' segmentation models are OpenMMLab's around their own backbone.
     if layout in ('unilm', 'timm') and any(name.startswith(PREFIX) for name in names):
         return PREFIX
+    if layout.startswith('huggingface') and any(n.startswith(PREFIX_OF_DEIT) for n in names):
+        return PREFIX_OF_DEIT
     return prefix_for(layout, kind_of(names))
 
 
@@ -240,7 +244,7 @@ def of_the_function(names: Iterable[str]) -> list[str]:
 
     Blocks and positions are; mask tokens, last norms and heads are not.
     """
-    known = {*PREFIXES.values(), PREFIX_OF_VIT}
+    known = {*PREFIXES.values(), PREFIX_OF_VIT, PREFIX_OF_DEIT}
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
     parts += '|Transformer/'

@@ -43,6 +43,7 @@ class Backbone(Protocol):
     Attributes:
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
+        num_cls_tokens: Tokens before those of the patches.
         blocks: Of :class:`beit_mm.layers.block.Block`.
         patch_embed: Whose ``proj`` takes the bands of an image.
         bands: Their names, or None.
@@ -51,6 +52,7 @@ class Backbone(Protocol):
 
     grid: tuple[int, int]
     embed_dims: int
+    num_cls_tokens: int
     blocks: Any
     patch_embed: Any
     bands: tuple[str, ...] | None
@@ -99,7 +101,7 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
 
     _check_heads(backbone, fitted.pop('num_heads', None))
     _check_positions(backbone, fitted)
-    source, target = _source_grid(fitted, backbone.grid), backbone.grid
+    source, target = _source_grid(fitted, backbone), backbone.grid
     resized = []
     for name, tensor in fitted.items():
         if source == target:
@@ -156,7 +158,7 @@ def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
+def _source_grid(weights: Mapping[str, Tensor], backbone: Backbone) -> tuple[int, int]:
     """The patch grid that positions were made for.
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
@@ -166,7 +168,7 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
     places = {n: weights[n].shape[1] for n, match in absolute.items() if not match['axis']}
     axes = {_axis_of(m): weights[n].shape[1] for n, m in absolute.items() if m['axis']}
     sizes = {**rows, **places}
-    known = read_patch_grid(weights)
+    known, own, tokens = read_patch_grid(weights), backbone.grid, backbone.num_cls_tokens
     if len(axes) == 2:
         # Said by the tables themselves.
         return axes[0], axes[1]
@@ -178,11 +180,11 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
         # A column of patches has the same offsets as a row.
         guesses = [own] if known == own[::-1] and 1 in known else [known]
     else:
-        side = math.isqrt(max(0, next(iter(places.values()), 1) - 1))
+        side = math.isqrt(max(0, next(iter(places.values()), 1) - tokens))
         guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
     for grid in filter(None, guesses):
         fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
-        if fit_rows and all(size == 1 + grid[0] * grid[1] for size in places.values()):
+        if fit_rows and all(size == tokens + grid[0] * grid[1] for size in places.values()):
             return grid
     name, size = next(iter(sizes.items()))
     raise CheckpointError(

@@ -8,6 +8,7 @@ import timm
 import torch
 from mmpretrain.registry import MODELS as OF_MMPRETRAIN
 from torchvision.models import VisionTransformer as VisionTransformerOfTorchvision
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
 import beit_mm
 from beit_mm.checkpoints import CheckpointError, load_state_dict
@@ -16,6 +17,7 @@ from beit_mm.models.fitting import fit_model
 
 WIDTH, DEPTH, HEADS, HIDDEN, PATCH, CLASSES = 48, 3, 4, 96, 8, 5
 ARCH = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=HIDDEN)
+ABOUT = dict(num_heads=HEADS)
 # The names of the layers of a block, and the one of positions.
 RELEASE = ('MultiHeadDotProductAttention_1', 'LayerNorm_2', 'MlpBlock_3')
 BIG_VISION = ('MultiHeadDotProductAttention_0', 'LayerNorm_1', 'MlpBlock_0')
@@ -28,6 +30,10 @@ def peer_of(size=32, **settings):
         img_size=size, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS,
         mlp_ratio=HIDDEN / WIDTH, **settings,
     )  # fmt: skip
+    return randomize(model)
+
+
+def randomize(model):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -111,13 +117,13 @@ def assert_same(own, other):
     torch.testing.assert_close(own, other, rtol=1e-6, atol=2e-6)
 
 
-def classify(weights, out_type='cls_token', **head):
+def classify(weights, out_type='cls_token', num_cls_tokens=1, **head):
     """The logits of MMPretrain's classifier with our backbone, loaded as `load_from` does."""
     neck = dict(type='GlobalAveragePooling') if out_type == 'featmap' else None
     head = dict(type='LinearClsHead', num_classes=CLASSES, in_channels=WIDTH) | head
     backbone = dict(
         type='beit_mm.VisionTransformer', arch=ARCH, img_size=32, patch_size=PATCH,
-        positions='learned', out_type=out_type, final_norm=True,
+        positions='learned', out_type=out_type, final_norm=True, num_cls_tokens=num_cls_tokens,
     )  # fmt: skip
     model = OF_MMPRETRAIN.build(
         dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
@@ -178,7 +184,7 @@ def test_the_layer_before_the_classes(tmp_path):
     torch.save(peer.state_dict(), tmp_path / 'torchvision.pth')
     head = dict(type='VisionTransformerClsHead', hidden_dim=24)
     assert_same(classify(tmp_path / 'torchvision.pth', **head), peer(images()))
-    about = dict(meta=dict(about=dict(num_heads=HEADS)))
+    about = dict(meta=dict(about=ABOUT))
     torch.save(dict(state_dict=peer.state_dict(), **about), tmp_path / 'given.pth')
     for file, to in (('jax.npz', 'jax'), ('b.npz', 'big_vision'), ('m.pth', 'mmpretrain')):
         convert(tmp_path / 'given.pth', tmp_path / file, to)
@@ -244,7 +250,7 @@ def test_big_vision_in(tmp_path, form):
 @torch.no_grad()
 def test_big_vision_out(tmp_path):
     peer = peer_of()
-    about = dict(meta=dict(about=dict(num_heads=HEADS)))
+    about = dict(meta=dict(about=ABOUT))
     torch.save(dict(state_dict=peer.state_dict(), **about), tmp_path / 'timm.pth')
     convert(tmp_path / 'timm.pth', tmp_path / 'vit.npz', 'big_vision')
     reader = peer_of(no_embed_class=True)
@@ -318,3 +324,106 @@ def test_what_jax_cannot_hold_is_refused(tmp_path):
         convert(tmp_path / 'timm.pth', tmp_path / 'vit.pth', 'jax')
     with pytest.raises(ValueError, match=r'must end in \.pth or \.safetensors'):
         convert(tmp_path / 'timm.pth', tmp_path / 'vit.npz', 'timm')
+
+
+# --- without [S], and with a second token ------------------------------------------------------
+
+
+@torch.no_grad()
+def test_means_over_the_patches_of_big_vision(tmp_path):
+    """No [S]; the mean of the patches behind the norm; at another size too."""
+    settings = dict(class_token=False, global_pool='avg', fc_norm=False)
+    peer, file = peer_of(**settings), tmp_path / 'gap.npz'
+    np.savez(file, **under('params/', arrays_of(peer, BIG_VISION)))
+    peer.load_pretrained(str(file))
+    ours = beit_mm.load(file)
+    assert ours.cls_token is None
+    assert_same(ours(images())[0], peer.forward_features(images()))
+    assert_same(classify(file, 'featmap', num_cls_tokens=0), peer(images()))
+    larger = beit_mm.load(file, img_size=48)
+    torch.testing.assert_close(larger(images(48))[0], ours(images(48))[0], rtol=1e-6, atol=2e-6)
+    convert(file, tmp_path / 'again.npz', 'big_vision')
+    reader = peer_of(**settings)
+    reader.norm.weight.zero_()
+    reader.load_pretrained(str(tmp_path / 'again.npz'))
+    assert_same(reader(images()), peer(images()))
+    convert(file, tmp_path / 'timm', 'timm')
+    folder = timm.create_model(f'local-dir:{tmp_path}/timm', pretrained=True).eval()
+    assert_same(folder(images()), peer(images()))
+    for to in ('torchvision', 'huggingface'):
+        with pytest.raises(CheckpointError, match=r'it has no .*(class|cls)_token, as models of'):
+            convert(file, tmp_path / 'no.pth', to)
+
+
+@torch.no_grad()
+def test_queries_of_big_vision_are_left_out(tmp_path):
+    """Of a head that asks the patches by queries (MAP) there is none here: tokens are the same."""
+    peer = peer_of(class_token=False, global_pool='map')
+    arrays = arrays_of(peer, BIG_VISION)
+    arrays |= {'MAPHead_0/probe': np.ones((1, 1, WIDTH), np.float32)}
+    np.savez(tmp_path / 'map.npz', **under('params/', arrays))
+    convert(tmp_path / 'map.npz', tmp_path / 'ours.pth', 'beit_mm')
+    names = load_state_dict(tmp_path / 'ours.pth').keys()
+    assert not [name for name in names if name.startswith('head.')]
+    loaded = beit_mm.load(tmp_path / 'ours.pth')
+    assert_same(loaded(images())[0], peer.forward_features(images()))
+
+
+@torch.no_grad()
+def test_deit_with_distillation(tmp_path):
+    """The mean of both classifiers' predictions, by one layer that reads both tokens."""
+    peer = randomize(
+        timm.models.deit.VisionTransformerDistilled(
+            img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS,
+            mlp_ratio=HIDDEN / WIDTH, num_classes=CLASSES, weight_init='skip',
+        )
+    )  # fmt: skip
+    file = tmp_path / 'deit.pth'
+    torch.save(dict(model=peer.state_dict()), file)
+    ours = beit_mm.load(file, num_heads=HEADS)
+    assert_same(ours(images())[0], peer.forward_features(images()))
+    wide = dict(num_cls_tokens=2, in_channels=2 * WIDTH)
+    assert_same(classify(file, **wide), peer(images()))
+    larger = beit_mm.load(file, num_heads=HEADS, img_size=48)
+    torch.testing.assert_close(larger(images(48))[0], ours(images(48))[0], rtol=1e-6, atol=2e-6)
+
+    convert(file, tmp_path / 'ours.pth', 'beit_mm')
+    convert(tmp_path / 'ours.pth', tmp_path / 'timm.pth', 'timm')
+    expected = peer(images())
+    peer.load_state_dict(torch.load(tmp_path / 'timm.pth'), strict=True)
+    assert_same(peer(images()), expected)
+    convert(file, tmp_path / 'mmpretrain.pth', 'mmpretrain')
+    other = OF_MMPRETRAIN.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(
+                type='DistilledVisionTransformer', arch=ARCH, img_size=32, patch_size=PATCH
+            ),
+            head=dict(type='DeiTClsHead', num_classes=CLASSES, in_channels=WIDTH),
+        )
+    ).eval()
+    other.load_state_dict(torch.load(tmp_path / 'mmpretrain.pth')['state_dict'], strict=True)
+    assert_same(other.head(other.extract_feat(images())), expected)
+    assert_same(classify(tmp_path / 'mmpretrain.pth', **wide), expected)
+    torch.save(
+        dict(state_dict=load_state_dict(tmp_path / 'ours.pth'), meta=dict(about=ABOUT)),
+        tmp_path / 'ours.pth',
+    )
+    for to, ending in (('torchvision', 'pth'), ('jax', 'npz'), ('huggingface', 'pth')):
+        with pytest.raises(CheckpointError, match=f'{to} has no place for .*dist'):
+            convert(tmp_path / 'ours.pth', tmp_path / f'no.{ending}', to)
+
+
+@torch.no_grad()
+def test_deit_with_distillation_of_transformers(tmp_path):
+    config = DeiTConfig(
+        hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS,
+        intermediate_size=HIDDEN, image_size=32, patch_size=PATCH, layer_norm_eps=1e-6,
+        num_labels=CLASSES,
+    )  # fmt: skip
+    peer = randomize(DeiTForImageClassificationWithTeacher(config))
+    peer.save_pretrained(tmp_path / 'deit')
+    ours = beit_mm.load(tmp_path / 'deit')
+    assert_same(ours(images())[0], peer.deit(images()).last_hidden_state)
+    wide = dict(num_cls_tokens=2, in_channels=2 * WIDTH)
+    assert_same(classify(tmp_path / 'deit', **wide), peer(images()).logits)
