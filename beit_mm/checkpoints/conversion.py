@@ -39,8 +39,10 @@ from .layouts import (
     pattern_of,
     prefix_for,
     prefix_of,
+    root_alone,
     rules_of,
     summarize,
+    with_stages,
 )
 
 # The last layer of a classifier, as a part of a head that may have another one before it (ViT).
@@ -54,7 +56,7 @@ NEEDED = dict(
     huggingface5=('embeddings.cls_token',),
 )
 # What this project's weights say of themselves.
-SAID = ('patch_grid', 'num_heads', BAND_NAMES)
+SAID = ('patch_grid', 'num_heads', 'axial', BAND_NAMES)
 
 
 class Converted(NamedTuple):
@@ -188,7 +190,7 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         clean = name
         for old, new in OLD_NAMES:
             clean = clean.replace(old, new)
-        stem = clean.removeprefix(prefix)
+        stem = with_stages(clean.removeprefix(prefix))
         if stem.endswith(INDEX):
             grids[name] = grid_of_index(tensor)
             continue
@@ -301,7 +303,7 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
         if stem.endswith('rel_pos_bias.table') and layout in WITH_INDEX:
             index = _index_of(name, tensor, read_patch_grid(ours, own_prefix))
             written[f'{names[0].removesuffix(TABLE)}{INDEX}'] = index
-    return Converted(written, left_out)
+    return Converted(root_alone(written), left_out)
 
 
 def read_patch_grid(ours: Mapping[str, Tensor], prefix: str = '') -> tuple[int, int] | None:

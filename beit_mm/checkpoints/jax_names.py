@@ -18,6 +18,7 @@ from .layouts import OF_JAX_BLOCK
 PLACES = ('', 'opt/target/', 'params/', 'params/img/')
 PROJECTION, NORM, HEAD_OF_QUERIES = 'embedding/kernel', 'Transformer/encoder_norm', 'MAPHead_0/'
 QUERY = 'query/kernel'
+STEM = 'patch_embed.stem.'
 # What the layers of a block are called: the attention, the second norm, and the MLP.
 LAYERS = dict(
     jax=dict(attention='MultiHeadDotProductAttention_1', norm='LayerNorm_2', mlp='MlpBlock_3'),
@@ -114,6 +115,31 @@ def _block(layout: str, number: int) -> list[Row]:
     ]
 
 
+def _stem(names: Iterable[str], pattern: str, first: int) -> list[Row]:
+    """Of the ResNet before a hybrid's patches.
+
+    Args:
+        names: Of all weights, here or there.
+        pattern: What matches those of its units, with the numbers of stage and unit.
+        first: The first number.
+    """
+    found = {(int(m[1]), int(m[2])) for name in names if (m := re.match(pattern, name))}
+    rows = [
+        Row(f'{STEM}root.conv.weight', ('conv_root/kernel',), CONVOLUTION),
+        *_norm(f'{STEM}root.norm', 'gn_root'),
+    ]
+    for stage, unit in sorted((i - first, j - first) for i, j in found):
+        ours, theirs = f'{STEM}stages.{stage}.{unit}', f'block{stage + 1}/unit{unit + 1}'
+        for layer, norm, convolution, scale in (
+            ('shortcut.conv', 'shortcut.norm', 'conv_proj', 'gn_proj'),
+            *((f'conv{k}', f'norm{k}', f'conv{k}', f'gn{k}') for k in (1, 2, 3)),
+        ):
+            kernel = (f'{theirs}/{convolution}/kernel',)
+            rows.append(Row(f'{ours}.{layer}.weight', kernel, CONVOLUTION))
+            rows += _norm(f'{ours}.{norm}', f'{theirs}/{scale}')
+    return rows
+
+
 def _rows(layout: str, depth: int, head: str) -> list[Row]:
     return [
         Row('cls_token', ('cls',), SAME),
@@ -147,7 +173,7 @@ def read_jax(
     numbers = (int(m[2][1:]) for name in named if (m := re.match(OF_JAX_BLOCK, name)))
     depth = max(numbers, default=-1) + 1
     head = 'head.layers.head' if 'pre_logits/kernel' in named else 'head.fc'
-    rows = _rows(layout, depth, head)
+    rows = _rows(layout, depth, head) + _stem(named, r'block(\d+)/unit(\d+)/', first=1)
     if any(name.startswith(HEAD_OF_QUERIES) for name in named):
         # What is behind it reads what it makes of the tokens.
         rows = [row for row in rows if not row.ours.startswith('head.')]
@@ -248,7 +274,8 @@ def write_jax(
     place = 'params/' if layout == 'big_vision' else ''
     head = 'head.layers.head' if 'head.layers.head.weight' in ours else 'head.fc'
     written = {}
-    for row in _rows(layout, depth, head):
+    units = re.escape(f'{STEM}stages.') + r'(\d+)\.(\d+)\.'
+    for row in _rows(layout, depth, head) + _stem([*ours], units, first=0):
         if row.ours in ours:
             tensor = ours.pop(row.ours)
             try:

@@ -32,6 +32,8 @@ class Block(nn.Module):
         pos_embed: Positions that this block's input has added to it, by whoever calls it.
     """
 
+    ATTENTION = Attention
+
     def __init__(
         self,
         embed_dims: int,
@@ -50,7 +52,7 @@ class Block(nn.Module):
         self.compile_branches = compile
         self.pos_embed = pos_embed
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.attn = Attention(embed_dims, num_heads, grid, key_bias, dropout)
+        self.attn = self.ATTENTION(embed_dims, num_heads, grid, key_bias, dropout)
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
         self.mlp = Mlp(embed_dims, feedforward_channels, dropout)
         self.drop_path = DropPath(drop_path, skip_dropped)

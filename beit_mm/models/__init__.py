@@ -3,10 +3,12 @@
 import importlib
 
 from ..registry import MODELS
+from .axial_vision_transformer import AxialVisionTransformer
 from .beit import BEiT
 from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
+from .hybrid_stem import HybridStem
 from .loading import load
 from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
@@ -22,10 +24,12 @@ from .target_generators import (
 from .vision_transformer import VisionTransformer
 
 __all__ = [
+    'AxialVisionTransformer',
     'BEiT',
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
+    'HybridStem',
     'MAEDecoder',
     'MIMHead',
     'MaskedAutoencoder',

@@ -43,16 +43,16 @@ class Backbone(Protocol):
     Attributes:
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
-        num_cls_tokens: Tokens before those of the patches.
+        num_extra_tokens: Tokens before those of the patches.
         blocks: Of :class:`beit_mm.layers.block.Block`.
-        patch_embed: Whose ``proj`` takes the bands of an image.
+        patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
         fit_bands: Whether weights of other bands are fitted, or refused.
     """
 
     grid: tuple[int, int]
     embed_dims: int
-    num_cls_tokens: int
+    num_extra_tokens: int
     blocks: Any
     patch_embed: Any
     bands: tuple[str, ...] | None
@@ -99,6 +99,9 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
+    if not backbone.num_extra_tokens and 'cls_token' in fitted:
+        _leave_token_out(fitted)
+    _check_tokens(backbone, fitted)
     _check_heads(backbone, fitted.pop('num_heads', None))
     _check_positions(backbone, fitted)
     source, target = _source_grid(fitted, backbone), backbone.grid
@@ -118,17 +121,42 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
                 fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+    return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
+
+
+def _leave_token_out(weights: dict[str, Tensor]) -> None:
+    """Take the positions of [S] away, for a backbone that has none."""
+    tokens = weights['cls_token'].shape[1]
+    for name, tensor in weights.items():
+        match = ABSOLUTE.fullmatch(name)
+        if match and not match['axis'] and tensor.ndim == 3:
+            weights[name] = tensor[:, tokens:]
 
 
 def _axis_of(match: re.Match) -> int:
     return ('.rows', '.columns').index(match['axis'])
 
 
-def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
-    """Fit the projection of patches to a backbone's bands; returns what was done."""
-    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
-    return f'patch projection {fit}' if fit else ''
+def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the layer that takes images to a backbone's bands; returns what was done."""
+    embed = backbone.patch_embed
+    fit = fit_input(
+        backbone, embed.input.weight, fitted, f'patch_embed.{embed.input_name}.weight', ''
+    )
+    what = 'patch projection' if embed.stem is None else "the stem's first layer"
+    return f'{what} {fit}' if fit else ''
+
+
+def _check_tokens(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+    """Refuse whole weights of another number of tokens before those of the patches."""
+    token = weights.get('cls_token')
+    tokens = 0 if token is None else token.shape[:2][-1]
+    own = backbone.num_extra_tokens
+    if own and tokens != own and {'pos_embed', PROJECTION} <= weights.keys():
+        raise CheckpointError(
+            f'no whole backbone as the config describes it: its num_extra_tokens is {tokens}, that '
+            f'of this backbone {own}'
+        )
 
 
 def _check_heads(backbone: Backbone, said: Tensor | None) -> None:
@@ -168,7 +196,7 @@ def _source_grid(weights: Mapping[str, Tensor], backbone: Backbone) -> tuple[int
     places = {n: weights[n].shape[1] for n, match in absolute.items() if not match['axis']}
     axes = {_axis_of(m): weights[n].shape[1] for n, m in absolute.items() if m['axis']}
     sizes = {**rows, **places}
-    known, own, tokens = read_patch_grid(weights), backbone.grid, backbone.num_cls_tokens
+    known, own, tokens = read_patch_grid(weights), backbone.grid, backbone.num_extra_tokens
     if len(axes) == 2:
         # Said by the tables themselves.
         return axes[0], axes[1]
@@ -296,7 +324,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
-    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.', 'axial')
     needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:

@@ -100,7 +100,7 @@ def load(
     if 'blocks.0.attn.qkv.bias' in ours:
         kind = VisionTransformer
         del settings['use_abs_pos_emb']
-        settings |= dict(positions_of(ours), num_cls_tokens=tokens_of(ours))
+        settings |= dict(positions_of(ours), num_extra_tokens=tokens_of(ours))
     model = _unfilled(kind)(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
     model.__class__ = kind
@@ -125,4 +125,9 @@ def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if lost := of_the_function(left_out):
         raise CheckpointError(f'of another model than BEiT and ViT: it has {summarize(lost)}')
     prefix = PREFIX if is_whole(ours, 'beit_mm') else ''
+    if f'{prefix}axial' in ours:
+        raise CheckpointError(
+            'of an AxialVisionTransformer, whose blocks attend along rows and columns: load them '
+            'by init_cfg of one in a config'
+        )
     return {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)}

@@ -211,7 +211,7 @@ class MaskedImageModeling(BaseModel):
         Returns:
             (B, h w, C), the patches' hidden states.
         """
-        return self.backbone(images, mask)[-1][:, 1:]
+        return self.backbone(images, mask)[-1][:, self.backbone.num_extra_tokens :]
 
     def _places(self, mask: Tensor) -> Tensor:
         """(B, h, w) bool, True at the places to predict."""

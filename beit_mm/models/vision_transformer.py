@@ -19,6 +19,7 @@ from ..layers.relative_position import RelativePositionBias, RelativePositions, 
 from ..layers.resize_positions import same_grid
 from ..registry import MODELS
 from ..relative_index import relative_position_index
+from .backbone_check import faults_of_backbone
 from .freezing import freeze, frozen_modules
 from .pretrained_backbone import PretrainedBackbone
 from .sizes import resolve_arch
@@ -38,13 +39,14 @@ class VisionTransformer(PretrainedBackbone):
             ``num_heads``, ``feedforward_channels``.
         img_size: Height and width in pixels, a number or a pair, that the positions are made
             for; multiples of the patch.
-        patch_size: Patch height and width in pixels, a number or a pair.
+        patch_size: Patch height and width in pixels, a number or a pair; with a ``stem`` what a
+            patch of its feature map covers of the image, a multiple of its stride.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
             Those behind the last of them are not run and need no gradient.
         out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
             (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
-        num_cls_tokens: Tokens before those of the patches: [S] alone; 0 for none, where the mean
+        num_extra_tokens: Tokens before those of the patches: [S] alone; 0 for none, where the mean
             over the patches is read (big_vision); 2 for DeiT's token of distillation behind [S],
             where 'cls_token' is (B, 2 C), one beside the other.
         positions: Absolute positions: 'sine-cosine', fixed, as in MAE; 'learned', one for each
@@ -73,6 +75,8 @@ class VisionTransformer(PretrainedBackbone):
             among the weights. None names three channels red, green and blue, and no others.
         fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
             :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
+        stem: A network whose feature map is cut into patches in place of the image, such as
+            ``dict(type='beit_mm.HybridStem', stages=(3, 4, 9))``; None for none.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the papers' own.
 
@@ -82,6 +86,8 @@ class VisionTransformer(PretrainedBackbone):
 
     init_cfg: Any
     KEY_BIAS = True
+    # Kinds of blocks, which take turns.
+    BLOCKS: tuple[type[Block], ...] = (Block,)
 
     def __init__(
         self,
@@ -91,7 +97,7 @@ class VisionTransformer(PretrainedBackbone):
         in_channels: int = 3,
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'avg_featmap',
-        num_cls_tokens: int = 1,
+        num_extra_tokens: int = 1,
         positions: str | None = 'sine-cosine',
         positions_at: str = 'input',
         drop_rate: float = 0.0,
@@ -107,6 +113,7 @@ class VisionTransformer(PretrainedBackbone):
         compile_blocks: bool | None = None,
         bands: Sequence[str] | None = None,
         fit_bands: bool = True,
+        stem: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -120,9 +127,9 @@ class VisionTransformer(PretrainedBackbone):
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
         tables = (use_rel_pos_bias, use_shared_rel_pos_bias)
-        check_positions(positions, positions_at, tables, num_cls_tokens)
-        if num_cls_tokens == 0 and out_type == 'cls_token':
-            raise ValueError("num_cls_tokens is 0, and out_type 'cls_token' is about them")
+        check_positions(positions, positions_at, tables, num_extra_tokens)
+        if num_extra_tokens == 0 and out_type == 'cls_token':
+            raise ValueError("num_extra_tokens is 0, and out_type 'cls_token' is about them")
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate is {drop_rate}; it must be in [0, 1)')
         if not -1 <= frozen_stages <= self.num_layers:
@@ -139,11 +146,12 @@ class VisionTransformer(PretrainedBackbone):
         def positions_if(place: str):
             if positions_at != place:
                 return None
-            return make_positions(positions, self.grid, self.embed_dims, num_cls_tokens)
+            return make_positions(positions, self.grid, self.embed_dims, num_extra_tokens)
 
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
-        self.num_cls_tokens = num_cls_tokens
-        self.cls_token = learned(num_cls_tokens) if num_cls_tokens else None
+        before = stem and MODELS.build(dict(stem, in_channels=in_channels))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, before)
+        self.num_extra_tokens = num_extra_tokens
+        self.cls_token = learned(num_extra_tokens) if num_extra_tokens else None
         self.mask_token = learned() if with_mask_token else None
         self.pos_embed = positions_if('input')
         self.pos_embed_shared = positions_if('every_block_shared')
@@ -151,7 +159,7 @@ class VisionTransformer(PretrainedBackbone):
             RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
         )
         self.blocks: Any = nn.ModuleList(
-            Block(
+            self.BLOCKS[index % len(self.BLOCKS)](
                 self.embed_dims,
                 size['num_heads'],
                 size['feedforward_channels'],
@@ -187,16 +195,7 @@ class VisionTransformer(PretrainedBackbone):
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
-        if cls.grid_of(component) is None:
-            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
-            yield (
-                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
-                f'patch_size, {patch[0]} x {patch[1]}'
-            )
-        try:
-            check_names(component['bands'], component['in_channels'])
-        except ValueError as error:
-            yield f'{component.key}: {error}'
+        return faults_of_backbone(component)
 
     @staticmethod
     def grid_of(component: Component) -> tuple[int, int] | None:
@@ -372,8 +371,8 @@ class VisionTransformer(PretrainedBackbone):
         if self.out_type == 'raw':
             return x
         if self.out_type == 'cls_token':
-            return x[:, : self.num_cls_tokens].flatten(1)
-        patches = x[:, self.num_cls_tokens :]
+            return x[:, : self.num_extra_tokens].flatten(1)
+        patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid).contiguous()
         return self.fc_norm(patches.mean(dim=1))

@@ -117,13 +117,13 @@ def assert_same(own, other):
     torch.testing.assert_close(own, other, rtol=1e-6, atol=2e-6)
 
 
-def classify(weights, out_type='cls_token', num_cls_tokens=1, **head):
+def classify(weights, out_type='cls_token', num_extra_tokens=1, **head):
     """The logits of MMPretrain's classifier with our backbone, loaded as `load_from` does."""
     neck = dict(type='GlobalAveragePooling') if out_type == 'featmap' else None
     head = dict(type='LinearClsHead', num_classes=CLASSES, in_channels=WIDTH) | head
     backbone = dict(
         type='beit_mm.VisionTransformer', arch=ARCH, img_size=32, patch_size=PATCH,
-        positions='learned', out_type=out_type, final_norm=True, num_cls_tokens=num_cls_tokens,
+        positions='learned', out_type=out_type, final_norm=True, num_extra_tokens=num_extra_tokens,
     )  # fmt: skip
     model = OF_MMPRETRAIN.build(
         dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
@@ -326,6 +326,38 @@ def test_what_jax_cannot_hold_is_refused(tmp_path):
         convert(tmp_path / 'timm.pth', tmp_path / 'vit.npz', 'timm')
 
 
+# --- hybrids -----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', ['vit_tiny_r_s16_p8_224', 'vit_small_r26_s32_224'])
+def test_hybrids_of_the_release(tmp_path, name):
+    settings = dict(depth=2, num_classes=CLASSES, img_size=64)
+    peer = timm.create_model(name, **settings)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in peer.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    peer.eval()
+    heads = peer.blocks[0].attn.num_heads
+    weights = dict(state_dict=peer.state_dict(), meta=dict(about=dict(num_heads=heads)))
+    torch.save(weights, tmp_path / 'timm.pth')
+    convert(tmp_path / 'timm.pth', tmp_path / 'vit.npz', 'jax')
+    # timm's own reader knows JAX's names of a hybrid.
+    reader = timm.create_model(name, **settings).eval()
+    for parameter in reader.parameters():
+        parameter.zero_()
+    reader.load_pretrained(str(tmp_path / 'vit.npz'))
+    for key, tensor in peer.state_dict().items():
+        assert reader.state_dict()[key].equal(tensor), key
+    ours = beit_mm.load(tmp_path / 'vit.npz')
+    expected = peer.forward_features(images(64))
+    torch.testing.assert_close(ours(images(64))[0], expected, rtol=1e-5, atol=1e-5)
+    convert(tmp_path / 'vit.npz', tmp_path / 'again.pth', 'timm')
+    again = torch.load(tmp_path / 'again.pth')
+    assert again.keys() == peer.state_dict().keys()
+    assert all(again[key].equal(tensor) for key, tensor in peer.state_dict().items())
+
+
 # --- without [S], and with a second token ------------------------------------------------------
 
 
@@ -339,7 +371,7 @@ def test_means_over_the_patches_of_big_vision(tmp_path):
     ours = beit_mm.load(file)
     assert ours.cls_token is None
     assert_same(ours(images())[0], peer.forward_features(images()))
-    assert_same(classify(file, 'featmap', num_cls_tokens=0), peer(images()))
+    assert_same(classify(file, 'featmap', num_extra_tokens=0), peer(images()))
     larger = beit_mm.load(file, img_size=48)
     torch.testing.assert_close(larger(images(48))[0], ours(images(48))[0], rtol=1e-6, atol=2e-6)
     convert(file, tmp_path / 'again.npz', 'big_vision')
@@ -382,7 +414,7 @@ def test_deit_with_distillation(tmp_path):
     torch.save(dict(model=peer.state_dict()), file)
     ours = beit_mm.load(file, num_heads=HEADS)
     assert_same(ours(images())[0], peer.forward_features(images()))
-    wide = dict(num_cls_tokens=2, in_channels=2 * WIDTH)
+    wide = dict(num_extra_tokens=2, in_channels=2 * WIDTH)
     assert_same(classify(file, **wide), peer(images()))
     larger = beit_mm.load(file, num_heads=HEADS, img_size=48)
     torch.testing.assert_close(larger(images(48))[0], ours(images(48))[0], rtol=1e-6, atol=2e-6)
@@ -425,5 +457,5 @@ def test_deit_with_distillation_of_transformers(tmp_path):
     peer.save_pretrained(tmp_path / 'deit')
     ours = beit_mm.load(tmp_path / 'deit')
     assert_same(ours(images())[0], peer.deit(images()).last_hidden_state)
-    wide = dict(num_cls_tokens=2, in_channels=2 * WIDTH)
+    wide = dict(num_extra_tokens=2, in_channels=2 * WIDTH)
     assert_same(classify(tmp_path / 'deit', **wide), peer(images()).logits)

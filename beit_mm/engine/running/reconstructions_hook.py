@@ -217,4 +217,4 @@ def _taking(model: Any) -> Any:
 
 def _first_layer(model: Any) -> Any:
     network = _taking(model)
-    return network.encoder.input if network is model else network.patch_embed.proj
+    return network.encoder.input if network is model else network.patch_embed.input
