@@ -280,7 +280,7 @@ class VisionTransformer(PretrainedBackbone):
             e_m = self._check_mask(mask, x.shape[0], grid)
             tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
         if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+            tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + self._on_grids.get(self.pos_embed, grid)
         return F.dropout(tokens, self.drop_rate) if self.drop_rate and self.training else tokens
