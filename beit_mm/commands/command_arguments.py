@@ -7,7 +7,10 @@ from .look_arguments import LOOK, LOOKS
 from .parsing import WEIGHTS, Command, add_size, positive, positive_float
 
 TRACKERS = ('tensorboard', 'wandb', 'mlflow')
-LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
+LAYOUTS = (
+    'beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg', 'torchvision',
+    'jax', 'big_vision',
+)  # fmt: skip
 
 
 def _of_a_run(parser: argparse.ArgumentParser) -> None:

@@ -69,7 +69,7 @@ def look_attention(
         ConfigError: If there is no such block or head, or a point lies outside.
     """
     path = picture_path(out, 'attention')
-    take, files = backbone_for(weights, images, size)
+    take, files = _with_token(weights, images, size)
     count = len(take.model.blocks)
     if not -count <= block < count:
         raise ConfigError(f'--block is {block}; there are {count}, 0 to {count - 1}')
@@ -152,7 +152,7 @@ def look_rollout(
         The picture.
     """
     path = picture_path(out, 'rollout')
-    take, files = backbone_for(weights, images, size)
+    take, files = _with_token(weights, images, size)
     grid = _grid(take.size, take.model.patch_size)
     shares, names, photos = _computed(
         take, files, ROLLED, lambda batch: attention_rollout(take.model, batch)
@@ -182,7 +182,7 @@ def look_distance(
         The picture.
     """
     path = picture_path(out, 'distance')
-    take, files = backbone_for(weights, images, size)
+    take, files = _with_token(weights, images, size)
     found, names = list[Tensor](), list[str]()
     for part in _looked(take, files, AVERAGED):
         found.append(attention_distances(take.model, part.batch).cpu())
@@ -218,3 +218,20 @@ def _computed(
         names += part.names
         photos.append(part.photos)
     return torch.cat(found), names, np.concatenate(photos)
+
+
+def _with_token(
+    weights: str | Path, images: Sequence[str | Path], size: int | None
+) -> tuple[Extractor, dict[Path, Path]]:
+    """:func:`backbone_for`, of weights with [S] before the patches and nothing else.
+
+    Raises:
+        ConfigError: If there is no such token, or another one beside it.
+    """
+    take, files = backbone_for(weights, images, size)
+    if take.model.num_extra_tokens != 1:
+        raise ConfigError(
+            f'{weights} has {take.model.num_extra_tokens} tokens before the patches; these '
+            'pictures are of [S] alone: look at its features'
+        )
+    return take, files

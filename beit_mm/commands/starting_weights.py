@@ -192,6 +192,7 @@ def _network_of(model: VisionTransformer) -> dict[str, Any]:
             positions='learned' if model.positions == 'sine-cosine' else model.positions,
             positions_at=model.positions_at,
             use_rel_pos_bias=model.relative_index is not None,
+            num_extra_tokens=model.num_extra_tokens,
         )
     return dict(own, layer_scale_init_value=scale)
 

@@ -25,19 +25,20 @@ class AxisPositions(nn.Module):
     Args:
         grid: Height and width in patches.
         embed_dims: Width of a token.
+        num_extra_tokens: Tokens before those of the patches.
 
     Raises:
         ValueError: If the width is odd.
     """
 
-    def __init__(self, grid: tuple[int, int], embed_dims: int) -> None:
+    def __init__(self, grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 1) -> None:
         super().__init__()
         if embed_dims % 2:
             raise ValueError(
                 f"embed_dims is {embed_dims}; with positions='learned-2d' it must be even: half of "
                 'it is for the row and half for the column'
             )
-        self.cls = nn.Parameter(torch.zeros(1, 1, embed_dims))
+        self.cls = nn.Parameter(torch.zeros(1, num_extra_tokens, embed_dims))
         self.rows = nn.Parameter(torch.zeros(1, grid[0], embed_dims // 2))
         self.columns = nn.Parameter(torch.zeros(1, grid[1], embed_dims // 2))
 
@@ -61,32 +62,56 @@ def resize_axis(table: Tensor, target: int) -> Tensor:
 Positions = nn.Parameter | AxisPositions | None
 
 
-def make_positions(kind: str | None, grid: tuple[int, int], embed_dims: int) -> Positions:
+def make_positions(
+    kind: str | None, grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 1
+) -> Positions:
     """Positions of [S] and a grid of patches, as yet zero where they are learned.
 
     Args:
         kind: One of ``POSITIONS``.
         grid: Height and width in patches.
         embed_dims: Width of a token.
+        num_extra_tokens: Tokens before those of the patches.
 
     Returns:
-        A parameter (1, 1 + h w, embed_dims), a module with three, or None for none.
+        A parameter (1, num_extra_tokens + h w, embed_dims), a module with three, or None for none.
     """
     if kind is None:
         return None
     if kind == 'learned-2d':
-        return AxisPositions(grid, embed_dims)
+        return AxisPositions(grid, embed_dims, num_extra_tokens)
     if kind == 'sine-cosine':
-        return nn.Parameter(sine_cosine(grid, embed_dims), requires_grad=False)
-    return nn.Parameter(torch.zeros(1, 1 + grid[0] * grid[1], embed_dims))
+        fixed = sine_cosine(grid, embed_dims)
+        fixed = torch.cat([fixed[:, :1].expand(-1, num_extra_tokens, -1), fixed[:, 1:]], dim=1)
+        return nn.Parameter(fixed, requires_grad=False)
+    return nn.Parameter(torch.zeros(1, num_extra_tokens + grid[0] * grid[1], embed_dims))
 
 
-def check_positions(kind: str | None, place: str) -> None:
+def check_positions(
+    kind: str | None, place: str, tables: tuple[bool, bool], num_extra_tokens: int
+) -> None:
     """Refuse settings that mean nothing.
+
+    Args:
+        kind: Of absolute positions.
+        place: Where they are added.
+        tables: Whether each block has its own table of relative positions; whether all share one.
+        num_extra_tokens: Tokens before those of the patches.
 
     Raises:
         ValueError: If one is unknown, or they exclude each other.
     """
+    if num_extra_tokens not in (0, 1, 2):
+        raise ValueError(f'num_extra_tokens is {num_extra_tokens}; it must be 0, 1 or 2')
+    if all(tables):
+        raise ValueError(
+            'use_rel_pos_bias and use_shared_rel_pos_bias are both True; a table a block and '
+            'one shared table exclude each other'
+        )
+    if any(tables) and num_extra_tokens != 1:
+        raise ValueError(
+            f'num_extra_tokens is {num_extra_tokens}; tables of relative positions are for one, [S]'
+        )
     if kind not in POSITIONS:
         raise ValueError(f'positions {kind!r} is none of {", ".join(map(str, POSITIONS))}')
     if place not in PLACES:

@@ -69,8 +69,8 @@ class AxialVisionTransformer(VisionTransformer):
 
     A patch sees h + w others by two blocks in place of h w by one; what an extra MLP a block
     costs is more than that saves: at 224 pixels B/16 is 37 GMACs against ViT's 18. There is no
-    [S], which lies in no row, so the mean over the patches is read out. Positions keep the row of
-    [S], unused, as those of any ViT load and are resampled so.
+    [S], which lies in no row, so the mean over the patches is read out. Of positions of any ViT
+    those of the patches load, resampled.
 
     Args:
         arch: As of :class:`VisionTransformer`, of ViT: 'base', of 12 layers, has 24 blocks here.
@@ -83,7 +83,6 @@ class AxialVisionTransformer(VisionTransformer):
     """
 
     BLOCKS = (RowBlock, ColumnBlock)
-    num_extra_tokens = 0
 
     def __init__(
         self,
@@ -102,6 +101,7 @@ class AxialVisionTransformer(VisionTransformer):
             dict(size, num_layers=2 * size['num_layers']),
             out_type=out_type,
             positions=positions,
+            num_extra_tokens=0,
             **settings,
         )
         # With the weights, whose names are a ViT's: nobody shall take them for one.

@@ -30,6 +30,9 @@ from .input_bands import fit_input
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
+PROJECTION = 'patch_embed.proj.weight'
+# What MMPretrain's classes for classification heads call the same layer.
+HEADS = ('head.fc.', 'head.layers.head.')
 # Absolute positions of the input or of blocks; of two dimensions where an axis has a table.
 ABSOLUTE = re.compile(r'(blocks\.\d+\.)?pos_embed(_shared)?(?P<axis>\.rows|\.columns)?')
 
@@ -40,6 +43,7 @@ class Backbone(Protocol):
     Attributes:
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
+        num_extra_tokens: Tokens before those of the patches.
         blocks: Of :class:`beit_mm.layers.block.Block`.
         patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
@@ -48,6 +52,7 @@ class Backbone(Protocol):
 
     grid: tuple[int, int]
     embed_dims: int
+    num_extra_tokens: int
     blocks: Any
     patch_embed: Any
     bands: tuple[str, ...] | None
@@ -94,8 +99,12 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
+    if not backbone.num_extra_tokens and 'cls_token' in fitted:
+        _leave_token_out(fitted)
+    _check_tokens(backbone, fitted)
+    _check_heads(backbone, fitted.pop('num_heads', None))
     _check_positions(backbone, fitted)
-    source, target = _source_grid(fitted, backbone.grid), backbone.grid
+    source, target = _source_grid(fitted, backbone), backbone.grid
     resized = []
     for name, tensor in fitted.items():
         if source == target:
@@ -115,6 +124,15 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
     return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
 
 
+def _leave_token_out(weights: dict[str, Tensor]) -> None:
+    """Take the positions of [S] away, for a backbone that has none."""
+    tokens = weights['cls_token'].shape[1]
+    for name, tensor in weights.items():
+        match = ABSOLUTE.fullmatch(name)
+        if match and not match['axis'] and tensor.ndim == 3:
+            weights[name] = tensor[:, tokens:]
+
+
 def _axis_of(match: re.Match) -> int:
     return ('.rows', '.columns').index(match['axis'])
 
@@ -127,6 +145,25 @@ def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
     )
     what = 'patch projection' if embed.stem is None else "the stem's first layer"
     return f'{what} {fit}' if fit else ''
+
+
+def _check_tokens(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+    """Refuse whole weights of another number of tokens before those of the patches."""
+    token = weights.get('cls_token')
+    tokens = 0 if token is None else token.shape[:2][-1]
+    own = backbone.num_extra_tokens
+    if own and tokens != own and {'pos_embed', PROJECTION} <= weights.keys():
+        raise CheckpointError(
+            f'no whole backbone as the config describes it: its num_extra_tokens is {tokens}, that '
+            f'of this backbone {own}'
+        )
+
+
+def _check_heads(backbone: Backbone, said: Tensor | None) -> None:
+    """Refuse weights of another number of heads, whose shapes are the same."""
+    heads = backbone.blocks[0].attn.num_heads
+    if said is not None and int(said) != heads:
+        raise CheckpointError(f'its attention has {int(said)} heads, that of this backbone {heads}')
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -149,7 +186,7 @@ def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
+def _source_grid(weights: Mapping[str, Tensor], backbone: Backbone) -> tuple[int, int]:
     """The patch grid that positions were made for.
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
@@ -159,7 +196,7 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
     places = {n: weights[n].shape[1] for n, match in absolute.items() if not match['axis']}
     axes = {_axis_of(m): weights[n].shape[1] for n, m in absolute.items() if m['axis']}
     sizes = {**rows, **places}
-    known = read_patch_grid(weights)
+    known, own, tokens = read_patch_grid(weights), backbone.grid, backbone.num_extra_tokens
     if len(axes) == 2:
         # Said by the tables themselves.
         return axes[0], axes[1]
@@ -171,11 +208,11 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
         # A column of patches has the same offsets as a row.
         guesses = [own] if known == own[::-1] and 1 in known else [known]
     else:
-        side = math.isqrt(max(0, next(iter(places.values()), 1) - 1))
+        side = math.isqrt(max(0, next(iter(places.values()), 1) - tokens))
         guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
     for grid in filter(None, guesses):
         fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
-        if fit_rows and all(size == 1 + grid[0] * grid[1] for size in places.values()):
+        if fit_rows and all(size == tokens + grid[0] * grid[1] for size in places.values()):
             return grid
     name, size = next(iter(sizes.items()))
     raise CheckpointError(
@@ -257,6 +294,10 @@ def _candidates(
     before = PREFIX if is_whole(converted, 'beit_mm') else ''
     of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
     others = {n: t for n, t in converted.items() if not n.startswith(before)}
+    for one, other in (HEADS, HEADS[::-1]):
+        if f'{one}weight' in model.state_dict():
+            # The same layer.
+            others = {n.replace(other, one): t for n, t in others.items()}
     fitted = fit_state_dict(backbone, of_backbone)
     named = {f'{prefix}{name}': tensor for name, tensor in fitted.state_dict.items()}
     return {**named, **others}, fitted, unknown

@@ -24,7 +24,7 @@ from ..layers.patch_embed import patch_grid
 from ..layers.positions import is_position
 from .beit import BEiT
 from .fitting import fit_model
-from .reading_shapes import positions_of, settings_of
+from .reading_shapes import positions_of, settings_of, tokens_of
 from .vision_transformer import VisionTransformer
 
 
@@ -100,7 +100,7 @@ def load(
     if 'blocks.0.attn.qkv.bias' in ours:
         kind = VisionTransformer
         del settings['use_abs_pos_emb']
-        settings |= positions_of(ours)
+        settings |= dict(positions_of(ours), num_extra_tokens=tokens_of(ours))
     model = _unfilled(kind)(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
     model.__class__ = kind

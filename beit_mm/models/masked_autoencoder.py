@@ -200,10 +200,10 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'model.backbone has relative positions, which are for whole grids of patches; '
                 'pre-train without, and add them at fine-tuning'
             )
-        if not self.backbone.num_extra_tokens:
+        if self.backbone.num_extra_tokens != 1:
             raise ValueError(
-                f'model.backbone is a {type(self.backbone).__name__}, which has no [S] and needs '
-                'whole grids of patches; a masked autoencoder is for a VisionTransformer'
+                f'model.backbone is a {type(self.backbone).__name__}, which has no [S] alone or '
+                'needs whole grids of patches; a masked autoencoder is for a VisionTransformer'
             )
         everywhere = self.backbone.pos_embed is None and self.backbone.positions is not None
         if everywhere and not encode_all:

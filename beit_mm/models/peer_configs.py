@@ -162,8 +162,14 @@ def timm_config(
             no positions, or one norm more than timm's.
     """
     averages = settings['out_type'] == 'avg_featmap'
+    tokens: dict[str, Any] = {}
     if not is_beit:
         _check_vit(settings, 'timm')
+        if 'dist_token' in names:
+            raise CheckpointError('it has a token for distillation; write a file')
+        if 'cls_token' not in names:
+            # Behind the norm the mean over the patches is read.
+            tokens = dict(class_token=False, fc_norm=averages)
         if averages and settings['final_norm']:
             raise CheckpointError(
                 'it has a norm before the mean over the patches and one behind it, of which '
@@ -176,7 +182,7 @@ def timm_config(
     # timm rounds the product down.
     ratio = hidden / width if int(width * (hidden / width)) == hidden else (hidden + 0.5) / width
     classes = len(names['head.weight']) if 'head.weight' in names else 0
-    pool = 'avg' if averages else 'token'
+    pool = 'avg' if averages or tokens else 'token'
     size = settings['img_size']
     normalised = {} if images is None else dict(mean=images[0], std=images[1])
     of_beit = dict(
@@ -208,7 +214,7 @@ def timm_config(
             mlp_ratio=ratio,
             num_classes=classes,
             global_pool=pool,
-            **(of_beit if is_beit else {}),
+            **(of_beit if is_beit else tokens),
         ),
         pretrained_cfg=dict(
             input_size=[settings['in_channels'], *size],

@@ -41,7 +41,7 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     """
     depth = _depth(weights)
     blocks = [f'blocks.{index}.' for index in range(depth)]
-    needed = ('cls_token', 'patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
+    needed = ('patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
     missing = [name for name in needed if name not in weights]
     if missing or not depth:
         raise CheckpointError(
@@ -143,6 +143,8 @@ def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) 
     for name, tensor in weights.items():
         if name.endswith(TABLE) and tensor.ndim == 2:
             return tensor.shape[1]
+    if 'num_heads' in weights:
+        return int(weights['num_heads'])
     if told.get('num_heads'):
         return told['num_heads']
     known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
@@ -173,9 +175,16 @@ def _square_grid(weights: Mapping[str, Tensor]) -> tuple[int, int] | None:
         if name.endswith(TABLE):
             return square_grid(len(tensor))
         if name == 'pos_embed' and tensor.ndim == 3:
-            side = math.isqrt(max(0, tensor.shape[1] - 1))
-            return (side, side) if side * side + 1 == tensor.shape[1] else None
+            patches = tensor.shape[1] - tokens_of(weights)
+            side = math.isqrt(max(0, patches))
+            return (side, side) if side and side * side == patches else None
     return None
+
+
+def tokens_of(weights: Mapping[str, Tensor]) -> int:
+    """Tokens before those of the patches."""
+    token = weights.get('cls_token')
+    return 0 if token is None else token.shape[:2][-1]
 
 
 # Of MAE's decoder (paper, A.1).

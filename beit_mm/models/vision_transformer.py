@@ -46,6 +46,9 @@ class VisionTransformer(PretrainedBackbone):
             Those behind the last of them are not run and need no gradient.
         out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
             (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
+        num_extra_tokens: Tokens before those of the patches: [S] alone; 0 for none, where the mean
+            over the patches is read (big_vision); 2 for DeiT's token of distillation behind [S],
+            where 'cls_token' is (B, 2 C), one beside the other.
         positions: Absolute positions: 'sine-cosine', fixed, as in MAE; 'learned', one for each
             patch, as in ViT; 'learned-2d', one for each row beside one for each column (ViT's
             table 8); None for none.
@@ -83,9 +86,8 @@ class VisionTransformer(PretrainedBackbone):
 
     init_cfg: Any
     KEY_BIAS = True
-    # Kinds of blocks, which take turns, and how many tokens, [S] or none, precede the patches.
+    # Kinds of blocks, which take turns.
     BLOCKS: tuple[type[Block], ...] = (Block,)
-    num_extra_tokens = 1
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class VisionTransformer(PretrainedBackbone):
         in_channels: int = 3,
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'avg_featmap',
+        num_extra_tokens: int = 1,
         positions: str | None = 'sine-cosine',
         positions_at: str = 'input',
         drop_rate: float = 0.0,
@@ -123,14 +126,12 @@ class VisionTransformer(PretrainedBackbone):
             raise ValueError(f'out_type {out_type!r} is none of {", ".join(OUT_TYPES)}')
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
-        check_positions(positions, positions_at)
+        tables = (use_rel_pos_bias, use_shared_rel_pos_bias)
+        check_positions(positions, positions_at, tables, num_extra_tokens)
+        if num_extra_tokens == 0 and out_type == 'cls_token':
+            raise ValueError("num_extra_tokens is 0, and out_type 'cls_token' is about them")
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate is {drop_rate}; it must be in [0, 1)')
-        if use_rel_pos_bias and use_shared_rel_pos_bias:
-            raise ValueError(
-                'use_rel_pos_bias and use_shared_rel_pos_bias are both True; a table a block and '
-                'one shared table exclude each other'
-            )
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'frozen_stages {frozen_stages} is not in -1..{self.num_layers}')
         self.bands, self.fit_bands = check_names(bands, in_channels), fit_bands
@@ -139,17 +140,18 @@ class VisionTransformer(PretrainedBackbone):
 
         self.positions, self.positions_at, self.drop_rate = positions, positions_at, drop_rate
 
-        def learned() -> nn.Parameter:
-            return nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+        def learned(tokens: int = 1) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
 
         def positions_if(place: str):
             if positions_at != place:
                 return None
-            return make_positions(positions, self.grid, self.embed_dims)
+            return make_positions(positions, self.grid, self.embed_dims, num_extra_tokens)
 
         before = stem and MODELS.build(dict(stem, in_channels=in_channels))
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, before)
-        self.cls_token = learned() if self.num_extra_tokens else None
+        self.num_extra_tokens = num_extra_tokens
+        self.cls_token = learned(num_extra_tokens) if num_extra_tokens else None
         self.mask_token = learned() if with_mask_token else None
         self.pos_embed = positions_if('input')
         self.pos_embed_shared = positions_if('every_block_shared')
@@ -183,7 +185,7 @@ class VisionTransformer(PretrainedBackbone):
         if self.bands is not None:
             self.register_buffer(BAND_NAMES, pack_names(self.bands))
         index = None
-        if use_rel_pos_bias or use_shared_rel_pos_bias:
+        if any(tables):
             index = relative_position_index(self.grid)
         self.register_buffer('relative_index', index, persistent=False)
         self._on_grids = PositionsOnGrids(self.grid)
@@ -280,8 +282,7 @@ class VisionTransformer(PretrainedBackbone):
         if self.cls_token is not None:
             tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            positions = self._on_grids.get(self.pos_embed, grid)
-            tokens = tokens + positions[:, 1 - self.num_extra_tokens :]
+            tokens = tokens + self._on_grids.get(self.pos_embed, grid)
         return F.dropout(tokens, self.drop_rate) if self.drop_rate and self.training else tokens
 
     def _positions_of_blocks(self, grid: tuple[int, int]) -> list[Tensor] | None:
@@ -355,7 +356,7 @@ class VisionTransformer(PretrainedBackbone):
         outputs = []
         for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
             if added is not None:
-                x = x + added[index][:, 1 - self.num_extra_tokens :]
+                x = x + added[index]
             if self.with_cp and self.training:
                 x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
             else:
@@ -370,7 +371,7 @@ class VisionTransformer(PretrainedBackbone):
         if self.out_type == 'raw':
             return x
         if self.out_type == 'cls_token':
-            return x[:, 0]
+            return x[:, : self.num_extra_tokens].flatten(1)
         patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid).contiguous()

@@ -30,7 +30,7 @@ def naive(model, images):
     x = model.patch_embed.proj(images).permute(0, 2, 3, 1)
     grid = tuple(x.shape[1:3])
     positions = resize_absolute_positions(model.pos_embed, model.grid, grid)
-    x = x + positions[:, 1:].unflatten(1, grid)
+    x = x + positions.unflatten(1, grid)
     for index, block in enumerate(model.blocks):
         attention = nn.MultiheadAttention(24, 3, batch_first=True)
         attention.in_proj_weight, attention.in_proj_bias = (
