@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 from torch import Tensor
@@ -18,6 +18,7 @@ from ..checkpoints import (
     detect_layout,
     kind_of,
     locate,
+    network_in,
     read_about,
     read_checkpoint,
     read_config,
@@ -84,7 +85,8 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
     target = Path(target)
     check_target(target, to)
     path = locate(source)
-    weights = take_weights(read_checkpoint(path), which, str(source))
+    content = read_checkpoint(path)
+    weights = take_weights(content, which, str(source))
     try:
         layout = detect_layout(weights)
         converted = convert_state_dict(weights, to)
@@ -96,7 +98,8 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
             bare = target.suffix == '.pth' and to not in WRAPPERS
             write_weights(target, converted, to, None if bare else read_about(path))
         else:
-            _write_folder(target, weights, converted, to, path)
+            told = {**network_in(path, content), **read_config(path)}
+            _write_folder(target, weights, converted, to, path, told)
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from None
     return Conversion(layout, len(weights), len(converted))
@@ -138,9 +141,10 @@ def _write_folder(
     converted: Mapping[str, Tensor],
     to: str,
     source: Path,
+    told: Mapping[str, Any],
 ) -> None:
     ours = backbone_of(weights)
-    told, kind = read_config(source), kind_of(weights)
+    kind = kind_of(weights)
     settings, is_beit = settings_of(ours, told), kind == BEIT
     of_decoder = decoder_settings_of(weights, told) if kind == MAE else None
     unknown = [] if settings['arch']['num_heads'] else ['how many heads there are']
@@ -167,6 +171,8 @@ def _write_folder(
         contents[CONFIG] = timm_config(settings, converted, images, is_beit)
     else:
         contents[CONFIG] = huggingface_config(settings, converted, of_decoder, is_beit)
+        if of_decoder and 'norm_pix_loss' in told:
+            contents[CONFIG]['norm_pix_loss'] = bool(told['norm_pix_loss'])
         if images is not None:
             size = settings['img_size']
             contents[PREPROCESSOR] = preprocessor_config(size, *images, is_beit)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from noisy_run import KillAt, Killed, assert_same_end
 from PIL import Image
 
-from beit_mm.checkpoints import load_state_dict
+from beit_mm.checkpoints import CheckpointError, load_state_dict
 from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.pretrained_task import pretrained_task
 from beit_mm.component import ConfigError
@@ -79,6 +79,22 @@ def test_resumed_is_undisturbed_bit_for_bit(photos, tmp_path):
     weights = load_state_dict(one / f'iter_{NUM_ITERS}.pth')
     for name, tensor in found.task.state_dict().items():
         torch.testing.assert_close(tensor.cpu(), weights[name], msg=name)
+
+    # One that has been tampered with is told in a line.
+    content = torch.load(one / f'iter_{NUM_ITERS}.pth', weights_only=False)
+    damaged = {
+        'does not fit its config: decoder.embed.bias is (3,) there, and (8,) by': torch.ones(3),
+        "does not fit its config: it lacks ['decoder.embed.bias']": None,
+        "holds values that are not finite in 'decoder.embed.bias'": torch.full((8,), torch.nan),
+    }
+    for said, tensor in damaged.items():
+        kept = {**content['state_dict'], 'decoder.embed.bias': tensor}
+        kept = {name: weight for name, weight in kept.items() if weight is not None}
+        torch.save({**content, 'state_dict': kept}, tmp_path / 'damaged.pth')
+        with pytest.raises(CheckpointError) as stop:
+            pretrained_task(tmp_path / 'damaged.pth')
+        assert said in str(stop.value)
+        assert '\n' not in str(stop.value)
 
 
 @pytest.mark.parametrize(
