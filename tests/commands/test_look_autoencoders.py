@@ -178,7 +178,7 @@ def test_what_a_run_leaves_says_itself_what_it_is(photos, tmp_path):
     torch.save(dict(state_dict=task.state_dict()), tmp_path / 'iter_1.pth')
     write_bare_weights(tmp_path / 'iter_1.pth', tmp_path / 'moved.pth', tmp_path / 'pretrain.py')
     told = read_about(tmp_path / 'moved.pth')
-    assert told['num_heads'], told['decoder_heads'] == (2, 4)
+    assert (told['num_heads'], told['decoder_heads']) == (2, 4)
     convert(tmp_path / 'moved.pth', tmp_path / 'folder', 'huggingface')
     peer = ViTMAEForPreTraining.from_pretrained(tmp_path / 'folder').eval()
     assert peer.config.norm_pix_loss
