@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..checkpoints import read_checkpoint, take_tensors
+from ..checkpoints import read_checkpoint, take_tensors, told_of_network
 from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
 from ..engine.starting.measured_ranges import repeat_ranges
@@ -154,16 +154,18 @@ def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:
 
     Args:
         checkpoint: Of a training.
-        target: File to write; it says how images are read and how many heads there are, for who
-            goes on with the weights.
+        target: File to write; it says how images are read, how many heads there are, and whether
+            MAE's pixels are normalised, for who goes on with the weights.
         config: Of the training.
     """
     cfg = Config.fromfile(config).to_dict()
     images = {name: cfg.get(name) for name in HowToRead._fields}
     about = dict(
         images={name: value for name, value in images.items() if value is not None},
-        num_heads=resolve_arch(cfg['model']['backbone']['arch'])['num_heads'],
+        **told_of_network(cfg['model']),
     )
+    # A size with a name has its heads with it.
+    about['num_heads'] = resolve_arch(cfg['model']['backbone']['arch'])['num_heads']
     write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm', about)
 
 
