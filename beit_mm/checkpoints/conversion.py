@@ -33,12 +33,14 @@ from .layouts import (
     pattern_of,
     prefix_for,
     prefix_of,
+    root_alone,
     rules_of,
     summarize,
+    with_stages,
 )
 
 # What this project's weights say of themselves.
-SAID = ('patch_grid', BAND_NAMES)
+SAID = ('patch_grid', 'axial', BAND_NAMES)
 
 
 class Converted(NamedTuple):
@@ -127,7 +129,7 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
     grids: dict[str, tuple[int, int] | None] = {}
     left_out = []
     for name, tensor in state_dict.items():
-        stem = name.removeprefix(prefix).replace(*OF_DECODER_BLOCKS)
+        stem = with_stages(name.removeprefix(prefix).replace(*OF_DECODER_BLOCKS))
         if stem.endswith(INDEX):
             grids[name] = grid_of_index(tensor)
             continue
@@ -233,7 +235,7 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
         if stem.endswith('rel_pos_bias.table') and layout in WITH_INDEX:
             index = _index_of(name, tensor, read_patch_grid(ours, own_prefix))
             written[f'{names[0].removesuffix(TABLE)}{INDEX}'] = index
-    return Converted(written, left_out)
+    return Converted(root_alone(written), left_out)
 
 
 def read_patch_grid(ours: Mapping[str, Tensor], prefix: str = '') -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 # Beside each table of relative positions some keep the index that spells it out.
 INDEX, TABLE = 'relative_position_index', 'relative_position_bias_table'
-# {n} is the number of a block, * is weight or bias. A triple stands for the thirds of one matrix.
+# {n} is the number of a block, {m} that of a block inside of stage {n}, {k} that of a layer inside
+# of it, * is weight or bias. A triple stands for the thirds of one matrix.
 # The columns: beit_mm; unilm and timm; huggingface; huggingface5; mmpretrain and mmseg.
 BACKBONE = (
     ('cls_token', 'cls_token', 'embeddings.cls_token', 'embeddings.cls_token', 'cls_token'),
@@ -50,6 +51,21 @@ BACKBONE = (
     ('norm.*', 'norm.*', 'layernorm.*', 'layernorm.*', 'ln1.*'),
     ('fc_norm.*', 'fc_norm.*', 'pooler.layernorm.*', 'pooler.layernorm.*', 'ln2.*'),
 )  # fmt: skip
+# Of a hybrid: beit_mm's and timm's, the only library that has one.
+STEM = tuple(
+    (f'patch_embed.stem.{ours}', f'patch_embed.backbone.{theirs}')
+    for ours, theirs in (
+        ('root.conv.weight', 'stem.conv.weight'),
+        ('root.norm.*', 'stem.norm.*'),
+        ('stages.{n}.{m}.shortcut.conv.weight', 'stages.{n}.blocks.{m}.downsample.conv.weight'),
+        ('stages.{n}.{m}.shortcut.norm.*', 'stages.{n}.blocks.{m}.downsample.norm.*'),
+        ('stages.{n}.{m}.conv{k}.weight', 'stages.{n}.blocks.{m}.conv{k}.weight'),
+        ('stages.{n}.{m}.norm{k}.*', 'stages.{n}.blocks.{m}.norm{k}.*'),
+    )
+)
+# timm's names of the root alone, and the same weights' where stages follow.
+ROOT_ALONE = ('patch_embed.backbone.conv.', 'patch_embed.backbone.norm.')
+ROOT_OF_STAGES = ('patch_embed.backbone.stem.conv.', 'patch_embed.backbone.stem.norm.')
 HEADS = (
     ('head.fc.*', 'head.*', 'classifier.*', 'classifier.*', 'head.fc.*'),
     ('head.classifier.*', 'lm_head.*', 'lm_head.*', 'lm_head.*', 'head.cls_head.*'),

@@ -8,7 +8,16 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .checkpoint_error import CheckpointError
-from .layout_tables import BACKBONE, DECODER, HEADS, INDEX, TABLE
+from .layout_tables import (
+    BACKBONE,
+    DECODER,
+    HEADS,
+    INDEX,
+    ROOT_ALONE,
+    ROOT_OF_STAGES,
+    STEM,
+    TABLE,
+)
 
 LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
 # Which column of the tables below a layout reads. 'huggingface' are the names in files on the hub,
@@ -28,6 +37,8 @@ PREFIX_OF_VIT = 'vit.'
 NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
 # Beside each table these keep the index that spells it out.
 WITH_INDEX = ('unilm', 'mmpretrain', 'mmseg')
+# Which have a place for the stem of a hybrid.
+OF_HYBRIDS = ('beit_mm', 'unilm', 'timm')
 # Names that the OpenMMLab layouts have in common.
 SHARED_PARTS = ('neck.', 'decode_head.', 'auxiliary_head.')
 OPENMMLAB = ('beit_mm', 'mmpretrain', 'mmseg')
@@ -87,6 +98,8 @@ def find_layout(names: Iterable[str]) -> str | None:
     # unilm, timm and this project name the blocks alike and differ in what is around them.
     if has(f'.*{TABLE}'):
         return 'unilm' if has(f'.*{INDEX}') else 'timm'
+    if has(r'(backbone\.)?patch_embed\.backbone\..*'):
+        return 'timm'
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
     # MAE's authors have timm's names.
@@ -161,12 +174,14 @@ def rules_of(layout: str, kind: str) -> list[Rule]:
             if row[0] not in left_out:
                 theirs = theirs if isinstance(theirs, tuple) else (theirs,)
                 rules.append(Rule(row[0], theirs, of_backbone=table is BACKBONE))
+    if layout in OF_HYBRIDS:
+        rules += [Rule(row[0], (row[COLUMNS[layout]],), of_backbone=True) for row in STEM]
     return rules
 
 
 def pattern_of(name: str) -> re.Pattern:
     """What matches the names that a name in the tables stands for."""
-    pattern = re.escape(name).replace(r'\{n\}', r'(?P<n>\d+)')
+    pattern = re.sub(r'\\{(\w)\\}', r'(?P<\1>\\d+)', re.escape(name))
     return re.compile(pattern.replace(r'\*', '(?P<leaf>weight|bias)'))
 
 
@@ -177,7 +192,29 @@ def fill(name: str, match: re.Match) -> str:
     'layers.3.ln1.bias'
     """
     fields = match.groupdict()
-    return name.replace('{n}', fields.get('n', '')).replace('*', fields.get('leaf', ''))
+    for letter in 'nmk':
+        name = name.replace(f'{{{letter}}}', fields.get(letter, ''))
+    return name.replace('*', fields.get('leaf', ''))
+
+
+def with_stages(name: str) -> str:
+    """A name of timm's, that of the root of a hybrid as it is where stages follow it."""
+    for alone, of_stages in zip(ROOT_ALONE, ROOT_OF_STAGES, strict=True):
+        if name.startswith(alone):
+            return f'{of_stages}{name.removeprefix(alone)}'
+    return name
+
+
+def root_alone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The opposite of :func:`with_stages`, of weights without stages."""
+    if any('patch_embed.backbone.stages.' in name for name in weights):
+        return weights
+    renamed = {}
+    for name, tensor in weights.items():
+        for alone, of_stages in zip(ROOT_ALONE, ROOT_OF_STAGES, strict=True):
+            name = name.replace(of_stages, alone)
+        renamed[name] = tensor
+    return renamed
 
 
 def is_whole(names: Iterable[str], layout: str) -> bool:
@@ -215,6 +252,7 @@ def of_the_function(names: Iterable[str]) -> list[str]:
     known = {*PREFIXES.values(), PREFIX_OF_VIT}
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
+    parts += r'|patch_embed\.(stem|backbone)\.|axial$'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]
 

@@ -31,7 +31,7 @@ from .trained import PRETRAINED, pretrainings_in
 from .which_tokenizer import DECODER, ENCODER, tokenizer_files, with_its_decoder
 
 HEAD = 'head.classifier.weight'
-TASKS = ('MaskedImageModeling', 'MaskedAutoencoder')
+TASKS = ('MaskedImageModeling', 'MaskedAutoencoder', 'MaskedPatchPrediction')
 INSTEAD = (
     'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
     "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"

@@ -66,8 +66,7 @@ class BEiT(VisionTransformer):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 init_projection_(module)
-        for tokens in (self.cls_token, self.mask_token, self.pos_embed):
-            if tokens is not None:
-                trunc_normal_(tokens)
+        for tokens in self.tokens_and_positions():
+            trunc_normal_(tokens)
         for depth, block in enumerate(self.blocks, start=1):
             block.rescale_(depth)

@@ -1,6 +1,7 @@
 """Weights from a file into a backbone: any public layout, any resolution, any bands."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from ..checkpoints import (
     summarize,
     translate,
 )
+from ..layers.positions import resize_axis
 from ..layers.relative_position import relative_positions
 from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
 from ..relative_index import num_relative_positions, square_grid
@@ -28,7 +30,8 @@ from .input_bands import fit_input
 ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
-PROJECTION = 'patch_embed.proj.weight'
+# Absolute positions of the input or of blocks; of two dimensions where an axis has a table.
+ABSOLUTE = re.compile(r'(blocks\.\d+\.)?pos_embed(_shared)?(?P<axis>\.rows|\.columns)?')
 
 
 class Backbone(Protocol):
@@ -38,7 +41,7 @@ class Backbone(Protocol):
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
         blocks: Of :class:`beit_mm.layers.block.Block`.
-        patch_embed: Whose ``proj`` takes the bands of an image.
+        patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
         fit_bands: Whether weights of other bands are fitted, or refused.
     """
@@ -102,17 +105,28 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
             assert positions.resize is not None
             fitted[name] = resize_relative_table(tensor, positions.resize)
             resized.append((name, source, target))
-        elif name == 'pos_embed':
-            fitted[name] = resize_absolute_positions(tensor, source, target)
+        elif match := ABSOLUTE.fullmatch(name):
+            if match['axis']:
+                fitted[name] = resize_axis(tensor, target[_axis_of(match)])
+            else:
+                fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+    return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
 
 
-def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
-    """Fit the projection of patches to a backbone's bands; returns what was done."""
-    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
-    return f'patch projection {fit}' if fit else ''
+def _axis_of(match: re.Match) -> int:
+    return ('.rows', '.columns').index(match['axis'])
+
+
+def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the layer that takes images to a backbone's bands; returns what was done."""
+    embed = backbone.patch_embed
+    fit = fit_input(
+        backbone, embed.input.weight, fitted, f'patch_embed.{embed.input_name}.weight', ''
+    )
+    what = 'patch projection' if embed.stem is None else "the stem's first layer"
+    return f'{what} {fit}' if fit else ''
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -122,9 +136,10 @@ def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
         if name.endswith('rel_pos_bias.table'):
             fits = tensor.ndim == 2 and tensor.shape[1] == heads
             wanted = f'(n, {heads})'
-        elif name == 'pos_embed':
-            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, backbone.embed_dims)
-            wanted = f'(1, n, {backbone.embed_dims})'
+        elif match := ABSOLUTE.fullmatch(name):
+            width = backbone.embed_dims // (2 if match['axis'] else 1)
+            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, width)
+            wanted = f'(1, n, {width})'
         else:
             continue
         if not fits or not tensor.is_floating_point():
@@ -140,9 +155,14 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
     As the weights say; else the backbone's own, if it is of their size; else a square.
     """
     rows = {n: len(t) for n, t in weights.items() if n.endswith('rel_pos_bias.table')}
-    places = {n: t.shape[1] for n, t in weights.items() if n == 'pos_embed'}
+    absolute = {n: m for n in weights if (m := ABSOLUTE.fullmatch(n))}
+    places = {n: weights[n].shape[1] for n, match in absolute.items() if not match['axis']}
+    axes = {_axis_of(m): weights[n].shape[1] for n, m in absolute.items() if m['axis']}
     sizes = {**rows, **places}
     known = read_patch_grid(weights)
+    if len(axes) == 2:
+        # Said by the tables themselves.
+        return axes[0], axes[1]
     if not sizes:
         return own
 
@@ -151,7 +171,7 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
         # A column of patches has the same offsets as a row.
         guesses = [own] if known == own[::-1] and 1 in known else [known]
     else:
-        side = math.isqrt(max(0, places.get('pos_embed', 1) - 1))
+        side = math.isqrt(max(0, next(iter(places.values()), 1) - 1))
         guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
     for grid in filter(None, guesses):
         fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
@@ -263,7 +283,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
-    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.', 'axial')
     needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:
@@ -277,7 +297,7 @@ def _describe(resized: list[tuple[str, tuple[int, int], tuple[int, int]]]) -> st
     """'12 tables 14 x 14 -> 24 x 24'."""
     kinds: dict[tuple, list[str]] = {}
     for name, source, target in resized:
-        kind = 'absolute positions' if name == 'pos_embed' else 'relative tables'
+        kind = 'absolute positions' if ABSOLUTE.fullmatch(name) else 'relative tables'
         kinds.setdefault((kind, source, target), []).append(name)
     texts = [
         f'{len(names)} {kind} {source[0]} x {source[1]} -> {target[0]} x {target[1]}'

@@ -200,6 +200,17 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'model.backbone has relative positions, which are for whole grids of patches; '
                 'pre-train without, and add them at fine-tuning'
             )
+        if not self.backbone.num_extra_tokens:
+            raise ValueError(
+                f'model.backbone is a {type(self.backbone).__name__}, which has no [S] and needs '
+                'whole grids of patches; a masked autoencoder is for a VisionTransformer'
+            )
+        everywhere = self.backbone.pos_embed is None and self.backbone.positions is not None
+        if everywhere and not encode_all:
+            raise ValueError(
+                'model.backbone adds positions before every block, which are for whole grids of '
+                "patches; a masked autoencoder adds them once: positions_at='input'"
+            )
         # Unlike BEiT's.
         init_by_xavier_(self.head)
 
