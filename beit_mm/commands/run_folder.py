@@ -21,7 +21,9 @@ from .filling import config_of
 from .how_to_read import HowToRead
 
 # Configs that the commands write.
-MARKERS = ('pretrain.py', 'finetune.py', 'segment.py')
+MARKERS = ('pretrain.py', 'finetune.py', 'segment.py', 'sweep.py')
+# What says that runs have saved something; those of a sweep lie in folders of their own.
+SAVED = ('*/last_checkpoint', '*.pth', 'rate_*/*/last_checkpoint', 'rate_*/*.pth')
 
 
 class RunFolder:
@@ -55,7 +57,7 @@ class RunFolder:
             raise ConfigError(
                 f'--out is {self.path}, which is of a beit-mm {Path(other).stem}; choose another'
             )
-        begun = any(self.path.glob('*/last_checkpoint')) or any(self.path.glob('*.pth'))
+        begun = any(any(self.path.glob(pattern)) for pattern in SAVED)
         if begun and not resume:
             raise ConfigError(
                 f'{self.path} holds a run already: add --resume to go on with it, or choose '
