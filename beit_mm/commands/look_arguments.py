@@ -75,11 +75,13 @@ def _reconstructions(parser: argparse.ArgumentParser) -> None:
         "OpenAI's encoder.pkl with decoder.pkl beside it",
     )  # fmt: skip
     parser.add_argument(
-        '--mask', choices=MASKS, help=f'what is hidden: by default {MASKS[0]}, of MAE {MASKS[1]}'
+        '--mask',
+        choices=MASKS,
+        help=f'what is hidden: by default {MASKS[0]}, of MAE and ViT {MASKS[1]}',
     )
     parser.add_argument(
         '--share', type=positive_float, metavar='P',
-        help='of the patches, hidden: by default 0.4, of MAE 0.75',
+        help='of the patches, hidden: by default 0.4, of MAE 0.75, of ViT 0.5',
     )  # fmt: skip
     parser.add_argument(
         '--temperature', type=positive_float, metavar='T', help='show tokens drawn at it as well'

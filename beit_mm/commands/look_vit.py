@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..layers.positions import whole_table
 from ..models import VisionTransformer
 from ..visualization.filters import principal_filters
 from ..visualization.position_maps import position_similarities
 from ..visualization.vit_figure import draw_vit_figure
-from .look_attention import distances_of, rollouts_of
+from .look_attention import backbone_with_token, distances_of, rollouts_of
 from .look_filters import SHOWN
-from .looked_images import backbone_for, counted
+from .look_positions import absolute_positions
+from .looked_images import counted
 from .picture_files import picture_path, write_picture
 
 
@@ -33,14 +35,17 @@ def look_vit(
 
     Returns:
         Both pictures.
+
+    Raises:
+        ConfigError: If there is not one token before the patches, [S].
     """
     path = picture_path(out, 'vit')
-    take, files = backbone_for(weights, images, size)
+    take, files = backbone_with_token(weights, images, size)
     model = take.model
     filters, shares = principal_filters(model.patch_embed.proj.weight, SHOWN)
     arrays = dict(filters=filters, shares=shares, **distances_of(take, files))
-    if model.pos_embed is not None:
-        arrays['similarities'] = position_similarities(model.pos_embed, model.grid)
+    if (absolute := absolute_positions(model)) is not None:
+        arrays['similarities'] = position_similarities(whole_table(absolute), model.grid)
     figure = draw_vit_figure(
         filters,
         shares,

@@ -39,13 +39,14 @@ def position_similarities(positions: Tensor, grid: tuple[int, int]) -> np.ndarra
     """Cosine of each patch's absolute position with all others' (ViT, figure 7, centre).
 
     Args:
-        positions: (1, 1 + h w, C), [S] first, which is left out.
+        positions: (1, 1 + h w, C), [S] first, or other tokens, which are left out.
         grid: Patches (h, w).
 
     Returns:
         (h, w, h, w) float32 in [-1, 1].
     """
-    rows = F.normalize(positions.detach()[0, 1:].float().cpu(), dim=1)
+    patches = positions.detach()[0, -grid[0] * grid[1] :]
+    rows = F.normalize(patches.float().cpu(), dim=1)
     return (rows @ rows.T).clamp(-1, 1).unflatten(1, grid).unflatten(0, grid).numpy()
 
 

@@ -50,8 +50,10 @@ def figures(monkeypatch):
     return written
 
 
-def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys):
-    weights = write_weights(tmp_path / 'w.pth', VisionTransformer, positions='learned')
+@pytest.mark.parametrize('place', ['input', 'every_block_shared'])
+def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys, place):
+    settings = dict(positions='learned', positions_at=place)
+    weights = write_weights(tmp_path / 'w.pth', VisionTransformer, **settings)
     out = tmp_path / 'v.png'
     assert look_vit(weights, [photos], 24, out) == [out, tmp_path / 'v_rollout.png']
     assert '00.png: left out' in capsys.readouterr().err
