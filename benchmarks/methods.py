@@ -9,7 +9,8 @@ each stage costs, in turns, in seconds of one core (not of the clock, which coun
 too). From these figures come STEPS below, what a budget of BUDGET such seconds allows; they are
 fixed, so that a run can be repeated. The second tries the settings of fine-tuning on training
 photos that nothing else reads; the better ones stand first in TRIED. The third runs what is
-missing, a row of one seed at a time, and writes benchmarks/results/methods.json and .md after each.
+missing, a row of one seed at a time, and writes benchmarks/results/methods.json and .md, and the
+table in docs/methods.md, after each.
 """
 
 import argparse
@@ -33,6 +34,9 @@ from mmengine.runner import Runner
 from this_machine import describe
 
 RESULTS = ROOT / 'benchmarks/results/methods.json'
+PAGE = ROOT / 'docs/methods.md'
+# Around the table in the page.
+BEGIN, END = '<!-- written by benchmarks/methods.py -->\n\n', '\n<!-- to here -->\n'
 # Seconds of one core for a pre-training, BEiT's tokenizer included, which has a quarter of them.
 BUDGET = 180
 # By `measured` in benchmarks/results/methods.json, in whole tens. BEiT sees a photo less than
@@ -63,14 +67,7 @@ TRIED = dict(
 
 
 class Row(NamedTuple):
-    """A line of the table.
-
-    Attributes:
-        title: What it is called.
-        network: Whose is fine-tuned.
-        pretraining: Whose weights it starts from, if any.
-        length: Key of :data:`STEPS`, of the fine-tuning.
-    """
+    """A line of the table: whose network, from whose weights, fine-tuned for which of STEPS."""
 
     title: str
     network: str
@@ -351,6 +348,17 @@ def cell(score: dict | None) -> str:
     return f'{score["mean"]:.1f}' + ('' if score['std'] is None else f' ± {score["std"]:.1f}')
 
 
+def write(report: dict, file: Path) -> None:
+    """The report and its table; those of the project in the guide too."""
+    report |= dict(budget=BUDGET, steps=STEPS, batch=BATCH, tried=TRIED, labels=LABELS)
+    file.write_text(json.dumps(report, indent=2) + '\n')
+    table = to_markdown(report)
+    file.with_suffix('.md').write_text(table)
+    if file == RESULTS:
+        before, _, after = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(before + BEGIN + table + END + after.partition(END)[2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -360,24 +368,18 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--rows', nargs='+', choices=ROWS, metavar='ROW', default=list(ROWS))
     parser.add_argument('--json', type=Path, default=RESULTS, help='results, and what is there')
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument('--measure', action='store_true', help='what a step costs here')
-    what.add_argument('--choose', action='store_true', help='try the settings of fine-tuning')
+    parser.add_argument('--measure', action='store_true', help='what a step costs here')
+    parser.add_argument('--choose', action='store_true', help='try the settings of fine-tuning')
     args = parser.parse_args()
     # Of the stages: seconds of one core.
     os.environ['OMP_NUM_THREADS'] = '1'
     data = write_lists(args.data, args.out / 'lists', args.seeds)
     report = json.loads(args.json.read_text()) if args.json.is_file() else dict(runs={})
-
-    def keep() -> None:
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
-        args.json.with_suffix('.md').write_text(to_markdown(report))
-
     if args.measure or args.choose:
         name = 'measured' if args.measure else 'chosen'
         report[name] = measure(data) if args.measure else choose(data, args.out)
         print(json.dumps(report[name], indent=2))
-        return keep()
+        return write(report, args.json)
     left = [
         (seed, row) for seed in args.seeds for row in args.rows
         if str(seed) not in report['runs'].get(row, {})
@@ -386,10 +388,11 @@ def main() -> None:
     for done, (seed, row) in enumerate(left, 1):
         figures = run_row(row, data, args.out, seed)
         report['runs'].setdefault(row, {})[str(seed)] = figures
-        keep()
+        write(report, args.json)
         eta = (time.monotonic() - start) / done * (len(left) - done)
         print(f'{row}, seed {seed}: {figures}\n{done} of {len(left)}, about {eta / 60:.0f} minutes '
               'left', flush=True)  # fmt: skip
+    write(report, args.json)
     print(to_markdown(report))
 
 

@@ -52,8 +52,7 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
     cost four to eight times it in bfloat16, and as much in float32.
     """
     if q.device.type == 'cpu' and (
-        (bias is not None and bias.requires_grad)
-        or (q.dtype == torch.bfloat16 and q.requires_grad)
+        (bias is not None and bias.requires_grad) or (q.dtype == torch.bfloat16 and q.requires_grad)
     ):
         return in_place_attention(q, k, v, bias)
     return kernel_attention(q, k, v, bias)
