@@ -16,7 +16,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'target',
         type=Path,
-        help='file to write, .pth or .safetensors; for huggingface and timm also a folder',
+        help='file to write, .pth or .safetensors, .npz for jax and big_vision; for huggingface '
+        'and timm also a folder',
     )
     parser.add_argument('--to', required=True, choices=LAYOUTS, help='layout of the target')
     parser.add_argument('--ema', action='store_true', help='take the averaged weights of the file')

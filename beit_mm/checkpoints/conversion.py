@@ -16,13 +16,19 @@ from ..relative_index import (
 )
 from .band_names import BAND_NAMES
 from .checkpoint_error import CheckpointError
+from .distilled import cut_distilled, join_distilled
+from .jax_names import read_jax, write_jax
 from .layout_tables import INDEX, TABLE
 from .layouts import (
+    BEIT,
     LAYOUTS,
-    OF_DECODER_BLOCKS,
+    OF_JAX,
+    OF_VIT_ALONE,
+    OLD_NAMES,
     OPENMMLAB,
     PREFIX,
     SHARED_PARTS,
+    VIT,
     WITH_INDEX,
     Rule,
     fill,
@@ -33,12 +39,24 @@ from .layouts import (
     pattern_of,
     prefix_for,
     prefix_of,
+    root_alone,
     rules_of,
     summarize,
+    with_stages,
 )
 
+# The last layer of a classifier, as a part of a head that may have another one before it (ViT).
+HEAD_OF_TOKEN = ('head.fc.', 'head.layers.head.')
+# What a Vision Transformer has in each, of what not all have.
+NEEDED = dict(
+    torchvision=('class_token', 'encoder.pos_embedding', 'encoder.ln.weight'),
+    jax=('posembed_input/pos_embedding', 'encoder_norm/scale'),
+    big_vision=('pos_embedding', 'encoder_norm/scale'),
+    huggingface=('embeddings.cls_token',),
+    huggingface5=('embeddings.cls_token',),
+)
 # What this project's weights say of themselves.
-SAID = ('patch_grid', BAND_NAMES)
+SAID = ('patch_grid', 'num_heads', 'axial', BAND_NAMES)
 
 
 class Converted(NamedTuple):
@@ -53,7 +71,9 @@ class Converted(NamedTuple):
     left_out: list[str]
 
 
-def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, Tensor]:
+def convert_state_dict(
+    state_dict: Mapping[str, Tensor], to: str, num_heads: int | None = None
+) -> dict[str, Tensor]:
     """Weights of a BEiT, ViT or MAE, backbone and heads, under another library's names.
 
     A whole model (one with a head, or whose backbone has a prefix) becomes a whole model, a bare
@@ -64,11 +84,13 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, T
         state_dict: Name -> tensor, in any of the layouts of :func:`detect_layout`.
         to: One of them; 'huggingface' gives the names of files on the hub, which every version
             of transformers reads, 'huggingface5' those that transformers 5 has in memory.
+        num_heads: Of a block, which JAX's arrays are cut into; not needed where the source is cut
+            so too.
 
     Returns:
         Name -> tensor. Under 'beit_mm' tables come with ``patch_grid``, int64 (h, w), if the
-        source says what their grid is. For MMSegmentation, which knows no shared table, such a
-        table is copied to every block.
+        source says what their grid is, and weights of JAX with ``num_heads``, int64 (). For
+        MMSegmentation, which knows no shared table, such a table is copied to every block.
 
     Raises:
         CheckpointError: If the layout is not known; if the other one has no place for weights of
@@ -78,27 +100,65 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], to: str) -> dict[str, T
     """
     if to not in LAYOUTS:
         raise ValueError(f'to={to!r} is none of {", ".join(LAYOUTS)}')
-    converted, left_out = translate(state_dict, known_layout(state_dict), to)
+    converted, left_out = translate(state_dict, known_layout(state_dict), to, num_heads)
     lost = of_the_function(left_out)
-    if to.startswith('huggingface'):
-        # Its classifier of BEiT has this norm, its other one reads [S] in place of the mean.
+    if to.startswith('huggingface') or to in OF_VIT_ALONE:
+        # The classifier of BEiT has this norm there, others read [S] in place of the mean.
         lost += [name for name in left_out if 'fc_norm.' in name]
+    if any('head' in name or 'classifier' in name for name in converted):
+        # What the head reads.
+        lost += [name for name in left_out if 'pre_logits.' in name]
+    # Of a second token for distillation transformers has another model.
+    lost += [name for name in left_out if name.endswith('dist_token')]
+    lost += [name for name in converted if 'distillation_token' in name]
     if lost:
         raise CheckpointError(
             f'{to} has no place for {summarize(lost)}, and without them it is another model'
+        )
+    missing = [end for end in NEEDED.get(to, ()) if not any(n.endswith(end) for n in converted)]
+    if missing and kind_of(converted) != BEIT:
+        raise CheckpointError(
+            f'it has no {", ".join(missing)}, as models of {to} have, and without is another model'
         )
     if left_out:
         print_log(f'{to} has no place for {summarize(left_out)}', logger='current')
     return converted
 
 
-def translate(state_dict: Mapping[str, Tensor], source: str, target: str) -> Converted:
+def translate(
+    state_dict: Mapping[str, Tensor], source: str, target: str, num_heads: int | None = None
+) -> Converted:
     """As :func:`convert_state_dict`, from a layout that is known."""
     if source == target:
         return Converted(dict(state_dict), [])
-    ours, left_out = _read(state_dict, source)
-    written, no_place = _write(ours, target)
+    ours, left_out = (_read_jax if source in OF_JAX else _read)(state_dict, source)
+    if target in OF_JAX:
+        written, no_place = _write_jax(ours, target, num_heads)
+    else:
+        written, no_place = _write(ours, target)
     return Converted(written, left_out + no_place)
+
+
+def _read_jax(arrays: Mapping[str, Tensor], layout: str) -> Converted:
+    backbone, of_head, left_out = read_jax(arrays, layout)
+    prefix = PREFIX if of_head else ''
+    return Converted({**{f'{prefix}{n}': t for n, t in backbone.items()}, **of_head}, left_out)
+
+
+def _write_jax(ours: Mapping[str, Tensor], layout: str, num_heads: int | None) -> Converted:
+    prefix = PREFIX * is_whole(ours, 'beit_mm')
+    ours = cut_distilled(ours, prefix)
+    own = {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)}
+    others = {name: tensor for name, tensor in ours.items() if not name.startswith(prefix)}
+    known = own.pop('num_heads', None)
+    own.pop('patch_grid', None)
+    num_heads = num_heads if known is None else int(known)
+    if num_heads is None:
+        raise CheckpointError(
+            f'{layout} cuts attention into heads, and nothing says how many there are: give '
+            'num_heads='
+        )
+    return Converted(*write_jax(own, others, layout, num_heads))
 
 
 def _find(
@@ -127,14 +187,17 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
     grids: dict[str, tuple[int, int] | None] = {}
     left_out = []
     for name, tensor in state_dict.items():
-        stem = name.removeprefix(prefix).replace(*OF_DECODER_BLOCKS)
+        clean = name
+        for old, new in OLD_NAMES:
+            clean = clean.replace(old, new)
+        stem = with_stages(clean.removeprefix(prefix))
         if stem.endswith(INDEX):
             grids[name] = grid_of_index(tensor)
             continue
         part = 0
         if layout == 'beit_mm' and stem in SAID:
             own = f'{own_prefix}{stem}'
-        elif found := _find(patterns, name.replace(*OF_DECODER_BLOCKS), stem):
+        elif found := _find(patterns, clean, stem):
             rule, part, match = found
             own = f'{own_prefix * rule.of_backbone}{fill(rule.ours, match)}'
             parts[own] = len(rule.theirs)
@@ -153,6 +216,9 @@ def _read(state_dict: Mapping[str, Tensor], layout: str) -> Converted:
         for own, named in sources.items()
     }
     _add_grid(weights, grids, own_prefix)
+    weights = join_distilled(weights, own_prefix)
+    if 'head.layers.pre_logits.weight' in weights:
+        weights = {n.replace(*HEAD_OF_TOKEN): t for n, t in weights.items()}
     return Converted(weights, left_out)
 
 
@@ -207,9 +273,13 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
         return Converted(dict(ours), [])
     whole = is_whole(ours, 'beit_mm')
     kind = kind_of(ours)
+    ours = cut_distilled(ours, PREFIX * whole)
     own_prefix, prefix = PREFIX * whole, prefix_for(layout, kind) * whole
     if layout == 'mmseg':
         ours = share_table(ours, own_prefix)
+    if layout == 'mmpretrain' and kind == VIT and f'{own_prefix}fc_norm.weight' not in ours:
+        # There the classifier of [S] is another class than the one of the mean.
+        ours = {n.replace(*HEAD_OF_TOKEN): t for n, t in ours.items()}
     # Hugging Face's pre-training model keeps the last norm beside the head.
     norm_at_head = layout.startswith('huggingface') and 'head.classifier.weight' in ours
     patterns = [(pattern_of(rule.ours), rule, 0) for rule in rules_of(layout, kind)]
@@ -217,7 +287,7 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
     written, left_out = {}, []
     for name, tensor in ours.items():
         stem = name.removeprefix(own_prefix)
-        if stem == 'patch_grid':
+        if stem in ('patch_grid', 'num_heads'):
             continue
         found = _find(patterns, name, stem)
         if found is None and layout in OPENMMLAB and name.startswith(SHARED_PARTS):
@@ -233,7 +303,7 @@ def _write(ours: Mapping[str, Tensor], layout: str) -> Converted:
         if stem.endswith('rel_pos_bias.table') and layout in WITH_INDEX:
             index = _index_of(name, tensor, read_patch_grid(ours, own_prefix))
             written[f'{names[0].removesuffix(TABLE)}{INDEX}'] = index
-    return Converted(written, left_out)
+    return Converted(root_alone(written), left_out)
 
 
 def read_patch_grid(ours: Mapping[str, Tensor], prefix: str = '') -> tuple[int, int] | None:

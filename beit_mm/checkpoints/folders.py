@@ -14,6 +14,7 @@ CONFIG = 'config.json'
 # What images must be like, in transformers.
 PREPROCESSOR = 'preprocessor_config.json'
 INDEX_ENDING = '.index.json'
+WEIGHT_ENDINGS = ('.pth', '.pt', '.bin', '.safetensors', '.npz')
 # In the order in which they are looked for; an index names the files that the weights are cut into.
 WEIGHT_FILES = tuple(
     f'{name}{ending}'
@@ -31,7 +32,7 @@ def find_weights(folder: Path) -> Path:
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
-    others = [p for p in folder.iterdir() if p.suffix in ('.pth', '.pt', '.bin', '.safetensors')]
+    others = [p for p in folder.iterdir() if p.suffix in WEIGHT_ENDINGS]
     there = f'; name one of {", ".join(sorted(p.name for p in others))}' if others else ''
     raise FileNotFoundError(
         f'{folder}: no such checkpoint; a folder of weights has one of '

@@ -8,33 +8,56 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .checkpoint_error import CheckpointError
-from .layout_tables import BACKBONE, DECODER, HEADS, INDEX, TABLE
+from .layout_tables import (
+    BACKBONE,
+    DECODER,
+    HEADS,
+    INDEX,
+    ROOT_ALONE,
+    ROOT_OF_STAGES,
+    STEM,
+    TABLE,
+)
 
-LAYOUTS = ('beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg')
+# Those of JAX, whose files are .npz: of the ViT paper's release, and of what follows it.
+OF_JAX = ('jax', 'big_vision')
+# Which have a Vision Transformer and no BEiT.
+OF_VIT_ALONE = ('torchvision', *OF_JAX)
+LAYOUTS = (
+    'beit_mm', 'unilm', 'timm', 'huggingface', 'huggingface5', 'mmpretrain', 'mmseg', *OF_VIT_ALONE,
+)  # fmt: skip
 # Which column of the tables below a layout reads. 'huggingface' are the names in files on the hub,
 # which transformers reads in every version; 'huggingface5' those of transformers 5 in memory.
 COLUMNS = dict(
-    beit_mm=0, unilm=1, timm=1, huggingface=2, huggingface5=3, mmpretrain=4, mmseg=4
+    beit_mm=0, unilm=1, timm=1, huggingface=2, huggingface5=3, mmpretrain=4, mmseg=4,
+    torchvision=5,
 )  # fmt: skip
 # What a whole model puts before the names of its backbone.
 PREFIXES = dict(
     beit_mm='backbone.', unilm='', timm='', huggingface='beit.', huggingface5='beit.',
-    mmpretrain='backbone.', mmseg='backbone.',
+    mmpretrain='backbone.', mmseg='backbone.', torchvision='', jax='', big_vision='',
 )  # fmt: skip
 PREFIX = PREFIXES['beit_mm']
-# Hugging Face's, of a Vision Transformer.
-PREFIX_OF_VIT = 'vit.'
+# Hugging Face's, of a Vision Transformer, and of a DeiT with distillation.
+PREFIX_OF_VIT, PREFIX_OF_DEIT = 'vit.', 'deit.'
 # What MMSegmentation, whose names are MMPretrain's otherwise, has no place for, in our names.
 NOT_IN_MMSEG = ('mask_token', 'pos_embed', 'fc_norm.*', 'head.fc.*', 'head.classifier.*')
 # Beside each table these keep the index that spells it out.
 WITH_INDEX = ('unilm', 'mmpretrain', 'mmseg')
+# Which have a place for the stem of a hybrid.
+OF_HYBRIDS = ('beit_mm', 'unilm', 'timm')
 # Names that the OpenMMLab layouts have in common.
 SHARED_PARTS = ('neck.', 'decode_head.', 'auxiliary_head.')
 OPENMMLAB = ('beit_mm', 'mmpretrain', 'mmseg')
 # What gives a layout away, tried in this order: a name in it, which a prefix may stand before.
 SIGNS = (
-    ('huggingface', ('beit.', 'vit.'), r'encoder\.layer\.\d+\.attention\.attention\.query\.weight'),
-    ('huggingface5', ('beit.', 'vit.'), r'layers\.\d+\.attention\.q_proj\.weight'),
+    ('torchvision', (), r'encoder\.layers\.encoder_layer_\d+\.ln_1\.weight'),
+    (
+        'huggingface',
+        ('beit.', 'vit.', 'deit.'),
+        r'encoder\.layer\.\d+\.attention\.attention\.query\.weight',
+    ),
+    ('huggingface5', ('beit.', 'vit.', 'deit.'), r'layers\.\d+\.attention\.q_proj\.weight'),
     ('mmpretrain', ('backbone.',), r'layers\.\d+\.ffn\.layers\.0\.0\.weight'),
     ('unilm', ('backbone.',), r'blocks\.\d+\.attn\.qkv\.weight'),
 )
@@ -43,10 +66,17 @@ OF_MMPRETRAIN = r'(backbone\.)?(ln2\..*|mask_token|pos_embed|rel_pos_bias\..*)|h
 # What gives a BEiT away; a Vision Transformer has a bias on the keys.
 OF_BEIT = r'.*\.(gamma_1|lambda_1|q_bias|rel_pos_bias\.table|relative_position_bias_table)'
 QUERY_BIAS = r'.*\.(query|q_proj)\.bias'
-KEY_BIAS = r'.*\.(qkv|key|k_proj)\.bias'
+KEY_BIAS = r'.*([./](qkv|key|k_proj)[./]|\.self_attention\.in_proj_)bias'
+# Names of a block in JAX, as they are for all blocks one by one or, in arrays with an axis more,
+# for all at once.
+OF_JAX_BLOCK = r'(.*/)?Transformer/encoderblock(_\d+)?/'
+OF_THE_RELEASE = rf'{OF_JAX_BLOCK}MultiHeadDotProductAttention_1/key/bias'
+OF_BIG_VISION = rf'{OF_JAX_BLOCK}MultiHeadDotProductAttention_0/key/bias'
 OF_DECODER = r'(decoder|neck\.decoder|decoder\.decoder)(\.|_)embed\.weight'
 # Kinds of models: a BEiT, a Vision Transformer, and one with MAE's decoder.
-BEIT, VIT, MAE = 'beit', 'vit', 'mae'
+BEIT = 'beit'
+VIT = 'vit'
+MAE = 'mae'
 # What a kind has not, in our names. The mask token of MAE is the decoder's.
 NOT_IN = {
     BEIT: ('blocks.{n}.attn.qkv.bias',),
@@ -60,9 +90,15 @@ NOT_IN_VIT = (
     'blocks.{n}.gamma_2',
 )  # fmt: skip
 NOT_IN_VIT_OF_TRANSFORMERS = ('fc_norm.*',)
-# How transformers 5 writes the blocks of MAE's decoder to a file, and how its files on the hub and
-# versions before it call them.
-OF_DECODER_BLOCKS = ('decoder.decoder_encoder.layer.', 'decoder.decoder_layers.')
+# Names in files, and what files of other versions of the same library call them: blocks of MAE's
+# decoder in transformers 5 and before, the MLP of a block in torchvision.
+OLD_NAMES = (
+    ('decoder.decoder_encoder.layer.', 'decoder.decoder_layers.'),
+    ('.mlp.linear_1.', '.mlp.0.'),
+    ('.mlp.linear_2.', '.mlp.3.'),
+    # In transformers' DeiT with distillation.
+    ('cls_classifier.', 'classifier.'),
+)
 
 
 def find_layout(names: Iterable[str]) -> str | None:
@@ -77,6 +113,9 @@ def find_layout(names: Iterable[str]) -> str | None:
     def has_after(prefixes: tuple[str, ...], pattern: str) -> bool:
         return has(f'({"|".join(map(re.escape, prefixes))})?{pattern}')
 
+    for jax, sign in zip(OF_JAX, (OF_THE_RELEASE, OF_BIG_VISION), strict=True):
+        if has(sign):
+            return jax
     layout = next((name for name, prefixes, sign in SIGNS if has_after(prefixes, sign)), None)
     if not has(OF_BEIT) and not has(KEY_BIAS) and not has(QUERY_BIAS):
         return None
@@ -87,6 +126,8 @@ def find_layout(names: Iterable[str]) -> str | None:
     # unilm, timm and this project name the blocks alike and differ in what is around them.
     if has(f'.*{TABLE}'):
         return 'unilm' if has(f'.*{INDEX}') else 'timm'
+    if has(r'(backbone\.)?patch_embed\.backbone\..*'):
+        return 'timm'
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
     # MAE's authors have timm's names.
@@ -108,7 +149,8 @@ def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
         state_dict: Name -> tensor, of a bare backbone or of a whole model.
 
     Returns:
-        'beit_mm', 'unilm', 'timm', 'huggingface', 'mmpretrain' or 'mmseg'. Backbones of
+        'beit_mm', 'unilm', 'timm', 'huggingface', 'mmpretrain', 'mmseg', 'torchvision', 'jax' or
+        'big_vision'. Backbones of
         MMPretrain and MMSegmentation have the same names; one that neither has what only
         MMPretrain knows nor a head is said to be of 'mmseg'.
 
@@ -154,19 +196,24 @@ def rules_of(layout: str, kind: str) -> list[Rule]:
     if kind != BEIT and layout != 'beit_mm':
         left_out += NOT_IN_VIT
         left_out += NOT_IN_VIT_OF_TRANSFORMERS * layout.startswith('huggingface')
-    whole = (HEADS, DECODER) if kind == MAE else (HEADS,)
+    if layout in OF_JAX:
+        # Whose arrays have other shapes, see ``jax_names``.
+        return []
+    whole = (HEADS, DECODER) if kind == MAE and layout not in OF_VIT_ALONE else (HEADS,)
     for table in (BACKBONE, *whole):
         for row in table:
             theirs = row[COLUMNS[layout]]
-            if row[0] not in left_out:
+            if theirs is not None and row[0] not in left_out:
                 theirs = theirs if isinstance(theirs, tuple) else (theirs,)
                 rules.append(Rule(row[0], theirs, of_backbone=table is BACKBONE))
+    if layout in OF_HYBRIDS:
+        rules += [Rule(row[0], (row[COLUMNS[layout]],), of_backbone=True) for row in STEM]
     return rules
 
 
 def pattern_of(name: str) -> re.Pattern:
     """What matches the names that a name in the tables stands for."""
-    pattern = re.escape(name).replace(r'\{n\}', r'(?P<n>\d+)')
+    pattern = re.sub(r'\\{(\w)\\}', r'(?P<\1>\\d+)', re.escape(name))
     return re.compile(pattern.replace(r'\*', '(?P<leaf>weight|bias)'))
 
 
@@ -177,7 +224,29 @@ def fill(name: str, match: re.Match) -> str:
     'layers.3.ln1.bias'
     """
     fields = match.groupdict()
-    return name.replace('{n}', fields.get('n', '')).replace('*', fields.get('leaf', ''))
+    for letter in 'nmk':
+        name = name.replace(f'{{{letter}}}', fields.get(letter, ''))
+    return name.replace('*', fields.get('leaf', ''))
+
+
+def with_stages(name: str) -> str:
+    """A name of timm's, that of the root of a hybrid as it is where stages follow it."""
+    for alone, of_stages in zip(ROOT_ALONE, ROOT_OF_STAGES, strict=True):
+        if name.startswith(alone):
+            return f'{of_stages}{name.removeprefix(alone)}'
+    return name
+
+
+def root_alone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The opposite of :func:`with_stages`, of weights without stages."""
+    if any('patch_embed.backbone.stages.' in name for name in weights):
+        return weights
+    renamed = {}
+    for name, tensor in weights.items():
+        for alone, of_stages in zip(ROOT_ALONE, ROOT_OF_STAGES, strict=True):
+            name = name.replace(of_stages, alone)
+        renamed[name] = tensor
+    return renamed
 
 
 def is_whole(names: Iterable[str], layout: str) -> bool:
@@ -197,6 +266,8 @@ def prefix_of(names: Iterable[str], layout: str) -> str:
     # The authors' segmentation models are OpenMMLab's around their own backbone.
     if layout in ('unilm', 'timm') and any(name.startswith(PREFIX) for name in names):
         return PREFIX
+    if layout.startswith('huggingface') and any(n.startswith(PREFIX_OF_DEIT) for n in names):
+        return PREFIX_OF_DEIT
     return prefix_for(layout, kind_of(names))
 
 
@@ -212,9 +283,10 @@ def of_the_function(names: Iterable[str]) -> list[str]:
 
     Blocks and positions are; mask tokens, last norms and heads are not.
     """
-    known = {*PREFIXES.values(), PREFIX_OF_VIT}
+    known = {*PREFIXES.values(), PREFIX_OF_VIT, PREFIX_OF_DEIT}
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
+    parts += r'|patch_embed\.(stem|backbone)\.|axial$|Transformer/'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]
 

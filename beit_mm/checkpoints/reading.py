@@ -4,6 +4,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -22,8 +23,9 @@ def read_checkpoint(source: str | Path) -> object:
 
     Args:
         source: What :func:`beit_mm.checkpoints.sources.locate` finds: a file that ``torch.save``
-            wrote or a .safetensors file, a folder of Hugging Face's, a model of the hub, of timm
-            (``timm:name``) or of MMPretrain (``mmpretrain::name``), or an http(s) URL.
+            wrote, a .safetensors or a .npz file, a folder of Hugging Face's, a model of
+            the hub, of timm (``timm:name``) or of MMPretrain (``mmpretrain::name``), or an http(s)
+            URL.
 
     Returns:
         What was saved; objects of other classes than containers, numbers and tensors are inert.
@@ -47,6 +49,8 @@ def _read_file(path: Path) -> object:
     try:
         if path.suffix == '.safetensors':
             return safetensors.torch.load_file(path)
+        if path.suffix == '.npz':
+            return _read_arrays(path)
         with path.open('rb') as file:
             zipped = file.read(4) == ZIP_MAGIC
         if zipped:
@@ -60,6 +64,23 @@ def _read_file(path: Path) -> object:
         raise CheckpointError(f'{path} was refused: {error}') from None
     except Exception as error:
         raise CheckpointError(f'{path} is damaged or no checkpoint: {error}') from error
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of a .npz file, compressed or not; numpy compares their checksums."""
+    content = np.load(path, allow_pickle=False)
+    if not isinstance(content, np.lib.npyio.NpzFile):
+        raise CheckpointError('it is one array, not arrays by name')
+    with content as arrays:
+        return {name: _as_tensor(arrays[name]) for name in arrays.files}
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    if array.dtype == 'V2':
+        # numpy has no bfloat16, and keeps JAX's as two bytes.
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).float()
+    # In the byte order of this machine: torch takes no other.
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder('='), order='C'))
 
 
 def _refuse_torchscript(path: Path) -> None:

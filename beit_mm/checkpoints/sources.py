@@ -11,8 +11,8 @@ from .hub import fetch_from_hub, hub_name_of_timm
 from .model_index import url_of_model
 
 WHAT_IS_READ = (
-    'only files, folders, hf-hub:ORG/NAME[@REVISION], timm:NAME, mmpretrain::NAME, mmseg::NAME and '
-    'http(s) URLs are read'
+    'only files, folders, hf-hub:ORG/NAME[@REVISION], timm:NAME, mmpretrain::NAME, mmseg::NAME, '
+    'torchvision:NAME and http(s) URLs are read'
 )
 SOURCE = re.compile(r'([A-Za-z][\w.+-]+?)(::|:/{0,2})(.*)', re.DOTALL)
 
@@ -34,7 +34,23 @@ def _from_index(source: str, name: str) -> Path:
 
 
 def _from_torchvision(source: str, name: str) -> Path:
-    raise CheckpointError(f'{source}: torchvision is not read; timm:NAME, hf-hub:ORG/NAME are')
+    model = name.removeprefix('//')
+    try:
+        from torchvision.models import get_model_weights
+
+        known = get_model_weights(model) if model.startswith('vit_') else None
+    except ImportError:
+        raise ImportError(
+            f'{source}: torchvision says where it is: pip install torchvision'
+        ) from None
+    except ValueError:
+        known = None
+    if known is None:
+        raise CheckpointError(
+            f'{source}: torchvision has no such Vision Transformer; it has vit_b_16, vit_b_32, '
+            'vit_l_16, vit_l_32 and vit_h_14'
+        )
+    return download(known.DEFAULT.url)
 
 
 # What stands before a name, and what turns the whole and the name into a file.
@@ -63,8 +79,9 @@ def locate(source: str | Path) -> Path:
     Args:
         source: A file; a folder as Hugging Face writes it; ``hf-hub:org/name[@revision]`` and
             ``timm:name``, from the Hugging Face hub through the cache of ``huggingface_hub``;
-            ``mmpretrain::name`` and ``mmseg::name``, a model or a config of their indices; an
-            http(s) URL, with or without ``#sha256=``. ``~`` is the home folder.
+            ``mmpretrain::name`` and ``mmseg::name``, a model or a config of their indices;
+            ``torchvision:vit_b_16`` and its other Vision Transformers; an http(s) URL, with or
+            without ``#sha256=``. ``~`` is the home folder.
 
     Raises:
         FileNotFoundError: If it is not there, or cannot be fetched.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ WRAPPERS = dict(beit_mm='state_dict', mmpretrain='state_dict', mmseg='state_dict
 # Under which key a file says what its weights are; in .pth beside others of 'meta', which
 # mmengine's tools take for a dict and look for their own keys in.
 ABOUT = 'about'
+# How files of JAX's layouts end, whose libraries read no others.
+NPZ = '.npz'
 # How files end that are being written beside those that they become.
 TEMPORARY = '.tmp'
 
@@ -84,7 +87,7 @@ def write_weights(
     """Write weights as a library keeps them.
 
     Args:
-        path: Ends in .safetensors, or is written by ``torch.save``.
+        path: Ends in .safetensors or .npz (without ``about``), or is written by ``torch.save``.
         weights: Name -> tensor, under that library's names.
         layout: One of ``LAYOUTS``.
         about: What :func:`beit_mm.checkpoints.read_about` shall find: numbers, texts, lists and
@@ -100,6 +103,11 @@ def write_weights(
     text = _as_json(about) if about else ''
     # Beside the target first: whoever stops the program finds the old file or the new one.
     unfinished = path.with_name(f'.{path.name}.unfinished')
+    if path.suffix == NPZ:
+        with written_whole(path) as file:
+            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in weights.items()}
+            np.savez(file, **arrays)
+        return
     if path.suffix == '.safetensors':
         metadata = {'format': 'pt', **({ABOUT: text} if text else {})}
         safetensors.torch.save_file(weights, unfinished, metadata=metadata)

@@ -75,11 +75,13 @@ def _reconstructions(parser: argparse.ArgumentParser) -> None:
         "OpenAI's encoder.pkl with decoder.pkl beside it",
     )  # fmt: skip
     parser.add_argument(
-        '--mask', choices=MASKS, help=f'what is hidden: by default {MASKS[0]}, of MAE {MASKS[1]}'
+        '--mask',
+        choices=MASKS,
+        help=f'what is hidden: by default {MASKS[0]}, of MAE and ViT {MASKS[1]}',
     )
     parser.add_argument(
         '--share', type=positive_float, metavar='P',
-        help='of the patches, hidden: by default 0.4, of MAE 0.75',
+        help='of the patches, hidden: by default 0.4, of MAE 0.75, of ViT 0.5',
     )  # fmt: skip
     parser.add_argument(
         '--temperature', type=positive_float, metavar='T', help='show tokens drawn at it as well'
@@ -185,6 +187,13 @@ LOOKS = {
         _of_weights,
         'beit-mm look filters work_dirs/photos_pretrain\n'
         'beit-mm look filters timm:beit_base_patch16_224.in22k_ft_in22k --out filters.png',
+    ),
+    'vit': Command(
+        "the ViT paper's figures 7 and 14: filters, positions, distances; rollouts",
+        'look_vit:look_vit',
+        _of_images,
+        'beit-mm look vit work_dirs/photos_pretrain photos\n'
+        'beit-mm look vit timm:vit_base_patch16_224.augreg_in21k photos --out vit.png',
     ),
     'tokens': Command(
         'what visual tokens stand for, and whether they are in use',

@@ -24,6 +24,6 @@ def look_filters(weights: str | Path, out: str | Path | None = None) -> Path:
     """
     path = picture_path(out, 'filters')
     model = load(weights_of(str(weights)))
-    filters, shares = principal_filters(model.patch_embed.proj.weight.detach(), SHOWN)
+    filters, shares = principal_filters(model.patch_embed.input.weight.detach(), SHOWN)
     figure = draw_filters(filters, shares, bands=model.bands)
     return write_picture(figure, path, dict(filters=filters, shares=shares))

@@ -14,19 +14,22 @@ from ..component import ConfigError
 from ..datasets import blockwise_mask
 from ..datasets.masks.random_patches import random_mask
 from ..datasets.reading.measuring import spread
-from ..models import MaskedAutoencoder
+from ..models import MaskedAutoencoder, MaskedPatchPrediction, MeanColorTargetGenerator
 from ..models.data_preprocessor import in_colors
 from ..models.painter import Painter, painter_of
 from ..visualization.picture_rows import draw_picture_rows
-from ..visualization.predicted_tokens import LIKELY, Hits, count_hits, fillings
+from ..visualization.predicted_tokens import COLORS, TOKENS, Hits, Labels, count_hits, fillings
 from ..visualization.reconstructions import filled_in
 from ..visualization.triplets import HEADINGS, draw_triplets
+from .kind_of_pixels import settle_pixels
 from .look_arguments import MASKS
 from .looked_images import LookedAt, look_at
 from .picture_files import picture_path, write_picture
 from .predicting import files_of
 from .pretrained_task import PretrainedTask, pretrained_task
 
+# What is hidden and how much of it, as the papers of the pre-trainings have it.
+USUAL = {MaskedAutoencoder: (MASKS[1], 0.75), MaskedPatchPrediction: (MASKS[1], 0.5)}
 # Images at once.
 BATCH = 8
 # The paper's smallest block, of the patches.
@@ -57,9 +60,9 @@ def look_reconstructions(
         tokenizer: Of its visual tokens where the weights do not hold it: a folder of a
             pre-training, a tokenizer's checkpoint, or OpenAI's ``encoder.pkl`` with ``decoder.pkl``
             beside it.
-        mask: 'blockwise' or 'random'; without, as the paper of the pre-training: of MAE random,
-            else blockwise.
-        share: Of the patches that are hidden; without, of MAE 0.75, else 0.4.
+        mask: 'blockwise' or 'random'; without, as the paper of the pre-training: of MAE and ViT
+            random, else blockwise.
+        share: Of the patches that are hidden; without, of MAE 0.75, of ViT 0.5, else 0.4.
         temperature: Of tokens that are drawn, in a row of their own.
         seed: Of the masks and of the drawn tokens.
         count: Most images.
@@ -86,27 +89,30 @@ def look_reconstructions(
     take = pretrained.take.for_images(Path(), [str(file) for file in files])
     pretrained = pretrained._replace(take=take)
     is_mae = isinstance(pretrained.task, MaskedAutoencoder)
-    mask = mask or MASKS[is_mae]
-    share = share or (0.75 if is_mae else 0.4)
+    usual_mask, usual_share = USUAL.get(type(pretrained.task), (MASKS[0], 0.4))
+    mask, share = mask or usual_mask, share or usual_share
     colors = functools.partial(in_colors, take.how) if pretrained.one_view else None
-    painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
     if pretrained.lacks:
         print(f'no pictures of visual tokens, as their decoder is missing: {pretrained.lacks}')
     # A folder's first images are often of one class.
     first = spread(list(files), count)
     ordered = {file: files[file] for file in dict.fromkeys([*first, *files])}
     grid = [take.size // patch for patch in pretrained.task.backbone.patch_size]
-    parts, done = list[Filled](), 0
+    painter, parts, done = None, list[Filled](), 0
     for part in look_at(take, ordered, BATCH, count):
         masks = [_mask(mask, grid, share, (seed, done + i)) for i in range(len(part.names))]
         hidden = torch.from_numpy(np.stack(masks)).to(part.batch.device)
+        if not parts:
+            if pretrained.unsure:
+                print(settle_pixels(pretrained.task, part.batch, hidden))
+            painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
         parts.append(_fill(part, hidden, pretrained, painter, temperature, seed + done))
         done += len(part.names)
     filled = _joined(parts)
     titles = [_short(name) for name in filled.names]
     arrays = filled.arrays
     if filled.hits is not None:
-        print(filled.hits.line)
+        print(filled.hits.line(_labels_of(pretrained)))
         arrays |= filled.hits._asdict()
         titles = [
             f'{title}\n{right} of {hidden} right'
@@ -178,11 +184,17 @@ def _fill(
         errors = (outputs - targets).square().mean(dim=-1)
         arrays |= dict(predicted_targets=outputs.cpu().numpy(), errors=errors.cpu().numpy())
     else:
-        predicted = fillings(outputs, temperature, seed)
+        labels = _labels_of(pretrained)
+        predicted = fillings(outputs, temperature, seed, labels)
         hits = count_hits(outputs, targets, mask)
-        arrays |= dict(predicted_targets=predicted[LIKELY].cpu().numpy())
+        arrays |= dict(predicted_targets=predicted[labels.likely].cpu().numpy())
     rows = filled_in(images, second, mask, targets, predicted, painter)
     return Filled(part.names, {name: row.cpu() for name, row in rows.items()}, arrays, hits)
+
+
+def _labels_of(pretrained: PretrainedTask) -> Labels:
+    of_colors = isinstance(pretrained.task.target_generator, MeanColorTargetGenerator)
+    return COLORS if of_colors else TOKENS
 
 
 def _mask(kind: str, grid: Sequence[int], share: float, seed: Sequence[int]) -> np.ndarray:

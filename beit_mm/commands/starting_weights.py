@@ -112,7 +112,7 @@ def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
     """
     about = read_about(weights).get('images') or {}
     bands: Any = about.get('bands')
-    count = model.patch_embed.proj.in_channels
+    count = model.patch_embed.input.in_channels
     if not about and count != len(MEAN):
         bands = list(model.bands) if model.bands else count
     mean, std = about.get('mean'), about.get('std')
@@ -189,8 +189,10 @@ def _network_of(model: VisionTransformer) -> dict[str, Any]:
         # Positions that were fixed in pre-training learn from here on.
         own = dict(
             type='beit_mm.VisionTransformer',
-            positions=None if model.pos_embed is None else 'learned',
+            positions='learned' if model.positions == 'sine-cosine' else model.positions,
+            positions_at=model.positions_at,
             use_rel_pos_bias=model.relative_index is not None,
+            num_extra_tokens=model.num_extra_tokens,
         )
     return dict(own, layer_scale_init_value=scale)
 

@@ -82,7 +82,7 @@ class Program(nn.Module):
             else 'classifier'
         )
         self.patch_size, self.grid = backbone.patch_size, backbone.grid
-        self.in_channels = backbone.patch_embed.proj.in_channels
+        self.in_channels = backbone.patch_embed.input.in_channels
         self.bands: tuple[str, ...] | None = backbone.bands
         count = len(set(backbone.out_indices)) if self.kind == 'backbone' else 1
         name = 'features' if self.kind == 'backbone' else 'logits'

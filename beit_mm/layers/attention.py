@@ -69,6 +69,7 @@ class Attention(nn.Module):
         num_heads: Attention heads.
         grid: Patch grid (h, w) of a relative position table that belongs to this block, or None.
         key_bias: Whether there is one on the keys; all three are ``qkv.bias`` then, in that order.
+        dropout: In training, behind the last layer.
     """
 
     # A class attribute, so that a test or a debugging session can put the plain twin in its place.
@@ -80,11 +81,13 @@ class Attention(nn.Module):
         num_heads: int,
         grid: tuple[int, int] | None = None,
         key_bias: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if embed_dims % num_heads:
             raise ValueError(f'embed_dims {embed_dims} is not a multiple of num_heads {num_heads}')
         self.num_heads = num_heads
+        self.dropout = dropout
         self.qkv = Linear(embed_dims, 3 * embed_dims, bias=key_bias)
         self.q_bias = None if key_bias else nn.Parameter(torch.zeros(embed_dims))
         self.v_bias = None if key_bias else nn.Parameter(torch.zeros(embed_dims))
@@ -119,4 +122,5 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
 
         x = self.attend(q, k, v, bias)
-        return self.proj(x.transpose(1, 2).reshape(batch, length, width))
+        x = self.proj(x.transpose(1, 2).reshape(batch, length, width))
+        return F.dropout(x, self.dropout) if self.dropout and self.training else x

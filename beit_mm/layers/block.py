@@ -9,6 +9,7 @@ from .attention import Attention
 from .compiling import in_its_fast_form
 from .drop_path import DropPath, Survivors, add_branch
 from .mlp import Mlp
+from .positions import Positions
 from .relative_position import RelativePositions
 
 NORM_EPS = 1e-6
@@ -27,7 +28,11 @@ class Block(nn.Module):
         skip_dropped: Whether to leave out the work for dropped images, see :class:`DropPath`.
         compile: Whether to compile the block; None leaves it to the machine.
         key_bias: See :class:`Attention`.
+        dropout: See :class:`Attention` and :class:`Mlp`.
+        pos_embed: Positions that this block's input has added to it, by whoever calls it.
     """
+
+    ATTENTION = Attention
 
     def __init__(
         self,
@@ -40,13 +45,16 @@ class Block(nn.Module):
         skip_dropped: bool = False,
         compile: bool | None = None,
         key_bias: bool = False,
+        dropout: float = 0.0,
+        pos_embed: Positions = None,
     ) -> None:
         super().__init__()
         self.compile_branches = compile
+        self.pos_embed = pos_embed
         self.norm1 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.attn = Attention(embed_dims, num_heads, grid, key_bias)
+        self.attn = self.ATTENTION(embed_dims, num_heads, grid, key_bias, dropout)
         self.norm2 = nn.LayerNorm(embed_dims, eps=NORM_EPS)
-        self.mlp = Mlp(embed_dims, feedforward_channels)
+        self.mlp = Mlp(embed_dims, feedforward_channels, dropout)
         self.drop_path = DropPath(drop_path, skip_dropped)
         self.gamma_1: nn.Parameter | float = 1.0
         self.gamma_2: nn.Parameter | float = 1.0

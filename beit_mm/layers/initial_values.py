@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 
 INIT_STD = 0.02
+# Of the biases in ViT's feed-forward halves.
+BIAS_STD = 1e-6
 
 
 def trunc_normal_(tensor: Tensor) -> None:

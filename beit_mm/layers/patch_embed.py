@@ -1,6 +1,7 @@
 """From pixels to tokens (BEiT 2.1.1)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,18 +47,43 @@ def whole_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int,
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each to a token (paper 2.1.1).
+    """Cut an image, or a feature map of it, into patches and project each to a token (2.1.1).
 
     Args:
         in_channels: Channels of the image.
         embed_dims: Width of the tokens.
-        patch_size: Height and width of a patch in pixels.
+        patch_size: Height and width of a patch in pixels of the image.
+        stem: What makes the feature map, such as :class:`beit_mm.models.HybridStem`: with
+            ``stride``, ``out_channels`` and the name of its first layer, ``INPUT``.
+
+    Raises:
+        ValueError: If the patch is no multiple of the stem's stride.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
+    def __init__(
+        self, in_channels: int, embed_dims: int, patch_size: tuple[int, int], stem: Any = None
+    ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+        stride = 1 if stem is None else stem.stride
+        if any(size % stride for size in patch_size):
+            raise ValueError(
+                f'patch_size is {patch_size[0]} x {patch_size[1]} pixels; it must be a multiple of '
+                f"the stem's stride, {stride}"
+            )
+        self.stem = stem
+        kernel = patch_size[0] // stride, patch_size[1] // stride
+        channels = in_channels if stem is None else stem.out_channels
+        self.proj = nn.Conv2d(channels, embed_dims, kernel, stride=kernel)
+        # Which layer takes the bands of an image.
+        self.input_name = 'proj' if stem is None else f'stem.{stem.INPUT}'
+
+    @property
+    def input(self) -> Any:
+        """The layer that takes the bands of an image, with ``weight`` and ``in_channels``."""
+        return self.get_submodule(self.input_name)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, H/p * W/p, C), row by row."""
+        if self.stem is not None:
+            x = self.stem(x)
         return self.proj(x).flatten(2).transpose(1, 2)

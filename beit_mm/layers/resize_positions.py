@@ -149,7 +149,7 @@ def resize_absolute_positions(
     """Resample absolute positions to another grid, bicubic; that of [S] stays (released code).
 
     Args:
-        positions: (1, 1 + h w, C), [S] first.
+        positions: (1, 1 + h w, C), [S] first; or, as the length says, of none or more such tokens.
         source: Their grid (h, w).
         target: The wanted grid (h', w').
 
@@ -158,7 +158,8 @@ def resize_absolute_positions(
     """
     if same_grid(source, target):
         return positions
-    patches = positions[:, 1:].transpose(1, 2).unflatten(2, source).float()
+    tokens = positions.shape[1] - source[0] * source[1]
+    patches = positions[:, tokens:].transpose(1, 2).unflatten(2, source).float()
     patches = F.interpolate(patches, size=target, mode='bicubic', align_corners=False)
     patches = patches.flatten(2).transpose(1, 2).to(positions.dtype)
-    return torch.cat([positions[:, :1], patches], dim=1)
+    return torch.cat([positions[:, :tokens], patches], dim=1)

@@ -3,33 +3,39 @@
 import importlib
 
 from ..registry import MODELS
+from .axial_vision_transformer import AxialVisionTransformer
 from .beit import BEiT
 from .converting import convert
 from .data_preprocessor import TwoViewDataPreprocessor
 from .discrete_vae import DiscreteVAE
+from .hybrid_stem import HybridStem
 from .loading import load
 from .loading_autoencoder import load_autoencoder
 from .masked_autoencoder import MAEDecoder, MaskedAutoencoder
 from .masked_image_modeling import MaskedImageModeling
+from .masked_patch_prediction import MaskedPatchPrediction
+from .mean_colors import MeanColorTargetGenerator
 from .mim_heads import MIMHead, PixelHead
 from .patch_components import PCATargetGenerator
 from .target_generators import (
     CachedTargetGenerator,
     DVAETargetGenerator,
-    MeanColorTargetGenerator,
     PixelTargetGenerator,
 )
 from .vision_transformer import VisionTransformer
 
 __all__ = [
+    'AxialVisionTransformer',
     'BEiT',
     'CachedTargetGenerator',
     'DVAETargetGenerator',
     'DiscreteVAE',
+    'HybridStem',
     'MAEDecoder',
     'MIMHead',
     'MaskedAutoencoder',
     'MaskedImageModeling',
+    'MaskedPatchPrediction',
     'MeanColorTargetGenerator',
     'PCATargetGenerator',
     'PixelHead',

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 from torch import Tensor
@@ -12,12 +12,14 @@ from ..checkpoints import (
     BEIT,
     LAYOUTS,
     MAE,
+    OF_JAX,
     VIT,
     CheckpointError,
     convert_state_dict,
     detect_layout,
     kind_of,
     locate,
+    network_in,
     read_about,
     read_checkpoint,
     read_config,
@@ -26,11 +28,12 @@ from ..checkpoints import (
     take_weights,
 )
 from ..checkpoints.folders import CONFIG, PREPROCESSOR
-from ..checkpoints.writing import WRAPPERS, write_weights, write_whole
+from ..checkpoints.writing import NPZ, WRAPPERS, write_weights, write_whole
 from .loading import backbone_of
 from .peer_configs import huggingface_config, preprocessor_config, timm_config
 from .reading_shapes import decoder_settings_of, settings_of
 
+# And, of JAX's layouts, .npz alone.
 ENDINGS = ('.pth', '.safetensors')
 # Layouts whose libraries read folders.
 OF_FOLDERS = ('huggingface', 'timm')
@@ -59,11 +62,12 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
 
     Args:
         source: What :func:`beit_mm.checkpoints.locate` finds, in any layout.
-        target: A file that ends in .pth or .safetensors; what the source says of its images
-            (:func:`beit_mm.checkpoints.read_about`) is said there too, if the library keeps a
-            place for it. For 'huggingface' and 'timm' also a folder, without an ending:
-            ``config.json`` and ``model.safetensors``, which ``from_pretrained(folder)`` of
-            transformers and ``timm.create_model('local-dir:folder', pretrained=True)`` read; and
+        target: A file that ends in .pth or .safetensors, or, for 'jax' and 'big_vision', in .npz;
+            what the source says of its images (:func:`beit_mm.checkpoints.read_about`) is said
+            there too, if the library keeps a place for it. For 'huggingface' and 'timm' also a
+            folder, without an ending: ``config.json`` and ``model.safetensors``, which
+            ``from_pretrained(folder)`` of transformers and
+            ``timm.create_model('local-dir:folder', pretrained=True)`` read; and
             ``preprocessor_config.json``, if the source says how images are normalised. MAE's
             decoder goes along to transformers, MMPretrain and, as 'unilm', to the names of MAE's
             authors; timm has no place for it.
@@ -84,19 +88,26 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
     target = Path(target)
     check_target(target, to)
     path = locate(source)
-    weights = take_weights(read_checkpoint(path), which, str(source))
+    content = read_checkpoint(path)
+    weights = take_weights(content, which, str(source))
+    told = {**network_in(path, content), **read_config(path)}
     try:
         layout = detect_layout(weights)
-        converted = convert_state_dict(weights, to)
+        heads = None
+        if to in OF_JAX:
+            heads = settings_of(backbone_of(weights), told)['arch']['num_heads']
+        converted = convert_state_dict(weights, to, heads)
         if to == 'timm':
             converted = _without(NOT_IN_TIMM, converted, 'timm')
         elif to == 'huggingface' and kind_of(weights) == VIT:
             converted = _without(NOT_IN_VIT, converted, "transformers' ViT")
-        if target.suffix in ENDINGS:
+        if target.suffix == NPZ:
+            write_weights(target, converted, to)
+        elif target.suffix in ENDINGS:
             bare = target.suffix == '.pth' and to not in WRAPPERS
             write_weights(target, converted, to, None if bare else read_about(path))
         else:
-            _write_folder(target, weights, converted, to, path)
+            _write_folder(target, weights, converted, to, path, told)
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from None
     return Conversion(layout, len(weights), len(converted))
@@ -112,13 +123,12 @@ def check_target(target: Path, to: str) -> None:
     if to not in LAYOUTS:
         raise ValueError(f'to={to!r} is none of {", ".join(LAYOUTS)}')
     is_folder = target.is_dir() or not target.suffix
-    if not is_folder and target.suffix not in ENDINGS:
-        raise ValueError(f'target {target} must end in .pth or .safetensors')
+    endings = (NPZ,) if to in OF_JAX else ENDINGS
+    wanted = f'target {target} must end in {" or ".join(endings)}'
+    if not is_folder and target.suffix not in endings:
+        raise ValueError(f'{wanted}, to be read as {to}')
     if is_folder and (to not in OF_FOLDERS or target.is_file()):
-        raise ValueError(
-            f'target {target} must end in .pth or .safetensors; folders are for '
-            f'{" and ".join(OF_FOLDERS)}'
-        )
+        raise ValueError(f'{wanted}; folders are for {" and ".join(OF_FOLDERS)}')
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f'{target}: there is no folder {target.parent}')
 
@@ -138,9 +148,10 @@ def _write_folder(
     converted: Mapping[str, Tensor],
     to: str,
     source: Path,
+    told: Mapping[str, Any],
 ) -> None:
     ours = backbone_of(weights)
-    told, kind = read_config(source), kind_of(weights)
+    kind = kind_of(weights)
     settings, is_beit = settings_of(ours, told), kind == BEIT
     of_decoder = decoder_settings_of(weights, told) if kind == MAE else None
     unknown = [] if settings['arch']['num_heads'] else ['how many heads there are']
@@ -167,6 +178,8 @@ def _write_folder(
         contents[CONFIG] = timm_config(settings, converted, images, is_beit)
     else:
         contents[CONFIG] = huggingface_config(settings, converted, of_decoder, is_beit)
+        if of_decoder and 'norm_pix_loss' in told:
+            contents[CONFIG]['norm_pix_loss'] = bool(told['norm_pix_loss'])
         if images is not None:
             size = settings['img_size']
             contents[PREPROCESSOR] = preprocessor_config(size, *images, is_beit)

@@ -12,9 +12,14 @@ from ..registry import MODELS
 
 def stack_masks(data_samples: list | None) -> Tensor | None:
     """The masks (h, w) of B data samples as one (B, h, w) bool; None if they have none."""
-    if not data_samples or 'mask' not in data_samples[0]:
+    return stack_field(data_samples, 'mask')
+
+
+def stack_field(data_samples: list | None, name: str) -> Tensor | None:
+    """Tensors of one name of B data samples as one (B, ...); None if they have none."""
+    if not data_samples or name not in data_samples[0]:
         return None
-    return torch.stack([sample.mask for sample in data_samples])
+    return torch.stack([sample.get(name) for sample in data_samples])
 
 
 def in_colors(preprocessor: Any, images: Tensor) -> Tensor:
@@ -69,7 +74,8 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
 
         Returns:
             ``inputs``, a list of float32 views, or a view and tokens; ``mask``, (B, h, w) bool, or
-            None if the samples have none; and ``data_samples``.
+            None if the samples have none; ``sources``, (B, h, w) int64, if they have any; and
+            ``data_samples``.
 
         Raises:
             ValueError: If a view has other bands than there are means for.
@@ -81,7 +87,10 @@ class TwoViewDataPreprocessor(BaseDataPreprocessor):
         for view in second:
             is_tokens = view.dtype == torch.int64
             views.append(view if is_tokens else self._normalised(view, 'second_'))
-        return dict(inputs=views, mask=mask, data_samples=samples)
+        batch = dict(inputs=views, mask=mask, data_samples=samples)
+        if (sources := stack_field(samples, 'sources')) is not None:
+            batch['sources'] = self.cast_data(sources)
+        return batch
 
     def _normalised(self, images: Tensor, prefix: str) -> Tensor:
         for name in (f'{prefix}mean', f'{prefix}std'):

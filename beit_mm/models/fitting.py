@@ -1,6 +1,7 @@
 """Weights from a file into a backbone: any public layout, any resolution, any bands."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from ..checkpoints import (
     summarize,
     translate,
 )
+from ..layers.positions import resize_axis
 from ..layers.relative_position import relative_positions
 from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
 from ..relative_index import num_relative_positions, square_grid
@@ -29,6 +31,10 @@ ZERO_AT_FIRST = (('.q_bias', '.v_bias'), ('rel_pos_bias.table',))
 
 
 PROJECTION = 'patch_embed.proj.weight'
+# What MMPretrain's classes for classification heads call the same layer.
+HEADS = ('head.fc.', 'head.layers.head.')
+# Absolute positions of the input or of blocks; of two dimensions where an axis has a table.
+ABSOLUTE = re.compile(r'(blocks\.\d+\.)?pos_embed(_shared)?(?P<axis>\.rows|\.columns)?')
 
 
 class Backbone(Protocol):
@@ -37,14 +43,16 @@ class Backbone(Protocol):
     Attributes:
         grid: Patch grid (h, w) that its positions are made for.
         embed_dims: Width of its tokens.
+        num_extra_tokens: Tokens before those of the patches.
         blocks: Of :class:`beit_mm.layers.block.Block`.
-        patch_embed: Whose ``proj`` takes the bands of an image.
+        patch_embed: Whose ``input`` takes the bands of an image.
         bands: Their names, or None.
         fit_bands: Whether weights of other bands are fitted, or refused.
     """
 
     grid: tuple[int, int]
     embed_dims: int
+    num_extra_tokens: int
     blocks: Any
     patch_embed: Any
     bands: tuple[str, ...] | None
@@ -91,8 +99,12 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
     if backbone.blocks[0].attn.rel_pos_bias is not None:
         fitted = share_table(fitted)
 
+    if not backbone.num_extra_tokens and 'cls_token' in fitted:
+        _leave_token_out(fitted)
+    _check_tokens(backbone, fitted)
+    _check_heads(backbone, fitted.pop('num_heads', None))
     _check_positions(backbone, fitted)
-    source, target = _source_grid(fitted, backbone.grid), backbone.grid
+    source, target = _source_grid(fitted, backbone), backbone.grid
     resized = []
     for name, tensor in fitted.items():
         if source == target:
@@ -102,17 +114,56 @@ def fit_state_dict(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> Fitt
             assert positions.resize is not None
             fitted[name] = resize_relative_table(tensor, positions.resize)
             resized.append((name, source, target))
-        elif name == 'pos_embed':
-            fitted[name] = resize_absolute_positions(tensor, source, target)
+        elif match := ABSOLUTE.fullmatch(name):
+            if match['axis']:
+                fitted[name] = resize_axis(tensor, target[_axis_of(match)])
+            else:
+                fitted[name] = resize_absolute_positions(tensor, source, target)
             resized.append((name, source, target))
     fitted['patch_grid'] = torch.tensor(target)
-    return Fitted(fitted, resized, _fit_projection(backbone, fitted))
+    return Fitted(fitted, resized, _fit_first_layer(backbone, fitted))
 
 
-def _fit_projection(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
-    """Fit the projection of patches to a backbone's bands; returns what was done."""
-    fit = fit_input(backbone, backbone.patch_embed.proj.weight, fitted, PROJECTION, '')
-    return f'patch projection {fit}' if fit else ''
+def _leave_token_out(weights: dict[str, Tensor]) -> None:
+    """Take the positions of [S] away, for a backbone that has none."""
+    tokens = weights['cls_token'].shape[1]
+    for name, tensor in weights.items():
+        match = ABSOLUTE.fullmatch(name)
+        if match and not match['axis'] and tensor.ndim == 3:
+            weights[name] = tensor[:, tokens:]
+
+
+def _axis_of(match: re.Match) -> int:
+    return ('.rows', '.columns').index(match['axis'])
+
+
+def _fit_first_layer(backbone: Backbone, fitted: dict[str, Tensor]) -> str:
+    """Fit the layer that takes images to a backbone's bands; returns what was done."""
+    embed = backbone.patch_embed
+    fit = fit_input(
+        backbone, embed.input.weight, fitted, f'patch_embed.{embed.input_name}.weight', ''
+    )
+    what = 'patch projection' if embed.stem is None else "the stem's first layer"
+    return f'{what} {fit}' if fit else ''
+
+
+def _check_tokens(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+    """Refuse whole weights of another number of tokens before those of the patches."""
+    token = weights.get('cls_token')
+    tokens = 0 if token is None else token.shape[:2][-1]
+    own = backbone.num_extra_tokens
+    if own and tokens != own and {'pos_embed', PROJECTION} <= weights.keys():
+        raise CheckpointError(
+            f'no whole backbone as the config describes it: its num_extra_tokens is {tokens}, that '
+            f'of this backbone {own}'
+        )
+
+
+def _check_heads(backbone: Backbone, said: Tensor | None) -> None:
+    """Refuse weights of another number of heads, whose shapes are the same."""
+    heads = backbone.blocks[0].attn.num_heads
+    if said is not None and int(said) != heads:
+        raise CheckpointError(f'its attention has {int(said)} heads, that of this backbone {heads}')
 
 
 def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
@@ -122,9 +173,10 @@ def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
         if name.endswith('rel_pos_bias.table'):
             fits = tensor.ndim == 2 and tensor.shape[1] == heads
             wanted = f'(n, {heads})'
-        elif name == 'pos_embed':
-            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, backbone.embed_dims)
-            wanted = f'(1, n, {backbone.embed_dims})'
+        elif match := ABSOLUTE.fullmatch(name):
+            width = backbone.embed_dims // (2 if match['axis'] else 1)
+            fits = tensor.ndim == 3 and tensor.shape[::2] == (1, width)
+            wanted = f'(1, n, {width})'
         else:
             continue
         if not fits or not tensor.is_floating_point():
@@ -134,15 +186,20 @@ def _check_positions(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[int, int]:
+def _source_grid(weights: Mapping[str, Tensor], backbone: Backbone) -> tuple[int, int]:
     """The patch grid that positions were made for.
 
     As the weights say; else the backbone's own, if it is of their size; else a square.
     """
     rows = {n: len(t) for n, t in weights.items() if n.endswith('rel_pos_bias.table')}
-    places = {n: t.shape[1] for n, t in weights.items() if n == 'pos_embed'}
+    absolute = {n: m for n in weights if (m := ABSOLUTE.fullmatch(n))}
+    places = {n: weights[n].shape[1] for n, match in absolute.items() if not match['axis']}
+    axes = {_axis_of(m): weights[n].shape[1] for n, m in absolute.items() if m['axis']}
     sizes = {**rows, **places}
-    known = read_patch_grid(weights)
+    known, own, tokens = read_patch_grid(weights), backbone.grid, backbone.num_extra_tokens
+    if len(axes) == 2:
+        # Said by the tables themselves.
+        return axes[0], axes[1]
     if not sizes:
         return own
 
@@ -151,11 +208,11 @@ def _source_grid(weights: Mapping[str, Tensor], own: tuple[int, int]) -> tuple[i
         # A column of patches has the same offsets as a row.
         guesses = [own] if known == own[::-1] and 1 in known else [known]
     else:
-        side = math.isqrt(max(0, places.get('pos_embed', 1) - 1))
+        side = math.isqrt(max(0, next(iter(places.values()), 1) - tokens))
         guesses = [own, square_grid(next(iter(rows.values()))) if rows else (side, side)]
     for grid in filter(None, guesses):
         fit_rows = all(size == num_relative_positions(grid) for size in rows.values())
-        if fit_rows and all(size == 1 + grid[0] * grid[1] for size in places.values()):
+        if fit_rows and all(size == tokens + grid[0] * grid[1] for size in places.values()):
             return grid
     name, size = next(iter(sizes.items()))
     raise CheckpointError(
@@ -237,6 +294,10 @@ def _candidates(
     before = PREFIX if is_whole(converted, 'beit_mm') else ''
     of_backbone = {n.removeprefix(before): t for n, t in converted.items() if n.startswith(before)}
     others = {n: t for n, t in converted.items() if not n.startswith(before)}
+    for one, other in (HEADS, HEADS[::-1]):
+        if f'{one}weight' in model.state_dict():
+            # The same layer.
+            others = {n.replace(other, one): t for n, t in others.items()}
     fitted = fit_state_dict(backbone, of_backbone)
     named = {f'{prefix}{name}': tensor for name, tensor in fitted.state_dict.items()}
     return {**named, **others}, fitted, unknown
@@ -263,7 +324,7 @@ def _check_whole(prefix: str, loaded: Mapping[str, Tensor], own: Mapping[str, Te
     for endings in ZERO_AT_FIRST:
         if not any(name.endswith(endings) for name in loaded):
             optional += endings
-    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.')
+    parts = ('blocks.', 'patch_embed.', 'cls_token', 'pos_embed', 'rel_pos_bias.', 'axial')
     needed = tuple(f'{prefix}{part}' for part in parts)
     lost = [n for n in own if n.startswith(needed) and n not in loaded and not n.endswith(optional)]
     if lost:
@@ -277,7 +338,7 @@ def _describe(resized: list[tuple[str, tuple[int, int], tuple[int, int]]]) -> st
     """'12 tables 14 x 14 -> 24 x 24'."""
     kinds: dict[tuple, list[str]] = {}
     for name, source, target in resized:
-        kind = 'absolute positions' if name == 'pos_embed' else 'relative tables'
+        kind = 'absolute positions' if ABSOLUTE.fullmatch(name) else 'relative tables'
         kinds.setdefault((kind, source, target), []).append(name)
     texts = [
         f'{len(names)} {kind} {source[0]} x {source[1]} -> {target[0]} x {target[1]}'

@@ -34,6 +34,7 @@ def freeze(backbone: Any) -> None:
     for module in unused_modules(backbone):
         module.requires_grad_(False)
     if backbone.frozen_stages >= 0:
-        for tokens in (backbone.cls_token, backbone.mask_token, backbone.pos_embed):
+        positions = (backbone.pos_embed, backbone.pos_embed_shared)
+        for tokens in (backbone.cls_token, backbone.mask_token, *positions):
             if tokens is not None:
                 tokens.requires_grad_(False)

@@ -9,10 +9,10 @@ from torch import Tensor
 from ..checkpoints import (
     PREFIX,
     CheckpointError,
-    heads_in,
     is_whole,
     known_layout,
     locate,
+    network_in,
     of_the_function,
     read_checkpoint,
     read_config,
@@ -21,9 +21,10 @@ from ..checkpoints import (
     translate,
 )
 from ..layers.patch_embed import patch_grid
+from ..layers.positions import is_position
 from .beit import BEiT
 from .fitting import fit_model
-from .reading_shapes import settings_of
+from .reading_shapes import positions_of, settings_of, tokens_of
 from .vision_transformer import VisionTransformer
 
 
@@ -71,8 +72,7 @@ def load(
     weights = take_weights(content, which, str(source))
     try:
         ours = backbone_of(weights)
-        told = dict(num_attention_heads=heads_in(path, content))
-        settings = settings_of(ours, {**told, **read_config(path)})
+        settings = settings_of(ours, {**network_in(path, content), **read_config(path)})
         arch = settings['arch']
         arch['num_heads'] = num_heads or arch['num_heads']
         if arch['num_heads'] is None:
@@ -81,7 +81,7 @@ def load(
                 'relative positions says how many heads there are: give num_heads='
             )
         of_weights = settings['img_size']
-        has_positions = settings['use_abs_pos_emb'] or any('rel_pos_bias' in name for name in ours)
+        has_positions = any('rel_pos_bias' in name or is_position(name) for name in ours)
         if of_weights is None and img_size is None and has_positions:
             raise CheckpointError('its positions are not for a square grid: give img_size=')
     except CheckpointError as error:
@@ -98,7 +98,8 @@ def load(
     kind: type[VisionTransformer] = BEiT
     if 'blocks.0.attn.qkv.bias' in ours:
         kind = VisionTransformer
-        settings['positions'] = 'learned' if settings.pop('use_abs_pos_emb') else None
+        del settings['use_abs_pos_emb']
+        settings |= dict(positions_of(ours), num_extra_tokens=tokens_of(ours))
     model = _unfilled(kind)(**settings, out_indices=out_indices)
     model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
     model.__class__ = kind
@@ -123,4 +124,9 @@ def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if lost := of_the_function(left_out):
         raise CheckpointError(f'of another model than BEiT and ViT: it has {summarize(lost)}')
     prefix = PREFIX if is_whole(ours, 'beit_mm') else ''
+    if f'{prefix}axial' in ours:
+        raise CheckpointError(
+            'of an AxialVisionTransformer, whose blocks attend along rows and columns: load them '
+            'by init_cfg of one in a config'
+        )
     return {n.removeprefix(prefix): t for n, t in ours.items() if n.startswith(prefix)}

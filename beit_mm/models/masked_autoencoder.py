@@ -200,14 +200,33 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'model.backbone has relative positions, which are for whole grids of patches; '
                 'pre-train without, and add them at fine-tuning'
             )
+        if self.backbone.num_extra_tokens != 1:
+            raise ValueError(
+                f'model.backbone is a {type(self.backbone).__name__}, which has no [S] alone or '
+                'needs whole grids of patches; a masked autoencoder is for a VisionTransformer'
+            )
+        everywhere = self.backbone.pos_embed is None and self.backbone.positions is not None
+        if everywhere and not encode_all:
+            raise ValueError(
+                'model.backbone adds positions before every block, which are for whole grids of '
+                "patches; a masked autoencoder adds them once: positions_at='input'"
+            )
         # Unlike BEiT's.
         init_by_xavier_(self.head)
 
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """Encoder, decoder and masks agree too; see :class:`beit_mm.component.Component`."""
-        yield from super().check_config(component, plan)
         backbone, decoder, head = (component.part(n) for n in ('backbone', 'decoder', 'head'))
+        if not decoder.given:
+            yield f'{decoder.key} is missing; it must be the config of an MAEDecoder'
+            return
+        yield from super().check_config(component, plan)
+        if component['encode_all'] and backbone.get('with_mask_token') is False:
+            yield (
+                f'{backbone.key}.with_mask_token is False; {component.key}.encode_all needs the '
+                'mask token'
+            )
         width = backbone.ask('width_of')
         if width is not None and decoder['encoder_dims'] != width:
             yield (

@@ -3,7 +3,7 @@
 :class:`PixelHead` and ``predict_all`` are the paper's ablations (3.3).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,9 @@ def _check_room(
     most = head.get('num_masked')
     if most is None:
         return
+    of, places = masks.ask('hidden_of') or ('', None)
     if component['predict_all']:
         places, of = grid[0] * grid[1], 'with predict_all the number of patches'
-    else:
-        places, of = masks.get('num_masked'), f'{masks.key}.num_masked'
     if places is not None and places > most:
         yield (
             f'{head.key}.num_masked is {most}; it must be at least {places}, {of}, or None to '
@@ -34,7 +33,8 @@ def _check_room(
         )
 
 
-def _views_of(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def views_of(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The views of a batch, one or several."""
     return [inputs] if isinstance(inputs, Tensor) else list(inputs)
 
 
@@ -98,6 +98,8 @@ class MaskedImageModeling(BaseModel):
                 yield from step.ask('check_views', grid, backbone, stride) or ()
                 if loader == 'train_dataloader' and hasattr(step.kind, 'check_grid'):
                     yield from _check_room(component, step, head, grid)
+        if backbone.get('out_type') not in (None, 'raw'):
+            yield f"{backbone.key}.out_type is {backbone['out_type']!r}; it must be 'raw'"
         before = component.part(cls.BEFORE_HEAD)
         width = before.ask('width_of')
         if width is not None and head.get('embed_dims') != width:
@@ -110,12 +112,18 @@ class MaskedImageModeling(BaseModel):
             yield (
                 f'{head.key}.vocab_size is {head.get("vocab_size")}; it must be {key}, {vocab_size}'
             )
+        key, in_place = generator.ask('tokens_per_place_of') or ('', 1)
+        if in_place != (head.get('tokens_per_place') or 1):
+            yield (
+                f'{head.key}.tokens_per_place is {head.get("tokens_per_place") or 1}; it must be '
+                f'{key or "1"}, {in_place}'
+            )
 
     def _check_head(self) -> None:
         """Both have classes or both values, and as many."""
-        for name in ('vocab_size', 'num_values'):
+        for name, usual in (('vocab_size', None), ('num_values', None), ('tokens_per_place', 1)):
             given, wanted = (
-                getattr(part, name, None) for part in (self.head, self.target_generator)
+                getattr(part, name, usual) for part in (self.head, self.target_generator)
             )
             if given != wanted:
                 raise ValueError(
@@ -150,7 +158,7 @@ class MaskedImageModeling(BaseModel):
         Returns:
             What the backbone returns; or the head's losses; or :meth:`predict`'s.
         """
-        views = _views_of(inputs)
+        views = views_of(inputs)
         if mask is None:
             mask = stack_masks(data_samples)
         if mode == 'tensor':
@@ -177,13 +185,21 @@ class MaskedImageModeling(BaseModel):
         """
         return self.backbone(images)
 
-    def loss(self, images: Tensor, tokenizer_images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self,
+        images: Tensor,
+        tokenizer_images: Tensor,
+        mask: Tensor,
+        places: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The journey of a batch: tokens, hidden states, loss at the masked places.
 
         Args:
             images: (B, bands, H, W) normalised.
             tokenizer_images: (B, bands, h', w') in [0, 1].
             mask: (B, h, w) bool.
+            places: (B, h, w) bool, True at the places to predict; None where that follows from the
+                mask.
 
         Returns:
             See :meth:`MIMHead.loss`.
@@ -199,7 +215,7 @@ class MaskedImageModeling(BaseModel):
                 f"be the mask's grid times the tokenizer's stride, {self.target_generator.stride}"
             )
         hidden = self.hidden_states(images, mask)
-        return self.head.loss(hidden, targets, self._places(mask))
+        return self.head.loss(hidden, targets, self._places(mask) if places is None else places)
 
     def hidden_states(self, images: Tensor, mask: Tensor | None) -> Tensor:
         """What the head predicts by.
@@ -211,7 +227,7 @@ class MaskedImageModeling(BaseModel):
         Returns:
             (B, h w, C), the patches' hidden states.
         """
-        return self.backbone(images, mask)[-1][:, 1:]
+        return self.backbone(images, mask)[-1][:, self.backbone.num_extra_tokens :]
 
     def _places(self, mask: Tensor) -> Tensor:
         """(B, h, w) bool, True at the places to predict."""
@@ -226,7 +242,8 @@ class MaskedImageModeling(BaseModel):
             mask: (B, h, w) bool, or None to hide nothing.
 
         Returns:
-            (B, h, w) int64; (B, h, w, num_values) of a :class:`PixelHead`.
+            (B, h, w) int64, (B, h, w, n) where the head predicts n in parallel; (B, h, w,
+            num_values) of a :class:`PixelHead`.
         """
         return self.head.predict(self._in_grid(images, mask))
 
@@ -239,8 +256,8 @@ class MaskedImageModeling(BaseModel):
             mask: (B, h, w) bool, or None to hide nothing.
 
         Returns:
-            (B, h, w, V) logits of a :class:`MIMHead`; (B, h, w, num_values) of a
-            :class:`PixelHead`.
+            (B, h, w, V) logits of a :class:`MIMHead`, (B, h, w, n, V) of n predictions in
+            parallel; (B, h, w, num_values) of a :class:`PixelHead`.
         """
         return self.head(self._in_grid(images, mask))
 
@@ -248,15 +265,28 @@ class MaskedImageModeling(BaseModel):
         """:meth:`hidden_states` as (B, h, w, C)."""
         return self.hidden_states(images, mask).unflatten(1, self.backbone.grid_for(images))
 
+    def given(self, images: Tensor, mask: Tensor, data: Mapping) -> tuple[Tensor, Tensor]:
+        """What of a batch the backbone is given.
+
+        Args:
+            images: (B, bands, H, W), normalised or not.
+            mask: (B, h, w) bool, the masks of the batch.
+            data: The batch, behind the preprocessor.
+
+        Returns:
+            The images, and (B, h, w) bool, True where the mask token stands.
+        """
+        return images, mask
+
     def val_step(self, data: dict) -> list[BaseDataElement]:
         """Predictions, targets and the places to predict of each image, for the metrics."""
         data = self.data_preprocessor(data, False)
-        views = _views_of(data['inputs'])
+        views = views_of(data['inputs'])
         images, tokenizer_images = views[0], views[-1]
         masks: Any = data.get('mask')
         if masks is None:
             masks = stack_masks(data['data_samples'])
-        predicted = self.predict(images, masks)
+        predicted = self.predict(*self.given(images, masks, data))
         targets = self.target_generator(tokenizer_images)
         return [
             BaseDataElement(predicted=p, targets=t, places=m)

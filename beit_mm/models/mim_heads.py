@@ -48,40 +48,52 @@ class MIMHead(BaseModule):
         num_masked: Most masked places of an image, where the masks are made so; then the host
             need not wait for a GPU to count them, and shapes are the same in every step. None
             counts them.
+        tokens_per_place: How many tokens of each place are predicted in parallel, each by weights
+            of its own.
     """
 
-    def __init__(self, embed_dims: int, vocab_size: int, num_masked: int | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        vocab_size: int,
+        num_masked: int | None = None,
+        tokens_per_place: int = 1,
+    ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.num_masked = num_masked
-        self.classifier = Linear(embed_dims, vocab_size)
+        self.tokens_per_place = tokens_per_place
+        self.classifier = Linear(embed_dims, tokens_per_place * vocab_size)
         init_projection_(self.classifier)
 
     def init_weights(self) -> None:
         """Nothing to do: the constructor initialises."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., C) -> logits (..., V)."""
-        return self.classifier(hidden)
+        """Hidden states (..., C) -> logits (..., V), or (..., n, V) of n tokens a place."""
+        logits = self.classifier(hidden)
+        if self.tokens_per_place == 1:
+            return logits
+        return logits.unflatten(-1, (self.tokens_per_place, self.vocab_size))
 
     def loss(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Mean over the masked places of -log p(z_i | x^M); no other place is projected.
 
         Args:
             hidden: (B, h w, C) the backbone's output without [S].
-            tokens: (B, h, w) int64 visual tokens.
+            tokens: (B, h, w) int64 visual tokens, or (B, h, w, n) of n tokens a place.
             mask: (B, h, w) bool, True at the places to predict.
 
         Returns:
-            ``loss``, and for the log ``mim_acc``, per cent of the masked places whose token was
-            predicted; ``mim_commonest``, per cent that bear the batch's commonest token, which is
-            what the same answer everywhere would score at most; and ``mim_codes``, how many
-            different tokens there were.
+            ``loss``, the mean over all tokens of these places, and for the log ``mim_acc``, per
+            cent of them that were predicted; ``mim_commonest``, per cent that are the batch's
+            commonest token, which is what the same answer everywhere would score at most; and
+            ``mim_codes``, how many different tokens there were.
 
         Raises:
             ValueError: If no place of the batch is masked.
         """
-        hidden, targets = self._masked_places(hidden, tokens.flatten(1), mask.flatten(1))
+        hidden, targets = self._masked_places(hidden, tokens.flatten(1, 2), mask.flatten(1))
         if not len(targets):
             raise ValueError('the mask hides no patch of the whole batch: nothing to learn from')
         pieces = list(zip(hidden.split(PLACES_AT_ONCE), targets.split(PLACES_AT_ONCE), strict=True))
@@ -93,7 +105,9 @@ class MIMHead(BaseModule):
         there = targets != NO_TARGET
         count = there.sum()
         # Not bincount, for whose size the host would wait.
-        uses = count.new_zeros(self.vocab_size).index_add_(0, targets.clamp(min=0), there.long())
+        uses = count.new_zeros(self.vocab_size).index_add_(
+            0, targets.flatten().clamp(min=0), there.flatten().long()
+        )
         return dict(
             loss=sum(losses) / count,
             mim_acc=sum(hits) / count * 100,
@@ -102,22 +116,31 @@ class MIMHead(BaseModule):
         )
 
     def _masked_places(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states (M, C) and tokens (M,) of the masked places of (B, N, C), (B, N) twice."""
+        """Hidden states (M, C) and tokens (M, ...) of masked places.
+
+        Args:
+            hidden: (B, N, C).
+            tokens: (B, N) or (B, N, n).
+            mask: (B, N) bool.
+        """
         if self.num_masked is None:
             return hidden[mask], tokens[mask]
-        places, rows = _first_masked(mask, self.num_masked)
-        targets = tokens.masked_fill(~mask, NO_TARGET).gather(1, places)
-        return hidden.flatten(0, 1).index_select(0, rows), targets.flatten()
+        _, rows = _first_masked(mask, self.num_masked)
+        unmasked = ~mask if tokens.ndim == 2 else ~mask[..., None]
+        targets = tokens.masked_fill(unmasked, NO_TARGET).flatten(0, 1)
+        return hidden.flatten(0, 1).index_select(0, rows), targets.index_select(0, rows)
 
     def _sums(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the losses of some places, and how many were predicted."""
         logits = self(hidden)
-        loss = F.cross_entropy(logits.float(), targets, ignore_index=NO_TARGET, reduction='sum')
+        # In float32 at least.
+        flat = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+        loss = F.cross_entropy(flat, targets.flatten(), ignore_index=NO_TARGET, reduction='sum')
         return loss, (logits.detach().argmax(dim=-1) == targets).sum()
 
     @torch.no_grad()
     def predict(self, hidden: Tensor) -> Tensor:
-        """Most likely token at every place: (B, N, C) -> (B, N) int64."""
+        """Most likely token at every place: (B, N, C) -> (B, N) int64, or (B, N, n)."""
         return self(hidden).argmax(dim=-1)
 
 

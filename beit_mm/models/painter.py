@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from .discrete_vae import DiscreteVAE, unmap_pixels
+from .mean_colors import MeanColorTargetGenerator
 from .patch_components import PCATargetGenerator
-from .target_generators import MeanColorTargetGenerator, PixelTargetGenerator
+from .target_generators import PixelTargetGenerator
 
 LEAK = (
     'Targets are normalised by patch: each hidden patch is put back with the mean and the spread '
@@ -110,20 +111,21 @@ def decode(tokenizer: DiscreteVAE, tokens: Tensor) -> Tensor:
 
 
 def mean_colors(generator: MeanColorTargetGenerator, classes: Tensor) -> Tensor:
-    """Images of classes of colors, a pixel a place, or of the mean over them.
+    """Images of classes of colors, a pixel a cell, or of the mean over them.
 
     Args:
         generator: It.
-        classes: (B, h, w) int64; or (B, h, w, V) float shares, which add up to 1.
+        classes: (B, h, w) int64, or (B, h, w, n) of n cells; or float shares, (B, h, w, V) or
+            (B, h, w, n, V), which add up to 1.
 
     Returns:
-        (B, C, h, w) in [0, 1].
+        (B, C, h * cells, w * cells) in [0, 1].
     """
     if not classes.is_floating_point():
         return generator.picture(classes)
     every = torch.arange(generator.vocab_size, device=classes.device)
-    colors = generator.picture(every[None, None])[0, :, 0]
-    return (classes @ colors.T.to(classes)).permute(0, 3, 1, 2)
+    colors = generator.colors(every)
+    return generator.in_rows((classes @ colors.T.to(classes)).movedim(-1, 1))
 
 
 def put_back(generator: PixelTargetGenerator, values: Tensor, images: Tensor) -> Tensor:

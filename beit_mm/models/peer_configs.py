@@ -6,7 +6,17 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoints import CheckpointError
+from ..checkpoints.layout_tables import ROOT_ALONE, ROOT_OF_STAGES
 from ..layers.block import NORM_EPS
+from .hybrid_stem import stride_for
+
+# timm's hybrids by the stages of their stem.
+TIMM_HYBRIDS = {
+    (): 'vit_tiny_r_s16_p8_224',
+    (2, 2, 2, 2): 'vit_small_r26_s32_224',
+    (3, 4, 9): 'vit_base_r50_s16_224',
+    (3, 4, 6, 3): 'vit_large_r50_s32_224',
+}
 
 
 def huggingface_config(
@@ -104,6 +114,16 @@ def _check_vit(settings: dict[str, Any], library: str) -> None:
         )
 
 
+def _timm_hybrid(stages: tuple[int, ...], is_beit: bool) -> str:
+    """timm's Vision Transformer behind a stem of these stages."""
+    if stages not in TIMM_HYBRIDS or is_beit:
+        raise CheckpointError(
+            f'it is a {"BEiT" if is_beit else "ViT"} behind a stem of stages {stages}; timm has a '
+            f'ViT behind {", ".join(map(str, TIMM_HYBRIDS))}; write a file'
+        )
+    return TIMM_HYBRIDS[stages]
+
+
 def preprocessor_config(
     size: tuple[int, int], mean: list[float], std: list[float], is_beit: bool = True
 ) -> dict:
@@ -142,8 +162,14 @@ def timm_config(
             no positions, or one norm more than timm's.
     """
     averages = settings['out_type'] == 'avg_featmap'
+    tokens: dict[str, Any] = {}
     if not is_beit:
         _check_vit(settings, 'timm')
+        if 'dist_token' in names:
+            raise CheckpointError('it has a token for distillation; write a file')
+        if 'cls_token' not in names:
+            # Behind the norm the mean over the patches is read.
+            tokens = dict(class_token=False, fc_norm=averages)
         if averages and settings['final_norm']:
             raise CheckpointError(
                 'it has a norm before the mean over the patches and one behind it, of which '
@@ -156,7 +182,7 @@ def timm_config(
     # timm rounds the product down.
     ratio = hidden / width if int(width * (hidden / width)) == hidden else (hidden + 0.5) / width
     classes = len(names['head.weight']) if 'head.weight' in names else 0
-    pool = 'avg' if averages else 'token'
+    pool = 'avg' if averages or tokens else 'token'
     size = settings['img_size']
     normalised = {} if images is None else dict(mean=images[0], std=images[1])
     of_beit = dict(
@@ -165,15 +191,22 @@ def timm_config(
         use_rel_pos_bias=settings['use_rel_pos_bias'],
         use_shared_rel_pos_bias=settings['use_shared_rel_pos_bias'],
     )
+    # One that timm knows; the arguments make it any other.
+    architecture, first = f'{"beit" if is_beit else "vit"}_base_patch16_224', 'patch_embed.proj'
+    patch_size = list(settings['patch_size'])
+    if 'stem' in settings:
+        stages = settings['stem']['stages']
+        architecture = _timm_hybrid(stages, is_beit)
+        first = f'{ROOT_OF_STAGES[0] if stages else ROOT_ALONE[0]}'.removesuffix('.')
+        patch_size = [size // stride_for(stages) for size in patch_size]
     return dict(
-        # One that timm knows; the arguments make it any other.
-        architecture=f'{"beit" if is_beit else "vit"}_base_patch16_224',
+        architecture=architecture,
         num_classes=classes,
         num_features=width,
         global_pool=pool,
         model_args=dict(
             img_size=list(size),
-            patch_size=list(settings['patch_size']),
+            patch_size=patch_size,
             in_chans=settings['in_channels'],
             embed_dim=width,
             depth=arch['num_layers'],
@@ -181,14 +214,14 @@ def timm_config(
             mlp_ratio=ratio,
             num_classes=classes,
             global_pool=pool,
-            **(of_beit if is_beit else {}),
+            **(of_beit if is_beit else tokens),
         ),
         pretrained_cfg=dict(
             input_size=[settings['in_channels'], *size],
             fixed_input_size=True,
             num_classes=classes,
             interpolation='bicubic',
-            first_conv='patch_embed.proj',
+            first_conv=first,
             classifier='head',
             **normalised,
         ),

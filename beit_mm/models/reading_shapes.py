@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..checkpoints import (
     translate,
 )
 from ..relative_index import square_grid
+from .hybrid_stem import stride_for
 from .sizes import ARCHS
 
 TABLE = 'rel_pos_bias.table'
@@ -28,24 +30,29 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         config: The config beside them, of transformers or timm; may be empty.
 
     Returns:
-        ``arch``, ``img_size``, ``patch_size``, ``in_channels``, ``bands``, what there is of
-        positions, LayerScale, mask token and norms, and ``out_type``: 'avg_featmap' if a norm
-        behind the mean is among the weights, else 'raw'. ``img_size`` is None if nothing tells it,
-        and so is ``num_heads`` of ``arch``, which tables of relative positions, sizes with names
-        and configs do.
+        ``arch``, ``img_size``, ``patch_size``, ``in_channels``, ``bands``, ``stem`` of a hybrid,
+        what there is of positions, LayerScale, mask token and norms, and ``out_type``:
+        'avg_featmap' if a norm behind the mean is among the weights, else 'raw'. ``img_size`` is
+        None if nothing tells it, and so is ``num_heads`` of ``arch``, which tables of relative
+        positions, sizes with names and configs do.
 
     Raises:
         CheckpointError: If they are of no Vision Transformer.
     """
     depth = _depth(weights)
     blocks = [f'blocks.{index}.' for index in range(depth)]
-    needed = ('cls_token', 'patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
+    needed = ('patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
     missing = [name for name in needed if name not in weights]
     if missing or not depth:
         raise CheckpointError(
             f'no whole Vision Transformer: it lacks {", ".join(missing) or "blocks"}'
         )
     projection = weights['patch_embed.proj.weight']
+    stem, stages = {}, _stages(weights)
+    first, stride = projection, 1
+    if stages is not None:
+        stem = dict(stem=dict(type='beit_mm.HybridStem', stages=stages))
+        first, stride = weights['patch_embed.stem.root.conv.weight'], stride_for(stages)
     if projection.ndim != 4 or weights['blocks.0.mlp.fc1.weight'].ndim != 2:
         raise CheckpointError(
             'no Vision Transformer: patch_embed.proj.weight has the shape '
@@ -62,13 +69,13 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         feedforward_channels=len(weights['blocks.0.mlp.fc1.weight']),
     )
     own = any(name.startswith('blocks.') and name.endswith(TABLE) for name in weights)
-    patch_size = tuple(projection.shape[2:])
+    patch_size = tuple(side * stride for side in projection.shape[2:])
     averages = 'fc_norm.weight' in weights
     return dict(
         arch=dict(sizes, num_heads=_heads(weights, told, sizes)),
         img_size=_image_size(weights, told, patch_size),
         patch_size=patch_size,
-        in_channels=projection.shape[1],
+        in_channels=first.shape[1],
         bands=read_band_names(weights),
         out_type='avg_featmap' if averages else 'raw',
         use_abs_pos_emb='pos_embed' in weights,
@@ -77,7 +84,32 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         layer_scale_init_value=0.1 if 'blocks.0.gamma_1' in weights else 0.0,
         final_norm='norm.weight' in weights,
         with_mask_token='mask_token' in weights,
+        **stem,
     )
+
+
+def _stages(weights: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    """Blocks of each stage of a hybrid; None of what has no stem."""
+    if 'patch_embed.stem.root.conv.weight' not in weights:
+        return None
+    pattern = re.compile(r'patch_embed\.stem\.stages\.(\d+)\.(\d+)\.conv1\.weight')
+    blocks = [match for name in weights if (match := pattern.fullmatch(name))]
+    depths = Counter(int(match[1]) for match in blocks)
+    return tuple(depths[index] for index in sorted(depths))
+
+
+def positions_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """``positions`` and ``positions_at`` of the :class:`VisionTransformer` that weights are of."""
+    places = {
+        'pos_embed': 'input',
+        'pos_embed_shared': 'every_block_shared',
+        'blocks.0.pos_embed': 'every_block',
+    }
+    for name, place in places.items():
+        for kind, ending in (('learned', ''), ('learned-2d', '.rows')):
+            if f'{name}{ending}' in weights:
+                return dict(positions=kind, positions_at=place)
+    return dict(positions=None)
 
 
 def _depth(weights: Mapping[str, Tensor]) -> int:
@@ -111,6 +143,8 @@ def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) 
     for name, tensor in weights.items():
         if name.endswith(TABLE) and tensor.ndim == 2:
             return tensor.shape[1]
+    if 'num_heads' in weights:
+        return int(weights['num_heads'])
     if told.get('num_heads'):
         return told['num_heads']
     known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
@@ -141,9 +175,16 @@ def _square_grid(weights: Mapping[str, Tensor]) -> tuple[int, int] | None:
         if name.endswith(TABLE):
             return square_grid(len(tensor))
         if name == 'pos_embed' and tensor.ndim == 3:
-            side = math.isqrt(max(0, tensor.shape[1] - 1))
-            return (side, side) if side * side + 1 == tensor.shape[1] else None
+            patches = tensor.shape[1] - tokens_of(weights)
+            side = math.isqrt(max(0, patches))
+            return (side, side) if side and side * side == patches else None
     return None
+
+
+def tokens_of(weights: Mapping[str, Tensor]) -> int:
+    """Tokens before those of the patches."""
+    token = weights.get('cls_token')
+    return 0 if token is None else token.shape[:2][-1]
 
 
 # Of MAE's decoder (paper, A.1).

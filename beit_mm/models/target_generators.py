@@ -1,8 +1,9 @@
-"""What a masked patch must predict: visual tokens, pixels or mean colours.
+"""What a masked patch must predict: visual tokens or pixels; colours are in mean_colors.py.
 
 A target generator turns the second view, (B, bands, h * stride, w * stride), into one target a
 place of the (h, w) grid. Those of classes have ``vocab_size``, those of values ``num_values``; the
-head must have the same one. ``stride`` is what a place covers of the second view, in pixels.
+head must have the same one, and the same ``tokens_per_place`` where several classes are predicted
+of a place. ``stride`` is what a place covers of the second view, in pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -211,8 +212,12 @@ class DVAETargetGenerator(BaseModule):
             return tokenize(self.tokenizer, images.float(), dtype)
 
 
-def _patches(images: Tensor, stride: int) -> Tensor:
-    """(B, C, h * stride, w * stride) -> (B, h, w, stride, stride, C)."""
+def places_of(images: Tensor, stride: int) -> Tensor:
+    """(B, C, h * stride, w * stride) -> (B, h, w, stride, stride, C).
+
+    Raises:
+        ValueError: If the images do not divide so.
+    """
     height, width = images.shape[-2:]
     if height % stride or width % stride:
         raise ValueError(
@@ -223,7 +228,8 @@ def _patches(images: Tensor, stride: int) -> Tensor:
     return rows.permute(0, 2, 4, 3, 5, 1)
 
 
-def _check_bands(images: Tensor, in_channels: int) -> None:
+def refuse_other_bands(images: Tensor, in_channels: int) -> None:
+    """Raise ValueError if images (B, C, H, W) have not so many bands."""
     if images.shape[1] != in_channels:
         raise ValueError(
             f'a second view of {images.shape[1]} bands was given; in_channels of the target '
@@ -277,8 +283,8 @@ class PixelTargetGenerator(BaseModule):
         Raises:
             ValueError: If the images have other bands.
         """
-        _check_bands(images, self.in_channels)
-        values = _patches(images, self.stride).flatten(3).float()
+        refuse_other_bands(images, self.in_channels)
+        values = places_of(images, self.stride).flatten(3).float()
         if not self.normalize:
             return values
         variance, mean = torch.var_mean(values, dim=-1, keepdim=True)
@@ -288,68 +294,6 @@ class PixelTargetGenerator(BaseModule):
         """Images of pixels that are not normalised: (B, h, w, n) -> (B, C, h * p, w * p)."""
         patches = values.unflatten(3, (self.stride, self.stride, -1))
         return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
-
-
-@MODELS.register_module()
-class MeanColorTargetGenerator(BaseModule):
-    """The class of each patch's mean colour: ViT's masked patch prediction.
-
-    A mean in [0, 1] has 3 bits a channel, which makes 512 classes (arXiv 2010.11929, B.1.2).
-
-    Args:
-        patch_size: Height and width of a patch of the second view.
-        in_channels: Bands of the second view.
-        levels: That the mean of each band has; ``levels ** in_channels`` classes. Images of many
-            bands take fewer than 8: with 13 bands 2 make 8192 classes.
-    """
-
-    def __init__(self, patch_size: int = 16, in_channels: int = 3, levels: int = 8) -> None:
-        super().__init__()
-        self.stride = patch_size
-        self.in_channels, self.levels = in_channels, levels
-        self.vocab_size = levels**in_channels
-
-    @staticmethod
-    def stride_of(component: Component) -> int:
-        """Pixels of the second view a place covers, by a config."""
-        return component['patch_size']
-
-    @staticmethod
-    def bands_of(component: Component) -> tuple[str, int, tuple]:
-        """Where a config says how many bands there are, and how many; they have no names."""
-        return f'{component.key}.in_channels', component['in_channels'], ()
-
-    @staticmethod
-    def vocab_size_of(component: Component) -> tuple[str, int]:
-        """What a config's number of classes follows from, and the number."""
-        levels, bands = component['levels'], component['in_channels']
-        return f'{component.key}.levels ** in_channels', levels**bands
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Targets.
-
-        Args:
-            images: (B, in_channels, h * patch_size, w * patch_size) in [0, 1], the second view.
-
-        Returns:
-            (B, h, w) int64 in [0, vocab_size): by default 64 * red + 8 * green + blue, each of 0
-            to 7.
-
-        Raises:
-            ValueError: If the images have other bands.
-        """
-        _check_bands(images, self.in_channels)
-        means = _patches(images, self.stride).float().mean(dim=(3, 4))
-        classes = torch.zeros(means.shape[:3], dtype=torch.int64, device=means.device)
-        for band in (means * self.levels).long().clamp(0, self.levels - 1).unbind(-1):
-            classes = classes * self.levels + band
-        return classes
-
-    def picture(self, classes: Tensor) -> Tensor:
-        """Images of classes: (B, h, w) -> (B, in_channels, h, w), the middle of each one's."""
-        values = [self.levels**power for power in reversed(range(self.in_channels))]
-        bands = torch.stack([classes // value % self.levels for value in values], dim=1)
-        return (bands + 0.5) / self.levels
 
 
 @MODELS.register_module()

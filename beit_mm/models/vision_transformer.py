@@ -4,33 +4,31 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import BAND_NAMES, load_state_dict, pack_names
+from ..checkpoints import BAND_NAMES, pack_names
 from ..component import Component, Plan
 from ..layers.block import NORM_EPS, Block
 from ..layers.fit_bands import check_names
-from ..layers.initial_values import INIT_STD, init_by_xavier_
-from ..layers.kept_in_eval import KeptInEval
+from ..layers.initial_values import BIAS_STD, INIT_STD, init_by_xavier_
 from ..layers.patch_embed import PatchEmbed, patch_grid, to_pair, whole_grid
+from ..layers.positions import PositionsOnGrids, check_positions, is_position, make_positions
 from ..layers.relative_position import RelativePositionBias, RelativePositions, relative_positions
-from ..layers.resize_positions import resize_absolute_positions, same_grid
-from ..layers.sine_cosine import sine_cosine
+from ..layers.resize_positions import same_grid
 from ..registry import MODELS
 from ..relative_index import relative_position_index
-from .fitting import fit_model, fit_state_dict
+from .backbone_check import faults_of_backbone
 from .freezing import freeze, frozen_modules
+from .pretrained_backbone import PretrainedBackbone
 from .sizes import resolve_arch
 
 OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
-POSITIONS = ('sine-cosine', 'learned', None)
 
 
 @MODELS.register_module()
-class VisionTransformer(BaseModule):
+class VisionTransformer(PretrainedBackbone):
     """The Transformer of the ViT paper (3.1), which MAE pre-trains and :class:`BEiT` builds on.
 
     Inputs may have any height and width that are multiples of the patch: positions, which are made
@@ -41,14 +39,23 @@ class VisionTransformer(BaseModule):
             ``num_heads``, ``feedforward_channels``.
         img_size: Height and width in pixels, a number or a pair, that the positions are made
             for; multiples of the patch.
-        patch_size: Patch height and width in pixels, a number or a pair.
+        patch_size: Patch height and width in pixels, a number or a pair; with a ``stem`` what a
+            patch of its feature map covers of the image, a multiple of its stride.
         in_channels: Channels of the input.
         out_indices: Blocks whose output is returned, counted from 0; negative ones from the end.
             Those behind the last of them are not run and need no gradient.
         out_type: 'raw' (B, 1 + h w, C) with [S] first; 'cls_token' (B, C); 'featmap'
             (B, C, h, w); 'avg_featmap' (B, C), the mean over the patches, then LayerNorm.
-        positions: Absolute positions: 'sine-cosine', fixed, as in MAE; 'learned', as in ViT; None
-            for none.
+        num_extra_tokens: Tokens before those of the patches: [S] alone; 0 for none, where the mean
+            over the patches is read (big_vision); 2 for DeiT's token of distillation behind [S],
+            where 'cls_token' is (B, 2 C), one beside the other.
+        positions: Absolute positions: 'sine-cosine', fixed, as in MAE; 'learned', one for each
+            patch, as in ViT; 'learned-2d', one for each row beside one for each column (ViT's
+            table 8); None for none.
+        positions_at: Where they are added: at the 'input', or before 'every_block', which then
+            learns its own, or 'every_block_shared', the same ones.
+        drop_rate: Dropout in training, behind every linear layer but that of queries, keys and
+            values, and behind the positions of the input (ViT, B.1).
         drop_path_rate: Stochastic depth of the last block; it rises linearly from 0.
         use_rel_pos_bias: Whether each block has its own relative position table.
         use_shared_rel_pos_bias: Whether all blocks share one table; excludes the former.
@@ -68,6 +75,8 @@ class VisionTransformer(BaseModule):
             among the weights. None names three channels red, green and blue, and no others.
         fit_bands: Whether weights for other bands than these are fitted as they are loaded, see
             :class:`beit_mm.layers.fit_bands.BandFit`; else they are refused.
+        stem: A network whose feature map is cut into patches in place of the image, such as
+            ``dict(type='beit_mm.HybridStem', stages=(3, 4, 9))``; None for none.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights, in any public layout
             and of any resolution; other initialisers of mmengine apply over the papers' own.
 
@@ -77,6 +86,8 @@ class VisionTransformer(BaseModule):
 
     init_cfg: Any
     KEY_BIAS = True
+    # Kinds of blocks, which take turns.
+    BLOCKS: tuple[type[Block], ...] = (Block,)
 
     def __init__(
         self,
@@ -86,7 +97,10 @@ class VisionTransformer(BaseModule):
         in_channels: int = 3,
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'avg_featmap',
+        num_extra_tokens: int = 1,
         positions: str | None = 'sine-cosine',
+        positions_at: str = 'input',
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         use_rel_pos_bias: bool = False,
         use_shared_rel_pos_bias: bool = False,
@@ -99,6 +113,7 @@ class VisionTransformer(BaseModule):
         compile_blocks: bool | None = None,
         bands: Sequence[str] | None = None,
         fit_bands: bool = True,
+        stem: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -111,35 +126,40 @@ class VisionTransformer(BaseModule):
             raise ValueError(f'out_type {out_type!r} is none of {", ".join(OUT_TYPES)}')
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
-        if positions not in POSITIONS:
-            raise ValueError(f'positions {positions!r} is none of {", ".join(map(str, POSITIONS))}')
-        if use_rel_pos_bias and use_shared_rel_pos_bias:
-            raise ValueError(
-                'use_rel_pos_bias and use_shared_rel_pos_bias are both True; a table a block and '
-                'one shared table exclude each other'
-            )
+        tables = (use_rel_pos_bias, use_shared_rel_pos_bias)
+        check_positions(positions, positions_at, tables, num_extra_tokens)
+        if num_extra_tokens == 0 and out_type == 'cls_token':
+            raise ValueError("num_extra_tokens is 0, and out_type 'cls_token' is about them")
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f'drop_rate is {drop_rate}; it must be in [0, 1)')
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'frozen_stages {frozen_stages} is not in -1..{self.num_layers}')
         self.bands, self.fit_bands = check_names(bands, in_channels), fit_bands
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
-        def learned(tokens: int) -> nn.Parameter:
+        self.positions, self.positions_at, self.drop_rate = positions, positions_at, drop_rate
+
+        def learned(tokens: int = 1) -> nn.Parameter:
             return nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
 
-        num_patches = self.grid[0] * self.grid[1]
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size)
-        self.cls_token = learned(1)
-        self.mask_token = learned(1) if with_mask_token else None
-        self.pos_embed = None if positions is None else learned(1 + num_patches)
-        if positions == 'sine-cosine':
-            fixed = sine_cosine(self.grid, self.embed_dims)
-            self.pos_embed = nn.Parameter(fixed, requires_grad=False)
+        def positions_if(place: str):
+            if positions_at != place:
+                return None
+            return make_positions(positions, self.grid, self.embed_dims, num_extra_tokens)
+
+        before = stem and MODELS.build(dict(stem, in_channels=in_channels))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, self.patch_size, before)
+        self.num_extra_tokens = num_extra_tokens
+        self.cls_token = learned(num_extra_tokens) if num_extra_tokens else None
+        self.mask_token = learned() if with_mask_token else None
+        self.pos_embed = positions_if('input')
+        self.pos_embed_shared = positions_if('every_block_shared')
         self.rel_pos_bias = (
             RelativePositionBias(self.grid, size['num_heads']) if use_shared_rel_pos_bias else None
         )
         self.blocks: Any = nn.ModuleList(
-            Block(
+            self.BLOCKS[index % len(self.BLOCKS)](
                 self.embed_dims,
                 size['num_heads'],
                 size['feedforward_channels'],
@@ -149,6 +169,8 @@ class VisionTransformer(BaseModule):
                 skip_dropped=skip_dropped,
                 compile=compile_blocks,
                 key_bias=self.KEY_BIAS,
+                dropout=drop_rate,
+                pos_embed=positions_if('every_block'),
             )
             for index in range(self.num_layers)
         )
@@ -163,27 +185,17 @@ class VisionTransformer(BaseModule):
         if self.bands is not None:
             self.register_buffer(BAND_NAMES, pack_names(self.bands))
         index = None
-        if use_rel_pos_bias or use_shared_rel_pos_bias:
+        if any(tables):
             index = relative_position_index(self.grid)
         self.register_buffer('relative_index', index, persistent=False)
-        self._resized_positions = KeptInEval()
+        self._on_grids = PositionsOnGrids(self.grid)
         self.reset_parameters()
         freeze(self)
-        self._register_load_state_dict_pre_hook(self._fit_state_dict)
 
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
-        if cls.grid_of(component) is None:
-            size, patch = to_pair(component['img_size']), to_pair(component['patch_size'])
-            yield (
-                f'{component.key}.img_size is {size[0]} x {size[1]}; it must be a multiple of '
-                f'patch_size, {patch[0]} x {patch[1]}'
-            )
-        try:
-            check_names(component['bands'], component['in_channels'])
-        except ValueError as error:
-            yield f'{component.key}: {error}'
+        return faults_of_backbone(component)
 
     @staticmethod
     def grid_of(component: Component) -> tuple[int, int] | None:
@@ -222,60 +234,32 @@ class VisionTransformer(BaseModule):
 
         Xavier's uniform for linear layers and for the projection of patches, seen as a matrix;
         zero for biases and relative tables; a normal of 0.02 for tokens and learned positions.
+        Without MAE's positions [S] begins at zero, and biases of the feed-forward halves at a
+        normal of 1e-6, as in ViT.
         """
         init_by_xavier_(self)
-        for tokens in (self.cls_token, self.mask_token, self.pos_embed):
-            if tokens is not None and tokens.requires_grad:
-                nn.init.normal_(tokens, std=INIT_STD)
+        for tokens in self.tokens_and_positions():
+            nn.init.normal_(tokens, std=INIT_STD)
+        if self.positions != 'sine-cosine':
+            if self.cls_token is not None:
+                nn.init.zeros_(self.cls_token)
+            for block in self.blocks:
+                for layer in (block.mlp.fc1, block.mlp.fc2):
+                    nn.init.normal_(layer.bias, std=BIAS_STD)
 
-    def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint; without one the constructor has done the work.
-
-        mmengine's own walk over the parameters is used for other initialisers only: it writes a
-        log line for every parameter.
-        """
-        if not self.init_cfg:
-            return
-        every: Any = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
-        others = [cfg for cfg in every if cfg['type'] != 'Pretrained']
-        if others:
-            self.init_cfg = others
-            super().init_weights()
-        # Never through mmengine's own loader, which falls back to running the file's pickle.
-        for cfg in every:
-            if cfg['type'] == 'Pretrained':
-                self.load_pretrained(cfg['checkpoint'], cfg.get('prefix', ''))
-
-    def load_pretrained(self, path: str, prefix: str = '') -> None:
-        """Load weights of a backbone, or the backbone of a whole model, wherever they are.
-
-        Weights of another task are allowed: what this backbone lacks (heads) is left out, what
-        the file lacks keeps its initial value, and the log names both.
-
-        Args:
-            path: What :func:`beit_mm.checkpoints.load_state_dict` reads, in any layout.
-            prefix: Of several sets of weights the one to take, such as 'teacher': ``which`` there.
-
-        Raises:
-            CheckpointError: If it lacks weights of this backbone, has more, or of another size.
-        """
-        weights = fit_model(self, '', load_state_dict(path, which=prefix), path)
-        self.load_state_dict(weights, strict=False)
-
-    def _fit_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Let every way of loading, a plain ``load_state_dict`` too, take any layout and size."""
-        names = [name for name in state_dict if name.startswith(prefix)]
-        if names:
-            own = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
-            fitted = fit_state_dict(self, own)
-            if fitted.bands:
-                print_log(fitted.bands, logger='current')
-            state_dict.update({f'{prefix}{n}': t for n, t in fitted.state_dict.items()})
+    def tokens_and_positions(self) -> list[nn.Parameter]:
+        """[S], the mask token and absolute positions, as far as they are learned."""
+        return [
+            parameter
+            for name, parameter in self.named_parameters()
+            if (name in ('cls_token', 'mask_token') or is_position(name))
+            and parameter.requires_grad
+        ]
 
     def train(self, mode: bool = True):
         """Set the mode; frozen stages stay in eval mode, so that drop path leaves them alone."""
         super().train(mode)
-        self._resized_positions.clear()
+        self._on_grids.clear()
         for module in frozen_modules(self):
             module.eval()
         return self
@@ -295,17 +279,22 @@ class VisionTransformer(BaseModule):
         if mask is not None:
             e_m = self._check_mask(mask, x.shape[0], grid)
             tokens = torch.where(mask.flatten(1)[..., None], e_m, tokens)
-        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
+        if self.cls_token is not None:
+            tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
-            tokens = tokens + self._absolute_positions(self.pos_embed, grid)
-        return tokens
+            tokens = tokens + self._on_grids.get(self.pos_embed, grid)
+        return F.dropout(tokens, self.drop_rate) if self.drop_rate and self.training else tokens
 
-    def _absolute_positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
-        if same_grid(self.grid, grid):
-            return stored
-        return self._resized_positions.get(
-            stored, grid, lambda: resize_absolute_positions(stored, self.grid, grid)
-        )
+    def _positions_of_blocks(self, grid: tuple[int, int]) -> list[Tensor] | None:
+        """What is added before each block, if anything is."""
+        if self.pos_embed_shared is not None:
+            return [self._on_grids.get(self.pos_embed_shared, grid)] * self.num_layers
+        if self.blocks[0].pos_embed is None:
+            return None
+        return [
+            self._on_grids.get(block.pos_embed, grid, place)
+            for place, block in enumerate(self.blocks)
+        ]
 
     def _relative_positions(self, grid: tuple[int, int]) -> RelativePositions | None:
         if self.relative_index is None:
@@ -342,16 +331,23 @@ class VisionTransformer(BaseModule):
             ValueError: If the image does not divide into patches, or the mask does not fit it.
         """
         grid = self.grid_for(x)
-        hidden = self.encode(self.embed(x, mask), self._relative_positions(grid))
+        added = self._positions_of_blocks(grid)
+        hidden = self.encode(self.embed(x, mask), self._relative_positions(grid), added)
         return tuple(self._format(tokens, grid) for tokens in hidden)
 
-    def encode(self, x: Tensor, positions: RelativePositions | None = None) -> list[Tensor]:
+    def encode(
+        self,
+        x: Tensor,
+        positions: RelativePositions | None = None,
+        added: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
         """Run the blocks.
 
         Args:
             x: (B, N, C) tokens with their absolute positions.
             positions: How the relative tables serve the grid of the tokens; not looked at without
                 tables.
+            added: (1, N, C) absolute positions that each block's input has added to it, if any.
 
         Returns:
             (B, N, C) behind each of ``out_indices``.
@@ -359,6 +355,8 @@ class VisionTransformer(BaseModule):
         shared_bias = None if self.rel_pos_bias is None else self.rel_pos_bias(positions)
         outputs = []
         for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
+            if added is not None:
+                x = x + added[index]
             if self.with_cp and self.training:
                 x = checkpoint(block, x, positions, shared_bias, use_reentrant=False)
             else:
@@ -373,8 +371,8 @@ class VisionTransformer(BaseModule):
         if self.out_type == 'raw':
             return x
         if self.out_type == 'cls_token':
-            return x[:, 0]
-        patches = x[:, 1:]
+            return x[:, : self.num_extra_tokens].flatten(1)
+        patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'featmap':
             return patches.transpose(1, 2).unflatten(2, grid).contiguous()
         return self.fc_norm(patches.mean(dim=1))

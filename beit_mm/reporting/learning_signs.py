@@ -127,7 +127,11 @@ def vocabulary(stage: StageRecord) -> int | None:
 def places_a_batch(stage: StageRecord) -> int | None:
     """Hidden patches of a batch, as many as the mask of the training pipeline has."""
     for step in stage.parts('train_dataloader.dataset.pipeline'):
-        if isinstance(masked := step.get('num_masked'), int):
+        masked = step.get('num_masked')
+        if 'PatchCorruption' in str(step.get('type')):
+            height, width = step.get('grid_size', (14, 14))
+            masked = round(step.get('share', 0.5) * height * width)
+        if isinstance(masked, int):
             return masked * (stage.images_a_step or 1)
     return None
 

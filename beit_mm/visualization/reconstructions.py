@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
 from .picture_rows import draw_picture_rows
-from .predicted_tokens import MEAN
+from .predicted_tokens import TOKENS
 from .shown_bands import Shown
 
 PASTED = 'pasted into\nthe original'
@@ -80,7 +80,7 @@ def reconstruct(task: Any, painter: Any, batch: dict, mean: bool = False) -> dic
     targets = task.target_generator(views[-1])
     predicted: Tensor | dict[str, Tensor]
     if mean and not targets.is_floating_point():
-        predicted = {MEAN: task.outputs(views[0], mask).float().softmax(dim=-1)}
+        predicted = {TOKENS.mean: task.outputs(views[0], mask).float().softmax(dim=-1)}
     else:
         predicted = task(views, data['data_samples'], mode='predict')
     images = batch['inputs'][0].float() / 255
@@ -94,6 +94,7 @@ def filled_in(
     targets: Tensor,
     predicted: Tensor | Mapping[str, Tensor],
     painter: Any,
+    shown: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """What a task was given and what it filled in: the rows of a panel.
 
@@ -106,13 +107,16 @@ def filled_in(
             predictions have their labels, and the last of them is pasted.
         painter: A :class:`beit_mm.models.painter.Painter`, or None where nothing makes images of
             targets.
+        shown: (B, C, H, W) in [0, 1], what the task was given; None for the images with hidden
+            patches in grey.
 
     Returns:
         Label -> (B, C, H, W) in [0, 1]: the images, and what was visible of them; how the painter
         paints their own targets; those with the predicted ones at the hidden places; and the
         hidden places of that in the images.
     """
-    rows = {'original': images, 'masked input': hide_patches(images, mask)}
+    shown = hide_patches(images, mask) if shown is None else shown
+    rows = {'original': images, 'masked input': shown}
     if painter is None:
         return rows
     if not isinstance(predicted, Mapping):

@@ -19,8 +19,9 @@ from mmpretrain.models.utils import BEiTAttention as AttentionOfMMPretrain
 from mmseg.models.backbones.beit import BEiTAttention as AttentionOfMMSeg
 from safetensors.torch import load_file, save_file
 
+from beit_mm.checkpoints import LAYOUTS as EVERY_LAYOUT
 from beit_mm.checkpoints import (
-    LAYOUTS,
+    OF_VIT_ALONE,
     CheckpointError,
     convert_state_dict,
     detect_layout,
@@ -29,6 +30,8 @@ from beit_mm.checkpoints import (
 )
 from beit_mm.models import BEiT, DiscreteVAE
 
+# Of a BEiT.
+LAYOUTS = [each for each in EVERY_LAYOUT if each not in OF_VIT_ALONE]
 WIDTH, HEADS = 2, 1
 WITH_INDEX = ('unilm', 'mmpretrain', 'mmseg')
 OPENMMLAB = ('beit_mm', 'mmpretrain', 'mmseg')

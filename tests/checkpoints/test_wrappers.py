@@ -12,8 +12,9 @@ from mmengine.logging import MMLogger
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
+from beit_mm.checkpoints import LAYOUTS as EVERY_LAYOUT
 from beit_mm.checkpoints import (
-    LAYOUTS,
+    OF_VIT_ALONE,
     CheckpointError,
     convert_state_dict,
     load_state_dict,
@@ -23,6 +24,8 @@ from beit_mm.checkpoints import (
 from beit_mm.engine.running.public_weights import PublicWeightsHook
 from beit_mm.models import BEiT
 
+# Of a BEiT.
+LAYOUTS = [each for each in EVERY_LAYOUT if each not in OF_VIT_ALONE]
 ARCH = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from beit_mm.commands import learned
 from beit_mm.commands.learned import draw_pretraining
 from beit_mm.models import DiscreteVAE
-from beit_mm.visualization.predicted_tokens import MEAN
+from beit_mm.visualization.predicted_tokens import TOKENS
 from beit_mm.visualization.reconstructions import PASTED
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,7 +46,7 @@ def test_the_seed_decides_which_images_are_drawn_and_what_is_hidden(run, monkeyp
         np.random.seed(before)
         draw_pretraining(Config(run[0].to_dict()), *run[1:], seed)
     first, again, other = drawn
-    assert list(first)[-2:] == [MEAN, PASTED]
+    assert list(first)[-2:] == [TOKENS.mean, PASTED]
     assert all(len(images) == 8 for images in first.values())
     assert all(torch.equal(first[label], again[label]) for label in first)
     hidden, others = (

@@ -31,7 +31,7 @@ from beit_mm.models.painter import painter_of
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 from beit_mm.visualization import draw_reconstructions, filled_in, panel_of, reconstruct
 from beit_mm.visualization.films import frames_of
-from beit_mm.visualization.predicted_tokens import MEAN
+from beit_mm.visualization.predicted_tokens import TOKENS
 from beit_mm.visualization.reconstructions import PASTED
 
 run_numbers = itertools.count()
@@ -361,7 +361,7 @@ def test_a_mean_is_of_the_codebook_at_hidden_places_alone(checkpoint):
     tokenizer = whole_tokenizer(generator)
     batch = collate([Photos()[0], Photos()[1]])
     rows = reconstruct(model, painter_of(model.target_generator, tokenizer), batch, mean=True)
-    assert list(rows)[2:] == ["tokenizer's\nreconstruction", MEAN, PASTED]
+    assert list(rows)[2:] == ["tokenizer's\nreconstruction", TOKENS.mean, PASTED]
     data = model.data_preprocessor(batch)
     mask = torch.stack([sample.mask for sample in batch['data_samples']])
     with torch.no_grad():
@@ -371,7 +371,7 @@ def test_a_mean_is_of_the_codebook_at_hidden_places_alone(checkpoint):
             token = tokens[tuple(place)]
             shares[tuple(place)] = torch.eye(VOCAB)[token]
         painted = tokenizer.decoder(shares.permute(0, 3, 1, 2))[:, :3].sigmoid()
-    torch.testing.assert_close(rows[MEAN], unmap_pixels(painted))
+    torch.testing.assert_close(rows[TOKENS.mean], unmap_pixels(painted))
     pixels = mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].expand(-1, 3, -1, -1)
     assert torch.equal(rows[PASTED][~pixels], rows['original'][~pixels])
     assert not torch.isclose(rows[PASTED][pixels], rows['original'][pixels]).all()

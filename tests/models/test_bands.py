@@ -16,8 +16,8 @@ from beit_mm.models import (
     discrete_vae,
     fitting,
     load,
+    pretrained_backbone,
     target_generators,
-    vision_transformer,
 )
 from beit_mm.models.whole_tokenizer import whole_tokenizer
 
@@ -54,7 +54,7 @@ def save(path, model):
 def log(monkeypatch):
     """The lines that are logged."""
     lines = []
-    for module in (vision_transformer, discrete_vae, fitting, target_generators):
+    for module in (pretrained_backbone, discrete_vae, fitting, target_generators):
         monkeypatch.setattr(module, 'print_log', lambda line, logger: lines.append(line))
     return lines
 

@@ -20,10 +20,11 @@ from torch import nn
 
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.layers import compiling
+from beit_mm.layers import positions as positions_module
 from beit_mm.layers.block import Block
 from beit_mm.layers.compiling import can_compile
 from beit_mm.layers.resize_positions import resize_absolute_positions
-from beit_mm.models import BEiT, VisionTransformer, vision_transformer
+from beit_mm.models import BEiT, VisionTransformer
 from beit_mm.models.sizes import ARCHS
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=4, feedforward_channels=96)
@@ -193,7 +194,7 @@ def test_arguments_have_mmpretrains_names_and_defaults():
     # What it does not take itself it hands on to the Transformer below.
     below = inspect.signature(VisionTransformer).parameters
     ours = {**below, **inspect.signature(BEiT).parameters}
-    del ours['settings'], ours['positions']
+    del ours['settings'], ours['positions'], ours['positions_at'], ours['num_extra_tokens']
     theirs = inspect.signature(BEiTViT).parameters
     own = {'with_mask_token', 'with_cp', 'skip_dropped', 'compile_blocks', 'bands', 'fit_bands'}
     assert own == ours.keys() - theirs.keys()
@@ -717,7 +718,7 @@ def test_absolute_positions_are_resampled_once_a_size_in_evaluation(monkeypatch)
         calls.append((source, target))
         return resize_absolute_positions(positions, source, target)
 
-    monkeypatch.setattr(vision_transformer, 'resize_absolute_positions', counted)
+    monkeypatch.setattr(positions_module, 'resize_absolute_positions', counted)
     model = small_beit(**POSITIONS['absolute']).eval()
     small, large = (images_and_mask(size=size)[0] for size in ((16, 16), (48, 48)))
     with torch.no_grad():

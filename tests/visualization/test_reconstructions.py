@@ -12,9 +12,7 @@ from beit_mm.visualization import filled_in, paste
 from beit_mm.visualization.films import durations, frames_of, pictures_of, write_animation
 from beit_mm.visualization.picture_rows import GAP, draw_picture_rows
 from beit_mm.visualization.predicted_tokens import (
-    DRAWN,
-    LIKELY,
-    MEAN,
+    TOKENS,
     Hits,
     count_hits,
     fillings,
@@ -89,20 +87,20 @@ def test_perfect_pixels_fill_in_the_original(normalize):
 def test_fillings_are_the_argmax_the_softmax_and_draws_from_it():
     logits = torch.randn(1, 1, 1, 4).expand(20, 10, 10, 4) * 2
     found = fillings(logits, temperature=0.5, seed=3)
-    assert torch.equal(found[LIKELY], logits.argmax(dim=-1))
-    torch.testing.assert_close(found[MEAN], logits.softmax(dim=-1))
-    drawn = found[DRAWN.format(0.5)]
+    assert torch.equal(found[TOKENS.likely], logits.argmax(dim=-1))
+    torch.testing.assert_close(found[TOKENS.mean], logits.softmax(dim=-1))
+    drawn = found[TOKENS.drawn.format(0.5)]
     share = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
     # Two thousand draws: four standard deviations.
     torch.testing.assert_close(share, (logits[0, 0, 0] * 2).softmax(dim=-1), atol=0.045, rtol=0)
-    assert torch.equal(drawn, fillings(logits, 0.5, seed=3)[DRAWN.format(0.5)])
-    assert not torch.equal(drawn, fillings(logits, 0.5, seed=4)[DRAWN.format(0.5)])
-    assert list(fillings(logits)) == [LIKELY, MEAN]
-    assert list(found) == [LIKELY, DRAWN.format(0.5), MEAN]
+    assert torch.equal(drawn, fillings(logits, 0.5, seed=3)[TOKENS.drawn.format(0.5)])
+    assert not torch.equal(drawn, fillings(logits, 0.5, seed=4)[TOKENS.drawn.format(0.5)])
+    assert list(fillings(logits)) == [TOKENS.likely, TOKENS.mean]
+    assert list(found) == [TOKENS.likely, TOKENS.drawn.format(0.5), TOKENS.mean]
     # Odds of 1 to 2 at the temperature 1 are of 1 to 4 at 0.5.
     logits = torch.tensor([1.0, 2.0]).log().expand(50, 20, 20, 2)
     for temperature, expected in ((1.0, 2 / 3), (0.5, 4 / 5)):
-        drawn = fillings(logits, temperature)[DRAWN.format(temperature)]
+        drawn = fillings(logits, temperature)[TOKENS.drawn.format(temperature)]
         assert drawn.float().mean() == pytest.approx(expected, abs=0.015)
 
 
@@ -120,8 +118,8 @@ def test_hits_are_those_of_scikit_learn():
             )
             assert found[image] == wanted
     commonest = np.bincount(targets[mask]).max() / mask.sum()
-    assert f'the most common one is {commonest:.1%} of the {mask.sum()}' in hits.line
-    assert hits.line.startswith(f'hidden tokens predicted: {hits.first.sum() / mask.sum():.1%}')
+    assert f'the most common one is {commonest:.1%} of the {mask.sum()}' in hits.line()
+    assert hits.line().startswith(f'hidden tokens predicted: {hits.first.sum() / mask.sum():.1%}')
 
 
 def test_a_mosaic_shows_every_pixel_of_small_images():

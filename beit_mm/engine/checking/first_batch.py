@@ -111,7 +111,7 @@ def _check_channels(model: Any, inputs: Any) -> Iterator[str]:
     """The network takes as many channels as the pipeline gives."""
     first = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
     backbone = getattr(model, 'backbone', model)
-    embed = getattr(getattr(backbone, 'patch_embed', None), 'proj', backbone)
+    embed = getattr(getattr(backbone, 'patch_embed', None), 'input', backbone)
     wanted = getattr(embed, 'in_channels', None)
     if not isinstance(wanted, int) or not isinstance(first, Tensor) or first.ndim != 4:
         return

@@ -95,9 +95,12 @@ class MIMAccuracy(BaseMetric):
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         """Keep each image's number of hits, and its classes at the places to predict."""
         for sample in data_samples:
-            hits = (sample['predicted'] == sample['targets']) & sample['places']
-            targets = sample['targets'][sample['places']].to('cpu', torch.int32)
-            self.results.append((int(hits.sum()), targets))
+            # Of several classes a place all count.
+            targets, predicted = (
+                sample[name][sample['places']].flatten() for name in ('targets', 'predicted')
+            )
+            hits = int((predicted == targets).sum())
+            self.results.append((hits, targets.to('cpu', torch.int32)))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Hits over places, all images together."""

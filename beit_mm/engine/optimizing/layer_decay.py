@@ -9,11 +9,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import Tensor, nn
 
+from ...layers.positions import is_position
 from ...models import VisionTransformer
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-# Besides what has one dimension: biases, norms and LayerScale (released code).
-NOT_DECAYED = ('cls_token', 'pos_embed')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -78,7 +76,8 @@ class LayerDecayOptimWrapperConstructor:
         lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg.get('weight_decay') or 0.0
         groups: dict[tuple[int, bool, str], dict[str, Any]] = {}
         for name, parameter, depth, depths in _depths(model):
-            spared = parameter.ndim <= 1 or name.rpartition('.')[2] in NOT_DECAYED
+            # Biases, norms, LayerScale, [S] and positions (released code).
+            spared = parameter.ndim <= 1 or name.endswith('cls_token') or is_position(name)
             part = max((key for key in self.custom_keys if key in name), key=len, default='')
             factors = self.custom_keys.get(part, {})
             group = groups.setdefault(

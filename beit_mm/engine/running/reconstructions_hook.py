@@ -164,7 +164,7 @@ class ReconstructionsHook(Hook):
 
     def _of_task(self, model: MaskedImageModeling, batch: Any, shown: Sequence[Any]) -> 'Panel':
         """Of what ``val_step`` has made of a batch, on the CPU, where the decoder is."""
-        from ...visualization import filled_in
+        from ...visualization import filled_in, hide_patches
 
         data: Mapping[str, Any] = model.data_preprocessor(batch, False)
         masks: Any = data.get('mask')
@@ -183,7 +183,11 @@ class ReconstructionsHook(Hook):
             functools.partial(in_colors, of) if len(views) == 1 else None,
         )
         images, masks = in_colors(of, views[0]), masks[: len(shown)].cpu()
-        rows = filled_in(images, views[-1], masks, targets, predicted, painter)
+        given, covered = model.given(
+            images, masks, dict(data_samples=data['data_samples'][: len(shown)])
+        )
+        seen = hide_patches(given, covered)
+        rows = filled_in(images, views[-1], masks, targets, predicted, painter, seen)
         return Panel(rows, painter.note if painter is not None else '')
 
     def _add(self, runner: Runner, name: str, panel: 'Panel', step: int) -> None:
@@ -217,4 +221,4 @@ def _taking(model: Any) -> Any:
 
 def _first_layer(model: Any) -> Any:
     network = _taking(model)
-    return network.encoder.input if network is model else network.patch_embed.proj
+    return network.encoder.input if network is model else network.patch_embed.input

@@ -1,0 +1,13 @@
+"""ViT-B/16 that reads out the mean of the patches, at the rate that suits it.
+
+    tools/dist_train.sh configs/vit/mean_pooling.py 32
+
+The mean passes the last LayerNorm; [S] takes part in attention still, and is not read.
+
+Expected: the paper plots it (figure 9), as good as [S] at 8e-4, which is table8.py.
+"""
+
+_base_ = ['./table8.py']
+
+model = dict(backbone=dict(out_type='avg_featmap'))
+optim_wrapper = dict(optimizer=dict(lr=3e-4))

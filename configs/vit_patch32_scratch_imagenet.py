@@ -1,0 +1,14 @@
+"""ViT-B/32 from scratch on ImageNet-1k.
+
+    tools/dist_train.sh configs/vit_patch32_scratch_imagenet.py 32
+
+The recipe of vit_scratch_imagenet.py (table 3).
+
+Expected: 73.4 % top-1 after fine-tuning at 384 (arXiv 2010.11929, table 5).
+"""
+
+_base_ = ['./vit_scratch_imagenet.py']
+
+model = dict(
+    backbone=dict(patch_size=32),
+)
