@@ -28,6 +28,7 @@ FUNCTIONS = dict(
     load='models',
     pretrain='commands.pretraining',
     finetune='commands.finetuning',
+    transfer='commands.transferring',
     segment='commands.segmenting',
     predict='commands.predicting',
     embed='commands.embedding',

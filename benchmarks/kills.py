@@ -1,12 +1,12 @@
 """Kill a two-process pre-training run again and again, and see what is left of it.
 
-    python benchmarks/kills.py [--kills 25] [--out benchmarks/results/kills.json]
+    python benchmarks/kills.py [--kills 25] [--method mae] [--out benchmarks/results/kills.json]
 
-The quickstart's pre-training, on pictures of noise, saves every second iteration, so that saving
-is a good part of its time. Each of its lives is ended by SIGKILL at a random moment: while it
-starts, trains or saves: all of its processes, or torchrun or one rank alone, whose death must end
-the job. Then it is resumed. The last life trains to the end, and its weights, optimizer, schedules
-and log are held against those of a run that was never killed.
+The quickstart's pre-training, BEiT's or MAE's, on pictures of noise, saves every second iteration,
+so that saving is a good part of its time. Each of its lives is ended by SIGKILL at a random moment:
+while it starts, trains or saves: all of its processes, or torchrun or one rank alone, whose death
+must end the job. Then it is resumed. The last life trains to the end, and its weights, optimizer,
+schedules and log are held against those of a run that was never killed.
 """
 
 import argparse
@@ -27,40 +27,45 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
+from this_machine import processor
 
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.models import DiscreteVAE
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / 'configs/quickstart/pretrain.py'
+CONFIGS = dict(beit='configs/quickstart/pretrain.py', mae='configs/quickstart/mae.py')
 # A life is killed at most this many seconds after its first checkpoint, or in one case of five
 # this many after its start.
 LONGEST_TRAINING, LONGEST_START = 4.0, 15.0
 
 
-def prepare(folder: Path) -> None:
-    """64 pictures and a tokenizer with random weights."""
+def prepare(folder: Path, method: str) -> None:
+    """64 pictures and, where the method has one, a tokenizer with random weights."""
     rng = np.random.default_rng(0)
     for split in ('train', 'val'):
         (folder / 'data' / split / 'any').mkdir(parents=True)
         for index in range(64):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / 'data' / split / 'any' / f'{index}.png')
-    settings = dict(Config.fromfile(CONFIG).model.target_generator.tokenizer)
+    if method != 'beit':
+        return
+    settings = dict(Config.fromfile(ROOT / CONFIGS[method]).model.target_generator.tokenizer)
     settings.pop('type')
     torch.manual_seed(0)
     torch.save(DiscreteVAE(**settings).state_dict(), folder / 'tokenizer.pth')
 
 
-def start(folder: Path, name: str, iterations: int) -> subprocess.Popen:
+def start(folder: Path, name: str, method: str, iterations: int) -> subprocess.Popen:
     """Begin or go on with the run in a work directory, in a process group of its own."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
     data = [f'{split}_dataloader.dataset.data_root={folder}/data' for split in ('train', 'val')]
+    if method == 'beit':
+        data.append(f'model.target_generator.checkpoint={folder}/tokenizer.pth')
     command = [
-        ROOT / 'tools/dist_train.sh', CONFIG, '2', '--work-dir', folder / name, '--resume',
-        '--cfg-options', *data, f'model.target_generator.checkpoint={folder}/tokenizer.pth',
+        ROOT / 'tools/dist_train.sh', ROOT / CONFIGS[method], '2', '--work-dir', folder / name,
+        '--resume', '--cfg-options', *data,
         f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={iterations // 2}',
         f'param_scheduler.0.end={iterations // 10}', f'param_scheduler.1.begin={iterations // 10}',
         f'param_scheduler.1.T_max={iterations - iterations // 10}',
@@ -110,13 +115,13 @@ def last_checkpoint(work_dir: Path) -> str:
     return path.read_text() if path.is_file() else ''
 
 
-def one_life(folder: Path, iterations: int, rng: random.Random) -> dict | None:
+def one_life(folder: Path, method: str, iterations: int, rng: random.Random) -> dict | None:
     """Start, kill at a random moment; what was killed, or None if the run came to its end."""
     work_dir = folder / 'killed'
     before, began = last_checkpoint(work_dir), time.monotonic()
     in_start = rng.random() < 0.2
     delay = rng.uniform(0, LONGEST_START if in_start else LONGEST_TRAINING)
-    job = start(folder, 'killed', iterations)
+    job = start(folder, 'killed', method, iterations)
     while not in_start and last_checkpoint(work_dir) == before and job.poll() is None:
         time.sleep(0.01)
     time.sleep(delay)
@@ -177,6 +182,7 @@ def what_is_left(work_dir: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kills', type=int, default=25)
+    parser.add_argument('--method', choices=CONFIGS, default='beit')
     parser.add_argument('--iterations', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/kills.json')
@@ -184,22 +190,25 @@ def main() -> None:
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        prepare(folder)
-        if code := start(folder, 'undisturbed', args.iterations).wait():
+        prepare(folder, args.method)
+        if code := start(folder, 'undisturbed', args.method, args.iterations).wait():
             sys.exit(f'exit code {code}\n' + (folder / 'undisturbed.log').read_text()[-3000:])
         lives = []
-        while len(lives) < args.kills and (life := one_life(folder, args.iterations, rng)):
+        while len(lives) < args.kills:
+            life = one_life(folder, args.method, args.iterations, rng)
+            if life is None:
+                break
             lives.append(life)
             print(len(lives), life, flush=True)
             if life['target'] == 'none':
                 sys.exit((folder / 'killed.log').read_text()[-3000:])
-        if code := start(folder, 'killed', args.iterations).wait():
+        if code := start(folder, 'killed', args.method, args.iterations).wait():
             sys.exit(f'exit code {code}\n' + (folder / 'killed.log').read_text()[-3000:])
         expected, found = (what_is_left(folder / name) for name in ('undisturbed', 'killed'))
         result = dict(
-            command=f'python benchmarks/kills.py --kills {args.kills} '
+            command=f'python benchmarks/kills.py --kills {args.kills} --method {args.method} '
             f'--iterations {args.iterations} --seed {args.seed}',
-            machine=f'{os.cpu_count()} cores, {platform.processor() or platform.machine()}, no GPU',
+            machine=f'{os.cpu_count()} cores, {processor()}, no GPU',
             versions=dict(python=platform.python_version(), torch=torch.__version__),
             iterations=args.iterations,
             kills=len(lives),

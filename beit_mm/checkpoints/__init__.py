@@ -24,7 +24,7 @@ from .layouts import (
 from .reading import load_state_dict, read_checkpoint
 from .sources import check_source, locate
 from .tokenizer import load_tokenizer_state_dict
-from .trained_network import heads_in
+from .trained_network import network_in, told_of_network
 from .wrappers import take_tensors, take_weights, unwrap_names
 
 __all__ = [
@@ -41,13 +41,13 @@ __all__ = [
     'convert_state_dict',
     'detect_layout',
     'find_layout',
-    'heads_in',
     'is_whole',
     'kind_of',
     'known_layout',
     'load_state_dict',
     'load_tokenizer_state_dict',
     'locate',
+    'network_in',
     'of_the_function',
     'pack_names',
     'read_about',
@@ -60,6 +60,7 @@ __all__ = [
     'summarize',
     'take_tensors',
     'take_weights',
+    'told_of_network',
     'translate',
     'unwrap_names',
 ]

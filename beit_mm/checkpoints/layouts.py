@@ -74,7 +74,9 @@ OF_THE_RELEASE = rf'{OF_JAX_BLOCK}MultiHeadDotProductAttention_1/key/bias'
 OF_BIG_VISION = rf'{OF_JAX_BLOCK}MultiHeadDotProductAttention_0/key/bias'
 OF_DECODER = r'(decoder|neck\.decoder|decoder\.decoder)(\.|_)embed\.weight'
 # Kinds of models: a BEiT, a Vision Transformer, and one with MAE's decoder.
-BEIT, VIT, MAE = 'beit', 'vit', 'mae'
+BEIT = 'beit'
+VIT = 'vit'
+MAE = 'mae'
 # What a kind has not, in our names. The mask token of MAE is the decoder's.
 NOT_IN = {
     BEIT: ('blocks.{n}.attn.qkv.bias',),

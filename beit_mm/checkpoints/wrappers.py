@@ -209,8 +209,25 @@ def _finite(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 # Names
 
 
+# lightly's encoder, with a mask token that it does not use, and its decoder beside it.
+LIGHTLY = 'backbone.vit.', 'backbone.mask_token', 'decoder.'
+
+
+def _of_lightly(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Encoder and decoder of lightly's MAE under the names of its authors, which both bear."""
+    encoder, unused, decoder = LIGHTLY
+    if f'{decoder}decoder_embed.weight' not in tensors or f'{encoder}cls_token' not in tensors:
+        return tensors
+    return {
+        name.removeprefix(encoder).removeprefix(decoder): tensor
+        for name, tensor in tensors.items()
+        if name != unused
+    }
+
+
 def _without_prefix(tensors: Mapping[str, Tensor], which: str, source: str) -> dict[str, Tensor]:
     """Names as a BEiT has them; those of no BEiT stay, but for :data:`WRAPPERS`."""
+    tensors = _of_lightly(tensors)
     names = {name: WRAPPERS.sub('', name) for name in tensors}
     if len(set(names.values())) < len(names):
         raise CheckpointError('holds several tensors under one name, if wrappers are taken off')

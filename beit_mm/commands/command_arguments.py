@@ -1,6 +1,7 @@
 """What ``beit-mm`` can do, and what each command takes."""
 
 import argparse
+from collections.abc import Sequence
 
 from ..options import Options
 from .look_arguments import LOOK, LOOKS
@@ -25,10 +26,7 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
     parser.add_argument('--track', choices=TRACKERS, help='where else the figures go')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default={}, metavar='KEY=VALUE', action=Options,
-        help='settings of the config, such as optim_wrapper.optimizer.lr=1e-3',
-    )  # fmt: skip
+    _options(parser)
     parser.add_argument('--dry-run', action='store_true', help='print the whole config and end')
 
 
@@ -69,8 +67,47 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
     _multi_label(parser)
+    _sweep(parser, None)
     _of_images(parser)
     _of_a_run(parser)
+
+
+def _sweep(parser: argparse.ArgumentParser, default: Sequence[float] | None) -> None:
+    parser.add_argument(
+        '--sweep', nargs='*', type=positive_float, default=default, metavar='RATE',
+        help='which learning rate is best, by images held back of those to train with',
+    )  # fmt: skip
+
+
+def _transfer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'sources', nargs='+', metavar='[GROUP=]SOURCE',
+        help='of each task a folder of images for each class, or a table; its group, if you like',
+    )  # fmt: skip
+    parser.add_argument(
+        '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
+    )
+    parser.add_argument(
+        '--out', default='work_dirs/transfer', metavar='DIR', help='folder of all tasks'
+    )
+    parser.add_argument(
+        '--labels', type=positive, default=1000, metavar='N', help='labelled images of a task'
+    )
+    _sweep(parser, ())
+    parser.add_argument('--steps', type=positive, metavar='N', help='of each training')
+    parser.add_argument(
+        '--size', type=positive, metavar='N', help='height and width that the network sees'
+    )
+    _of_images(parser)
+    parser.add_argument('--resume', action='store_true', help='go on with what is in --out')
+    _options(parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--cfg-options', nargs='+', default={}, metavar='KEY=VALUE', action=Options,
+        help='settings of the config, such as optim_wrapper.optimizer.lr=1e-3',
+    )  # fmt: skip
 
 
 def _multi_label(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +167,14 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
     _multi_label(parser)
+    parser.add_argument(
+        '--few-shot', nargs='+', type=positive, metavar='K',
+        help='learn from K images of each class alone, by least squares; several K in one run',
+    )  # fmt: skip
+    parser.add_argument(
+        '--seeds', type=positive, default=5, metavar='N', help='choices of these images'
+    )
+    parser.add_argument('--out', metavar='FILE', help='picture of --few-shot to write, .png')
 
 
 def _nothing(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +260,16 @@ COMMANDS = {
         _finetune,
         'beit-mm finetune photos --weights work_dirs/first/pretrained.pth\n'
         'beit-mm finetune labels.csv --weights work_dirs/first/pretrained.pth --minutes 5\n'
+        'beit-mm finetune photos --weights work_dirs/first/pretrained.pth --sweep 1e-4 3e-4 1e-3\n'
         "beit-mm finetune tags.csv --multi-label , --weights work_dirs/first/pretrained.pth",
+    ),
+    'transfer': Command(
+        'fine-tune on a thousand labelled images of each of several tasks',
+        'transferring:transfer',
+        _transfer,
+        'beit-mm transfer natural=pets natural=flowers specialised=tissue '
+        '--weights work_dirs/first/pretrained.pth\n'
+        'beit-mm transfer pets --labels 200 --weights work_dirs/first/pretrained.pth --resume',
     ),
     'predict': Command(
         'name the class of images, or paint their masks',
@@ -243,7 +297,8 @@ COMMANDS = {
         'measure what frozen weights know of classes',
         'evaluating:evaluate',
         _evaluate,
-        'beit-mm evaluate photos --weights work_dirs/first/pretrained.pth',
+        'beit-mm evaluate photos --weights work_dirs/first/pretrained.pth\n'
+        'beit-mm evaluate photos --weights work_dirs/first/pretrained.pth --few-shot 1 5 10',
     ),
     'test': Command(
         'metrics of a checkpoint on the test data of a config',

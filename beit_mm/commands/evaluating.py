@@ -13,6 +13,7 @@ from ..engine.measuring.feature_evaluation import knn_top1, linear_top1
 from ..engine.measuring.several_labels_evaluation import knn_mean_precision, linear_mean_precision
 from .changed_images import Changes
 from .features import Extractor, extractor, features_in_order
+from .few_shot_evaluation import check_shots, evaluate_few_shot, few_shot_picture
 from .photos import Photos, photos_with_labels
 from .sharded_photos import sharded_with_labels
 
@@ -24,8 +25,14 @@ def evaluate(
     size: int | None = None,
     neighbors: int = 20,
     multi_label: bool | str | None = None,
+    few_shot: Sequence[int] | None = None,
+    seeds: int = 5,
+    out: str | Path | None = None,
 ) -> dict[str, float]:
     """k-NN and a linear classifier on the mean of the patches' last hidden states.
+
+    With ``few_shot`` a linear classifier in closed form in their place, which learns from few
+    images of each class: :class:`beit_mm.engine.measuring.few_shot.LeastSquares`.
 
     Args:
         source: See :func:`beit_mm.commands.finetuning.finetune`.
@@ -33,13 +40,19 @@ def evaluate(
         size: Height and width of an image; without, that of the weights.
         neighbors: How many vote.
         multi_label: See :func:`beit_mm.commands.finetuning.finetune`.
+        few_shot: How many images of each class are learned from; each number by itself.
+        seeds: How many choices of these images.
+        out: Of ``few_shot``, the picture to write, .png; the figures lie beside it as .csv, .json
+            and .npz. By default ``work_dirs/<name of the source>_evaluate/few_shot.png``.
 
     Returns:
         ``knn``, ``linear`` and ``chance``, of the images held out in per cent: top-1, or where
-        images have several labels mean average precision.
+        images have several labels mean average precision. With ``few_shot`` top-1 as ``1-shot``
+        and so on, means over the choices, and ``chance``.
 
     Raises:
-        ConfigError: If there are not two classes, or scikit-learn is missing.
+        ConfigError: If there are not two classes, a class has fewer images than are asked for, or
+            scikit-learn is missing.
     """
     try:
         import sklearn  # noqa: F401
@@ -47,10 +60,17 @@ def evaluate(
         raise ConfigError(
             'a linear classifier takes scikit-learn: pip install scikit-learn'
         ) from error
+    if out is not None and not few_shot:
+        raise ConfigError('--out is where the picture of --few-shot goes, which is not given')
     photos = sharded_with_labels(source) or photos_with_labels(source, multi_label)
+    if few_shot:
+        check_shots(photos, few_shot, seeds)
+        path = few_shot_picture(out, photos)
     take = extractor(weights, size).for_images(photos.lies_in, photos.train)
     print(f'{len(photos.train)} images to learn from, {len(photos.val)} held out, of '
           f'{len(photos.classes)} classes, {take.size} x {take.size} pixels')  # fmt: skip
+    if few_shot:
+        return evaluate_few_shot(take, photos, few_shot, seeds, path)
     train, train_labels = _features(take, photos, photos.train)
     test, test_labels = _features(take, photos, photos.val)
     sets = train, train_labels, test, test_labels

@@ -21,6 +21,7 @@ from ..visualization.picture_rows import draw_picture_rows
 from ..visualization.predicted_tokens import COLORS, TOKENS, Hits, Labels, count_hits, fillings
 from ..visualization.reconstructions import filled_in
 from ..visualization.triplets import HEADINGS, draw_triplets
+from .kind_of_pixels import settle_pixels
 from .look_arguments import MASKS
 from .looked_images import LookedAt, look_at
 from .picture_files import picture_path, write_picture
@@ -91,17 +92,20 @@ def look_reconstructions(
     usual_mask, usual_share = USUAL.get(type(pretrained.task), (MASKS[0], 0.4))
     mask, share = mask or usual_mask, share or usual_share
     colors = functools.partial(in_colors, take.how) if pretrained.one_view else None
-    painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
     if pretrained.lacks:
         print(f'no pictures of visual tokens, as their decoder is missing: {pretrained.lacks}')
     # A folder's first images are often of one class.
     first = spread(list(files), count)
     ordered = {file: files[file] for file in dict.fromkeys([*first, *files])}
     grid = [take.size // patch for patch in pretrained.task.backbone.patch_size]
-    parts, done = list[Filled](), 0
+    painter, parts, done = None, list[Filled](), 0
     for part in look_at(take, ordered, BATCH, count):
         masks = [_mask(mask, grid, share, (seed, done + i)) for i in range(len(part.names))]
         hidden = torch.from_numpy(np.stack(masks)).to(part.batch.device)
+        if not parts:
+            if pretrained.unsure:
+                print(settle_pixels(pretrained.task, part.batch, hidden))
+            painter = painter_of(pretrained.task.target_generator, pretrained.tokenizer, colors)
         parts.append(_fill(part, hidden, pretrained, painter, temperature, seed + done))
         done += len(part.names)
     filled = _joined(parts)

@@ -10,10 +10,14 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..checkpoints import (
+    MAE,
     CheckpointError,
+    kind_of,
     known_layout,
     locate,
+    network_in,
     read_checkpoint,
+    read_config,
     take_tensors,
     take_weights,
     translate,
@@ -22,7 +26,14 @@ from ..checkpoints.run_settings import images_in, pipeline_in, run_settings
 from ..component import ConfigError
 from ..engine.checking.config_check import enter_scope
 from ..engine.running.whole_checkpoints import newest_whole
-from ..models import DiscreteVAE, DVAETargetGenerator, MaskedImageModeling, MIMHead, load
+from ..models import (
+    DiscreteVAE,
+    DVAETargetGenerator,
+    MaskedImageModeling,
+    MIMHead,
+    load,
+    load_autoencoder,
+)
 from ..models.tokenizer_shapes import load_tokenizer
 from .features import Extractor
 from .how_to_read import PHOTOS, HowToRead
@@ -34,8 +45,10 @@ HEAD = 'head.classifier.weight'
 TASKS = ('MaskedImageModeling', 'MaskedAutoencoder', 'MaskedPatchPrediction')
 INSTEAD = (
     'give a pre-training: a folder of beit-mm pretrain, a work directory of tools/train.py, or a '
-    "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth"
+    "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth, "
+    "or with MAE's decoder, such as mae_visualize_vit_large.pth"
 )
+NO_TOKENS = 'its targets are no visual tokens: leave --tokenizer out'
 
 
 class PretrainedTask(NamedTuple):
@@ -48,6 +61,7 @@ class PretrainedTask(NamedTuple):
         lacks: Why there is no decoder, where there should be one.
         take: Brings images into the size and the range of the backbone.
         one_view: Whether targets are of the view that the backbone is given, normalised as it is.
+        unsure: Whether nothing says if the pixels of its targets are normalised patch by patch.
     """
 
     task: Any
@@ -55,6 +69,7 @@ class PretrainedTask(NamedTuple):
     lacks: str
     take: Extractor
     one_view: bool = False
+    unsure: bool = False
 
 
 def pretrained_task(
@@ -142,6 +157,12 @@ def _of_run(
     head = dict(model['head'], num_masked=None)
     parts = dict(backbone=backbone, target_generator=targets, head=head)
     task: Any = MODELS.build({**model, **parts})
+    for name, own in task.state_dict().items():
+        if name in weights and weights[name].shape != own.shape:
+            raise CheckpointError(
+                f'{path} does not fit its config: {name} is {tuple(weights[name].shape)} there, '
+                f'and {tuple(own.shape)} by the config'
+            )
     missing, unexpected = task.load_state_dict(weights, strict=False)
     lost = [name for name in missing if not name.startswith('target_generator.')]
     if lost or unexpected:
@@ -198,7 +219,7 @@ def _tokens_of(given: str | Path, vocab_size: int | None) -> Tokens:
         ConfigError: If the head predicts others.
     """
     if vocab_size is None:
-        raise ConfigError('its targets are no visual tokens: leave --tokenizer out')
+        raise ConfigError(NO_TOKENS)
     tokens = _read_tokens(tokenizer_files(given))
     known = tokens.generator.tokenizer.vocab_size
     if known != vocab_size:
@@ -220,10 +241,25 @@ def _read_tokens(files: Sequence[str]) -> Tokens:
 
 def _of_weights(given: str, tokenizer: str | Path | None) -> PretrainedTask:
     """By weights alone, in whatever layout."""
-    weights = take_weights(read_checkpoint(locate(given)), '', given)
+    path = locate(given)
+    content = read_checkpoint(path)
+    weights = take_weights(content, '', given)
+    if kind_of(weights) == MAE:
+        if tokenizer is not None:
+            raise ConfigError(NO_TOKENS)
+        enter_scope('mmengine')
+        told = {**network_in(path, content), **read_config(path)}
+        normalize = told.get('norm_pix_loss')
+        autoencoder = load_autoencoder(given, normalize=bool(normalize))
+        how = images_of(given, autoencoder.backbone)[0]
+        ready = _ready(autoencoder, Tokens(None, None, ''), how)
+        return ready._replace(one_view=True, unsure=normalize is None)
     ours = translate(weights, known_layout(weights), 'beit_mm').state_dict
     if HEAD not in ours:
-        raise ConfigError(f'{given} has no head for visual tokens, so it predicts none; {INSTEAD}')
+        raise ConfigError(
+            f'{given} has neither a head for visual tokens nor a decoder, so it fills in nothing; '
+            f'{INSTEAD}'
+        )
     if 'backbone.mask_token' not in ours:
         raise ConfigError(f'{given} has no mask token, so it takes no masked image; {INSTEAD}')
     if tokenizer is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..checkpoints import read_checkpoint, take_tensors
+from ..checkpoints import read_checkpoint, take_tensors, told_of_network
 from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
 from ..engine.starting.measured_ranges import repeat_ranges
@@ -21,7 +21,9 @@ from .filling import config_of
 from .how_to_read import HowToRead
 
 # Configs that the commands write.
-MARKERS = ('pretrain.py', 'finetune.py', 'segment.py')
+MARKERS = ('pretrain.py', 'finetune.py', 'segment.py', 'sweep.py')
+# What says that runs have saved something; those of a sweep lie in folders of their own.
+SAVED = ('*/last_checkpoint', '*.pth', 'rate_*/*/last_checkpoint', 'rate_*/*.pth')
 
 
 class RunFolder:
@@ -55,7 +57,7 @@ class RunFolder:
             raise ConfigError(
                 f'--out is {self.path}, which is of a beit-mm {Path(other).stem}; choose another'
             )
-        begun = any(self.path.glob('*/last_checkpoint')) or any(self.path.glob('*.pth'))
+        begun = any(any(self.path.glob(pattern)) for pattern in SAVED)
         if begun and not resume:
             raise ConfigError(
                 f'{self.path} holds a run already: add --resume to go on with it, or choose '
@@ -154,16 +156,18 @@ def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:
 
     Args:
         checkpoint: Of a training.
-        target: File to write; it says how images are read and how many heads there are, for who
-            goes on with the weights.
+        target: File to write; it says how images are read, how many heads there are, and whether
+            MAE's pixels are normalised, for who goes on with the weights.
         config: Of the training.
     """
     cfg = Config.fromfile(config).to_dict()
     images = {name: cfg.get(name) for name in HowToRead._fields}
     about = dict(
         images={name: value for name, value in images.items() if value is not None},
-        num_heads=resolve_arch(cfg['model']['backbone']['arch'])['num_heads'],
+        **told_of_network(cfg['model']),
     )
+    # A size with a name has its heads with it.
+    about['num_heads'] = resolve_arch(cfg['model']['backbone']['arch'])['num_heads']
     write_weights(target, take_tensors(read_checkpoint(checkpoint)), 'beit_mm', about)
 
 

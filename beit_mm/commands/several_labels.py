@@ -38,7 +38,7 @@ def read_list(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {row['img_path']: tuple(classes[n] for n in row['gt_label']) for row in rows}
 
 
-def look_back_at_several(run: RunFolder, photos: Photos, start: float) -> str:
+def look_back_at_several(run: RunFolder, photos: Photos, start: float, chosen_by: str) -> str:
     """Predict what was held out, write pictures and report, and return what the user is told."""
     # It needs MMPretrain, which the package does not.
     from mmpretrain.evaluation import AveragePrecision
@@ -76,9 +76,8 @@ def look_back_at_several(run: RunFolder, photos: Photos, start: float) -> str:
     run.write('report.json', json.dumps(figures, indent=2, ensure_ascii=False) + '\n')
     told = '\n'.join(
         [
-            f'{precisions.mean():.1f} % mean average precision of the {len(rows)} images held '
-            'out, by which the best of its checkpoints was chosen; by chance: '
-            f'{shares.mean():.1f} %',
+            f'{precisions.mean():.1f} % mean average precision of the {len(rows)} images '
+            f'{chosen_by}; by chance: {shares.mean():.1f} %',
             *_best_and_worst(precisions, truth.sum(axis=0), trained.classes),
             f'{as_minutes(seconds)} in all',
             'next:',

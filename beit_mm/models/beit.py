@@ -1,9 +1,11 @@
 """The BEiT backbone: one Vision Transformer for pre-training, classification and segmentation."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
+from ..component import Component, Plan
 from ..layers.initial_values import init_projection_, trunc_normal_
 from ..registry import MODELS
 from .vision_transformer import VisionTransformer
@@ -55,6 +57,16 @@ class BEiT(VisionTransformer):
             final_norm=final_norm,
             **settings,
         )
+
+    @classmethod
+    def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        yield from super().check_config(component, plan)
+        if 'positions' in component.given:
+            yield (
+                f"{component.key}.positions is a VisionTransformer's; the positions of a "
+                f'{cls.__name__} are use_abs_pos_emb, use_rel_pos_bias and use_shared_rel_pos_bias'
+            )
 
     def reset_parameters(self) -> None:
         """Initialise as the paper says (2.5, appendix) and the released code does.

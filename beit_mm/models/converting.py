@@ -17,9 +17,9 @@ from ..checkpoints import (
     CheckpointError,
     convert_state_dict,
     detect_layout,
-    heads_in,
     kind_of,
     locate,
+    network_in,
     read_about,
     read_checkpoint,
     read_config,
@@ -90,7 +90,7 @@ def convert(source: str | Path, target: str | Path, to: str, *, which: str = '')
     path = locate(source)
     content = read_checkpoint(path)
     weights = take_weights(content, which, str(source))
-    told = dict(num_attention_heads=heads_in(path, content)) | read_config(path)
+    told = {**network_in(path, content), **read_config(path)}
     try:
         layout = detect_layout(weights)
         heads = None
@@ -178,6 +178,8 @@ def _write_folder(
         contents[CONFIG] = timm_config(settings, converted, images, is_beit)
     else:
         contents[CONFIG] = huggingface_config(settings, converted, of_decoder, is_beit)
+        if of_decoder and 'norm_pix_loss' in told:
+            contents[CONFIG]['norm_pix_loss'] = bool(told['norm_pix_loss'])
         if images is not None:
             size = settings['img_size']
             contents[PREPROCESSOR] = preprocessor_config(size, *images, is_beit)

@@ -9,10 +9,10 @@ from torch import Tensor
 from ..checkpoints import (
     PREFIX,
     CheckpointError,
-    heads_in,
     is_whole,
     known_layout,
     locate,
+    network_in,
     of_the_function,
     read_checkpoint,
     read_config,
@@ -72,8 +72,7 @@ def load(
     weights = take_weights(content, which, str(source))
     try:
         ours = backbone_of(weights)
-        told = dict(num_attention_heads=heads_in(path, content))
-        settings = settings_of(ours, {**told, **read_config(path)})
+        settings = settings_of(ours, {**network_in(path, content), **read_config(path)})
         arch = settings['arch']
         arch['num_heads'] = num_heads or arch['num_heads']
         if arch['num_heads'] is None:

@@ -10,6 +10,7 @@ from ..checkpoints import (
     CheckpointError,
     known_layout,
     locate,
+    network_in,
     read_checkpoint,
     read_config,
     take_weights,
@@ -37,9 +38,10 @@ def load_autoencoder(
             ``mae_visualize_vit_large.pth`` and other files of the authors, MMPretrain's, or a
             folder of transformers' ``ViTMAEForPreTraining``.
         normalize: Whether it predicts pixels that are normalised patch by patch. The weights do
-            not tell: None takes what a config of transformers beside them says, else False.
+            not tell: None takes what a config of transformers beside them says, or a run of this
+            project, else False.
         num_heads, decoder_heads: Needed where nothing tells them: sizes with names and the paper's
-            decoder of width 512 do, and a config of transformers.
+            decoder of width 512 do, and a config of transformers or of a run.
         data_preprocessor: Config of the :class:`TwoViewDataPreprocessor` that the model shall
             have.
         which: Of several sets of weights the one to take; see :func:`beit_mm.load`.
@@ -53,9 +55,10 @@ def load_autoencoder(
         ImportError: If a package is missing that fetches it.
     """
     path = locate(source)
-    weights = take_weights(read_checkpoint(path), which, str(source))
+    content = read_checkpoint(path)
+    weights = take_weights(content, which, str(source))
     try:
-        told = read_config(path)
+        told = {**network_in(path, content), **read_config(path)}
         ours = translate(weights, known_layout(weights), 'beit_mm').state_dict
         of_encoder = settings_of(backbone_of(weights), told)
         of_decoder = decoder_settings_of(weights, told)
@@ -93,7 +96,9 @@ def load_autoencoder(
     lost = [name for name in model.state_dict() if name.startswith(('decoder.', 'head.'))]
     lost = [name for name in lost if name not in fitted and not name.endswith('pos_embed')]
     if lost:
-        raise CheckpointError(f'{source}: no whole decoder: it lacks {", ".join(lost[:3])}')
+        raise CheckpointError(
+            f'{source}: no whole decoder: it lacks {", ".join(lost[:3])}, or has another size there'
+        )
     return model.eval()
 
 
@@ -104,6 +109,12 @@ def _check_known(of_encoder: dict[str, Any], of_decoder: dict[str, Any]) -> None
                 f'of width {part["embed_dims"]}, and nothing says how many heads there are: give '
                 f'{argument}='
             )
+    width = of_encoder['arch']['embed_dims']
+    if of_decoder['encoder_dims'] != width:
+        raise CheckpointError(
+            f'its decoder is for an encoder of width {of_decoder["encoder_dims"]}, and its encoder '
+            f'has {width}'
+        )
     if of_encoder['img_size'] is None:
         raise CheckpointError('its positions are not for a square grid, nor does a config tell it')
     if len(set(of_encoder['patch_size'])) > 1:

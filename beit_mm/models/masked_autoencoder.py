@@ -217,8 +217,16 @@ class MaskedAutoencoder(MaskedImageModeling):
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """Encoder, decoder and masks agree too; see :class:`beit_mm.component.Component`."""
-        yield from super().check_config(component, plan)
         backbone, decoder, head = (component.part(n) for n in ('backbone', 'decoder', 'head'))
+        if not decoder.given:
+            yield f'{decoder.key} is missing; it must be the config of an MAEDecoder'
+            return
+        yield from super().check_config(component, plan)
+        if component['encode_all'] and backbone.get('with_mask_token') is False:
+            yield (
+                f'{backbone.key}.with_mask_token is False; {component.key}.encode_all needs the '
+                'mask token'
+            )
         width = backbone.ask('width_of')
         if width is not None and decoder['encoder_dims'] != width:
             yield (

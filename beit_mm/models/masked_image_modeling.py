@@ -98,6 +98,8 @@ class MaskedImageModeling(BaseModel):
                 yield from step.ask('check_views', grid, backbone, stride) or ()
                 if loader == 'train_dataloader' and hasattr(step.kind, 'check_grid'):
                     yield from _check_room(component, step, head, grid)
+        if backbone.get('out_type') not in (None, 'raw'):
+            yield f"{backbone.key}.out_type is {backbone['out_type']!r}; it must be 'raw'"
         before = component.part(cls.BEFORE_HEAD)
         width = before.ask('width_of')
         if width is not None and head.get('embed_dims') != width:

@@ -22,7 +22,7 @@ def resolve_arch(arch: str | Mapping[str, int]) -> Mapping[str, int]:
         arch: A name in ``ARCHS``, or a dict with the same keys.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither, or the width does not divide among the heads.
     """
     if isinstance(arch, str):
         if arch not in ARCHS:
@@ -31,4 +31,15 @@ def resolve_arch(arch: str | Mapping[str, int]) -> Mapping[str, int]:
     missing = set(ARCHS['base']) - set(arch)
     if missing:
         raise ValueError(f'arch {dict(arch)} lacks {", ".join(sorted(missing))}')
+    unknown = set(arch) - set(ARCHS['base'])
+    if unknown:
+        raise ValueError(
+            f'arch {dict(arch)} has {", ".join(sorted(unknown))}, which nothing reads; its keys '
+            f'are {", ".join(ARCHS["base"])}'
+        )
+    if arch['embed_dims'] % arch['num_heads']:
+        raise ValueError(
+            f'arch.embed_dims is {arch["embed_dims"]}; it must be a multiple of num_heads, '
+            f'{arch["num_heads"]}'
+        )
     return arch

@@ -35,6 +35,7 @@ from .reconstructions import (
     reconstruct,
 )
 from .segmentations import draw_segmentations, overlay_labels, paint_errors, paint_labels
+from .shot_curves import draw_shots
 from .shown_bands import as_photo, in_three_bands, shown_places
 from .tokens import CodeRow, Redrawn, draw_tokens, patches_around
 
@@ -67,6 +68,7 @@ __all__ = [
     'draw_rollouts',
     'draw_segmentation_look',
     'draw_segmentations',
+    'draw_shots',
     'draw_similarities',
     'draw_tokens',
     'filled_in',

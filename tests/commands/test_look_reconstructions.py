@@ -198,7 +198,7 @@ def test_tokens_of_a_cache_need_the_tokenizer_that_made_them(place, tmp_path):
 
 def test_what_is_no_pretraining_is_told_with_what_to_give(place, public, tmp_path):
     photos = [place / 'photos']
-    with pytest.raises(ConfigError, match=r'no head for visual tokens, .* give a pre-training'):
+    with pytest.raises(ConfigError, match=r'neither a head .* nor .*; give a pre-training'):
         look_reconstructions(place / 'bare.pth', photos)
     with pytest.raises(ConfigError, match=rf'predicts {VOCAB} visual tokens .* give --tokenizer'):
         look_reconstructions(place / 'hf', photos)

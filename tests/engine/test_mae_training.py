@@ -9,7 +9,7 @@ from mmengine.config import Config
 from noisy_run import KillAt, Killed, assert_same_end
 from PIL import Image
 
-from beit_mm.checkpoints import load_state_dict
+from beit_mm.checkpoints import CheckpointError, load_state_dict
 from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.pretrained_task import pretrained_task
 from beit_mm.component import ConfigError
@@ -80,6 +80,22 @@ def test_resumed_is_undisturbed_bit_for_bit(photos, tmp_path):
     for name, tensor in found.task.state_dict().items():
         torch.testing.assert_close(tensor.cpu(), weights[name], msg=name)
 
+    # One that has been tampered with is told in a line.
+    content = torch.load(one / f'iter_{NUM_ITERS}.pth', weights_only=False)
+    damaged = {
+        'does not fit its config: decoder.embed.bias is (3,) there, and (8,) by': torch.ones(3),
+        "does not fit its config: it lacks ['decoder.embed.bias']": None,
+        "holds values that are not finite in 'decoder.embed.bias'": torch.full((8,), torch.nan),
+    }
+    for said, tensor in damaged.items():
+        kept = {**content['state_dict'], 'decoder.embed.bias': tensor}
+        kept = {name: weight for name, weight in kept.items() if weight is not None}
+        torch.save({**content, 'state_dict': kept}, tmp_path / 'damaged.pth')
+        with pytest.raises(CheckpointError) as stop:
+            pretrained_task(tmp_path / 'damaged.pth')
+        assert said in str(stop.value)
+        assert '\n' not in str(stop.value)
+
 
 @pytest.mark.parametrize(
     ('values', 'said'),
@@ -97,3 +113,61 @@ def test_resumed_is_undisturbed_bit_for_bit(photos, tmp_path):
 def test_mistakes_are_told_before_the_run(photos, values, said):
     with pytest.raises(ConfigError, match=said):
         check_config(config(photos, **values), 'train')
+
+
+# What is set in the config, and the whole of what is said of it.
+TOLD = {
+    'a grid mask of nine': (
+        {'train_dataloader.dataset.pipeline.1.type': 'beit_mm.GridMaskGenerator',
+         'train_dataloader.dataset.pipeline.1.num_masked': 9, 'model.head.num_masked': 9,
+         'val_dataloader.dataset.pipeline.2.num_masked': 9},
+        'train_dataloader.dataset.pipeline[1]: num_masked is 9; to show the first of every k x k '
+        'patches of a grid of 4 x 4 hides 0, 12, 15'),
+    'targets of another size': (
+        {'model.target_generator.patch_size': 16},
+        'a target of model.target_generator stands for 16 x 16 pixels; without a second view it '
+        'must be the patch of model.backbone, 8 x 8'),
+    'no decoder': (
+        {'model.decoder': None},
+        'model.decoder is missing; it must be the config of an MAEDecoder'),
+    'mask tokens of a network without': (
+        {'model.encode_all': True},
+        'model.backbone.with_mask_token is False; model.encode_all needs the mask token'),
+    'features in place of tokens': (
+        {'model.backbone.out_type': 'featmap'},
+        "model.backbone.out_type is 'featmap'; it must be 'raw'"),
+    'a misspelt size': (
+        {'model.backbone.arch.num_layer': 3},
+        "model: arch {'embed_dims': 16, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': "
+        "32, 'num_layer': 3} has num_layer, which nothing reads; its keys are embed_dims, "
+        'num_layers, num_heads, feedforward_channels'),
+    'a width that the heads do not divide': (
+        {'model.backbone.arch.num_heads': 3},
+        'model: arch.embed_dims is 16; it must be a multiple of num_heads, 3'),
+    'a misspelt setting': (
+        {'model.backbone.use_rel_pos_bais': False},
+        'model.backbone.use_rel_pos_bais: beit_mm.VisionTransformer has no such setting; did you '
+        "mean 'use_rel_pos_bias'?"),
+    "a misspelt setting of BEiT's": (
+        {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.use_rel_pos_bais': False},
+        'model.backbone.use_rel_pos_bais: beit_mm.BEiT has no such setting; did you mean '
+        "'use_rel_pos_bias'?"),
+    'a misspelt setting that BEiT hands on': (
+        {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.frozen_stage': 1},
+        'model.backbone.frozen_stage: beit_mm.BEiT has no such setting; did you mean '
+        "'frozen_stages'?"),
+    "positions that are not BEiT's": (
+        {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.positions': 'learned'},
+        "model.backbone.positions is a VisionTransformer's; the positions of a BEiT are "
+        'use_abs_pos_emb, use_rel_pos_bias and use_shared_rel_pos_bias'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', TOLD)
+def test_mistakes_of_the_parts_are_told_in_a_line(photos, case):
+    settings, said = TOLD[case]
+    cfg = config(photos)
+    cfg.merge_from_dict(settings)
+    with pytest.raises(ConfigError) as stop:
+        check_config(cfg, 'train')
+    assert str(stop.value) == said

@@ -1,5 +1,7 @@
 """Weights of ViT and MAE, in and out: each library reads what is written, and computes the same."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -353,6 +355,54 @@ def test_lightlys_names_are_those_of_timm_behind_its_own(tmp_path):
     theirs['backbone.mask_token'] = torch.zeros(1, 1, WIDTH)
     torch.save(dict(state_dict=theirs), tmp_path / 'lightly.ckpt')
     assert_same(beit_mm.load(tmp_path / 'lightly.ckpt')(images())[0], ours(images())[0])
+
+
+@torch.no_grad()
+def test_lightlys_autoencoder_in_and_out(tmp_path):
+    """As its example builds one: `backbone` and `decoder`, beside each other."""
+    modules = pytest.importorskip('lightly.models.modules')
+    timm = pytest.importorskip('timm')
+    encoder = timm.models.VisionTransformer(
+        img_size=32, patch_size=PATCH, embed_dim=192, depth=2, num_heads=3, num_classes=0,
+        global_pool='', norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )  # fmt: skip
+    peer = torch.nn.ModuleDict(dict(
+        backbone=modules.MaskedVisionTransformerTIMM(encoder),
+        decoder=modules.MAEDecoderTIMM(
+            num_patches=16, patch_size=PATCH, embed_dim=192, decoder_depth=1
+        ),
+    ))  # fmt: skip
+    randomize(peer)
+    torch.save(dict(state_dict=peer.state_dict()), tmp_path / 'lightly.ckpt')
+    ours = load_autoencoder(tmp_path / 'lightly.ckpt')
+    noise, mask = noise_and_mask()
+    order = noise.argsort(dim=1)
+    seen, hidden = 1 + order[:, :4], 1 + order[:, 4:]
+    first = torch.zeros(len(order), 1, dtype=torch.int64)
+    kept = torch.cat([first, seen], dim=1)
+
+    def predicted() -> torch.Tensor:
+        encoded = peer['backbone'].encode(images(), idx_keep=kept)
+        tokens = peer['decoder'].embed(encoded)
+        every = peer['decoder'].mask_token.repeat(len(order), 17, 1)
+        every.scatter_(1, kept[..., None].expand_as(tokens), tokens)
+        return peer['decoder'].predict(peer['decoder'].decode(every))[:, 1:]
+
+    def assert_as_lightly() -> None:
+        own, other = ours.outputs(images(), mask).flatten(1, 2), predicted()
+        scale = other.abs().max()
+        torch.testing.assert_close(own / scale, other / scale, rtol=0, atol=1e-6)
+
+    assert hidden.shape[1] == int(mask[0].sum())
+    assert_as_lightly()
+
+    # Out: the authors' names are its own.
+    torch.save(dict(state_dict=randomize(ours).state_dict()), tmp_path / 'ours.pth')
+    theirs = convert_state_dict(ours.state_dict(), 'unilm')
+    of_decoder = {n: t for n, t in theirs.items() if n.startswith(('decoder', 'mask_token'))}
+    peer['decoder'].load_state_dict(of_decoder)
+    encoder.load_state_dict({n: t for n, t in theirs.items() if n not in of_decoder})
+    assert_as_lightly()
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from ...component import Component
+from ...component import Component, Plan
 from ...registry import TRANSFORMS
 from .blockwise import check_budget
 from .corrupted_patches import check_shares, corrupt_patches
@@ -120,6 +120,14 @@ class GridMaskGenerator(MaskGenerator):
         self.grid_size = height, width
         self.num_masked = num_masked
         self.mask = grid_mask(self.grid_size, num_masked)
+
+    @staticmethod
+    def check_config(component: Component, plan: Plan) -> Iterator[str]:
+        """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        try:
+            grid_mask(tuple(component['grid_size']), component['num_masked'])
+        except ValueError as error:
+            yield f'{component.key}: {error}'
 
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to the sample."""

@@ -185,9 +185,17 @@ class TwoViews(BaseTransform):
             yield f'{component.key}.size is {size}; it must be {backbone.key}.img_size, {wanted}'
         # Of one view alone the targets are made too.
         given = component['second_size']
-        name, second = ('size', size) if given is None else ('second_size', check_size('', given))
+        second = size if given is None else check_size('', given)
         if stride and second != (grid[0] * stride, grid[1] * stride):
             generator = f'{backbone.key.rpartition(".")[0]}.target_generator'
+            if given is None and size == wanted:
+                yield (
+                    f'a target of {generator} stands for {stride} x {stride} pixels; without a '
+                    f'second view it must be the patch of {backbone.key}, '
+                    f'{size[0] // grid[0]} x {size[1] // grid[1]}'
+                )
+                return
+            name = 'size' if given is None else 'second_size'
             yield (
                 f'{component.key}.{name} is {second}; it must be '
                 f'{(grid[0] * stride, grid[1] * stride)}: the mask has {grid[0]} x {grid[1]} '

@@ -1,0 +1,144 @@
+"""``beit-mm evaluate --few-shot`` against the same by scikit-learn, from vectors of all images."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from beit_mm.commands import few_shot_evaluation
+from beit_mm.commands.embedding import embed
+from beit_mm.commands.evaluating import evaluate
+from beit_mm.commands.main import main
+from beit_mm.component import ConfigError
+from beit_mm.engine.measuring.few_shot import order_of_shots
+from beit_mm.models import BEiT
+
+ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16)
+CLASSES = ('cat', 'dog', 'elk')
+
+
+def save_network(path, bands=3):
+    torch.manual_seed(0)
+    model = BEiT(ARCH, img_size=16, patch_size=4, in_channels=bands)
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def write_photos(root, bands=3):
+    """A dozen of each class to learn from, and eight to name, of overlapping colours."""
+    rng = np.random.default_rng(0)
+    for side, count in (('train', 12), ('val', 8)):
+        for number, label in enumerate(CLASSES):
+            folder = root / side / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                low = np.roll([40, 20, 0] * 2, number)[:bands] + rng.integers(0, 60, bands)
+                pixels = rng.integers(low, low + 90, (20, 24, bands)).astype(np.uint8)
+                if bands == 3:
+                    Image.fromarray(pixels).save(folder / f'{index:02}.png')
+                else:
+                    tifffile.imwrite(folder / f'{index:02}.tif', pixels, photometric='minisblack')
+    return root
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp('few') / 'photos')
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return save_network(tmp_path_factory.mktemp('weights') / 'weights.pth')
+
+
+def by_scikit_learn(photos, weights, folder, shots, seed, missing=()):
+    """Top-1 where all vectors are there at once."""
+    sets = {}
+    for side in ('train', 'val'):
+        embed(photos / side, folder / f'{side}.npz', weights=weights)
+        with np.load(folder / f'{side}.npz') as file:
+            sets[side] = dict(zip(file['files'].tolist(), file['features'], strict=True))
+    names = {c: sorted(f'train/{n.relative_to(photos / "train")}'
+                       for n in (photos / 'train' / c).iterdir()) for c in CLASSES}  # fmt: skip
+    order = order_of_shots(names, seed)
+    taken = [name for c in CLASSES for name in [n for n in order[c] if n not in missing][:shots]]
+    x = np.array([sets['train'][name.removeprefix('train/')] for name in taken])
+    y = np.repeat(2 * np.eye(3) - 1, shots, axis=0)
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=2.0**10)).fit(x.astype(float), y)
+    scores = ridge.predict(np.array([*sets['val'].values()], dtype=float))
+    truth = [CLASSES.index(name.split('/')[0]) for name in sets['val']]
+    return 100 * (scores.argmax(axis=1) == truth).mean()
+
+
+@pytest.mark.parametrize('broken', [False, True])
+def test_top1_is_that_of_scikit_learn_on_all_vectors(
+    photos, weights, broken, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(few_shot_evaluation, 'BATCH', 5)
+    missing = ()
+    if broken:
+        photos = write_photos(tmp_path / 'photos')
+        # The first that a seed would take.
+        names = {c: [f'train/{c}/{i:02}.png' for i in range(12)] for c in CLASSES}
+        missing = (order_of_shots(names, 0)['dog'][0],)
+        (photos / missing[0]).write_bytes(b'no image')
+    out = tmp_path / 'few.png'
+    main(['evaluate', str(photos), '--weights', str(weights), '--few-shot', '8', '1',
+          '--seeds', '2', '--out', str(out)])  # fmt: skip
+    said = capsys.readouterr().out
+    if broken:
+        assert f'{missing[0]} cannot be decoded' in said
+    with out.with_suffix('.csv').open() as file:
+        head, *rows = csv.reader(file)
+    assert head == ['images_of_a_class', 'seed', 'top1']
+    found = {(int(k), int(seed)): float(value) for k, seed, value in rows}
+    expected = {
+        (k, seed): by_scikit_learn(photos, weights, tmp_path, k, seed, missing)
+        for k in (1, 8)
+        for seed in (0, 1)
+    }
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert len(set(found.values())) > 2, 'settings that differ'
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert [row['images_of_a_class'] for row in report['few_shot']] == [1, 8]
+    assert report['chance'] == pytest.approx(100 / 3, abs=1e-3)
+    arrays = np.load(out.with_suffix('.npz'))
+    np.testing.assert_allclose(arrays['top1'].ravel(), list(expected.values()))
+    assert Image.open(out).size[0] > 300
+    means = [np.mean([expected[k, 0], expected[k, 1]]) for k in (1, 8)]
+    assert all(f'{mean:.1f} % top-1' in said for mean in means)
+
+
+def test_images_of_five_bands_from_one_choice(tmp_path):
+    photos = write_photos(tmp_path / 'photos', bands=5)
+    weights = save_network(tmp_path / 'five.pth', bands=5)
+    found = evaluate(photos, weights, few_shot=[6], seeds=1, out=tmp_path / 'few.png')
+    assert set(found) == {'6-shot', 'chance'}
+    assert found['6-shot'] > found['chance']
+    (row,) = json.loads((tmp_path / 'few.json').read_text())['few_shot']
+    assert row['interval'] is None
+
+
+def test_what_cannot_be_is_said(photos, weights, tmp_path):
+    with pytest.raises(ConfigError, match="is 13, and class 'cat' has 12 images to learn from"):
+        evaluate(photos, weights, few_shot=[1, 13])
+    with pytest.raises(ConfigError, match='is where the picture of --few-shot goes'):
+        evaluate(photos, weights, out=tmp_path / 'few.png')
+    with pytest.raises(ConfigError, match='must end in'):
+        evaluate(photos, weights, few_shot=[1], out=tmp_path / 'few.pdf')
+    (tmp_path / 'tags.csv').write_text(f'path,a,b\n{photos}/train/cat/00.png,1,1\n'
+                                       f'{photos}/val/cat/00.png,1,1\n')  # fmt: skip
+    with pytest.raises(ConfigError, match='images of one class each'):
+        evaluate(tmp_path / 'tags.csv', weights, few_shot=[1])
+    one = tmp_path / 'one' / 'cat'
+    one.mkdir(parents=True)
+    Image.new('RGB', (16, 16)).save(one / '1.png')
+    with pytest.raises(ConfigError, match='images of 1 classes; there must be two'):
+        evaluate(one.parent, weights, few_shot=[1])
