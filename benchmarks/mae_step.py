@@ -5,7 +5,8 @@
 
 Both models are built from their own recipes with random weights and get the same images; the two
 take turns, and every figure is a median. This project's step is timed again with 0, 25, 50, 75 and
-90 % of the patches hidden, beside the FLOP that each takes, counted as in step.py.
+90 % of the patches hidden, beside the FLOP that each takes, counted as in step.py; with --out a
+plot of it, .png, goes beside the JSON.
 """
 
 import statistics
@@ -14,11 +15,13 @@ from pathlib import Path
 import mmpretrain
 import step
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as PEERS
 from this_machine import describe
+from vit_flop import blocks_flop
 
 from beit_mm.datasets import random_mask
 from beit_mm.engine.optimizing.param_groups import share_groups_of_config
@@ -86,16 +89,10 @@ def peer_config(arch: str, quick: bool) -> Config:
 
 def flop(arch: dict, decoder_layers: int, hidden: int) -> float:
     """FLOP of one image, 224 x 224 in patches of 16, forward and backward."""
-
-    def blocks(size: dict, layers: int, tokens: int) -> float:
-        width, feedforward = size['embed_dims'], size['feedforward_channels']
-        products = 2 * tokens * (4 * width**2 + 2 * width * feedforward)
-        return layers * (products + 4 * tokens**2 * width)
-
     seen, width, narrow = PATCHES - hidden, arch['embed_dims'], DECODER['embed_dims']
     embedding = 2 * PATCHES * width * 768 + 2 * (1 + seen) * width * narrow
-    encoder = blocks(arch, arch['num_layers'], 1 + seen)
-    decoder = blocks(DECODER, decoder_layers, 1 + PATCHES)
+    encoder = blocks_flop(arch, arch['num_layers'], 1 + seen)
+    decoder = blocks_flop(DECODER, decoder_layers, 1 + PATCHES)
     return 3 * (embedding + encoder + decoder + 2 * hidden * narrow * 768)
 
 
@@ -171,6 +168,29 @@ def _of_gpu(contestant: Contestant, batch_size: int) -> dict[str, float]:
     step.synchronize(contestant.device)
     used = (torch.cuda.max_memory_allocated() - before) / batch_size / 2**20
     return {'MiB an image': round(used, 1), 'waits a step': step.count_waits(contestant.step)}
+
+
+def draw(report: dict) -> Figure:
+    """Time and FLOP of a step by the share of the patches that is hidden."""
+    by_share, settings = report['by_share'], report['settings']
+    shares = [float(share.rstrip('%')) for share in by_share]
+    figure = Figure(figsize=(5.2, 3.6), layout='constrained')
+    axis = figure.subplots()
+    for name, label, style in (('seconds', 'time', 'o-'), ('flop', 'FLOP', 's--')):
+        whole = by_share['0%'][name]
+        axis.plot(shares, [row[name] / whole for row in by_share.values()], style, label=label)
+    axis.set_title(
+        f"MAE's step, {settings['arch']}, {settings['precision']}, batch {settings['batch_size']}",
+        fontsize=10,
+    )
+    axis.set_xlabel('patches hidden (%)', fontsize=8)
+    axis.set_ylabel('of the step with none hidden', fontsize=8)
+    axis.set_ylim(0, 1.1)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=8, frameon=False)
+    axis.grid(color='0.92')
+    axis.spines[['top', 'right']].set_visible(False)
+    return figure
 
 
 def print_table(report: dict) -> None:

@@ -21,6 +21,7 @@ import os
 import statistics
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import mmpretrain
@@ -136,9 +137,15 @@ def cost_rows(args) -> list[dict]:
     return rows + process_rows(args)
 
 
-def kept_bytes(contestant: Contestant, with_scores: bool = False) -> int:
-    """Bytes that a forward pass keeps for the backward pass, parameters not counted."""
-    parameters = {p.untyped_storage().data_ptr() for p in contestant.model.parameters()}
+def bytes_kept_by(model: nn.Module, forward: Callable[[], Tensor], with_scores=True) -> int:
+    """Bytes that a forward pass keeps for the backward pass, parameters not counted.
+
+    Args:
+        model: Whose parameters.
+        forward: Makes the loss.
+        with_scores: Whether matrices of (N, N) count.
+    """
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -148,12 +155,17 @@ def kept_bytes(contestant: Contestant, with_scores: bool = False) -> int:
             kept[storage.data_ptr()] = tensor, storage.nbytes()
         return tensor
 
-    contestant.give_tokens(True)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        loss = contestant.forward()
+        loss = forward()
     total = sum(size for _, size in kept.values())
     del loss
     return total
+
+
+def kept_bytes(contestant: Contestant, with_scores: bool = False) -> int:
+    """:func:`bytes_kept_by` a step with given tokens."""
+    contestant.give_tokens(True)
+    return bytes_kept_by(contestant.model, contestant.forward, with_scores)
 
 
 def kept_bytes_recomputed(ours: Contestant) -> int:

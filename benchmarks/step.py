@@ -7,7 +7,8 @@ Both models are built from their own configs with random weights and get the sam
 masks; the two take turns, and every figure is a median. MMPretrain's step is always its whole one,
 tokenizer included; this project's is timed with tokens computed in the step and with tokens given,
 as from a cache. A part is timed with the device idle before and after; a whole step is timed apart.
-With --method mae it is MAE's step, see mae_step.py.
+With --method mae it is MAE's step, see mae_step.py; with --method vit a classifier's, timm's beside
+it, see vit_step.py.
 
 FLOP are multiply-adds times two of the products and convolutions alone, counted from the shapes:
 
@@ -20,9 +21,11 @@ Their rate is given as a share of PyTorch's fastest matrix product measured in t
 """
 
 import argparse
+import importlib
 import json
 import logging
 import statistics
+import sys
 import time
 import warnings
 from contextlib import nullcontext
@@ -37,6 +40,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 from this_machine import describe
 from torch import Tensor, nn
+from vit_flop import forward_flop
 
 from beit_mm.datasets import blockwise_mask
 from beit_mm.engine.optimizing.gradient_norm import clip_in_order
@@ -236,12 +240,8 @@ def tokenizer_flop(tokenizer: nn.Module, size: int = 112) -> float:
 
 def transformer_flop(arch: dict, masked: int, vocab_size: int = 8192) -> float:
     """FLOP of one image, 224 x 224 in patches of 16, forward and backward."""
-    width, feedforward = arch['embed_dims'], arch['feedforward_channels']
-    patches, tokens = 196, 197
-    block = 2 * tokens * (4 * width**2 + 2 * width * feedforward) + 4 * tokens**2 * width
-    embedding = 2 * patches * width * 3 * 16**2
-    head = 2 * masked * width * vocab_size
-    return 3 * (embedding + arch['num_layers'] * block + head)
+    head = 2 * masked * arch['embed_dims'] * vocab_size
+    return 3 * (forward_flop(arch, 196, 16) + head)
 
 
 def product_rate(device, dtype, rows: int, arch: dict, product=torch.matmul) -> float:
@@ -379,11 +379,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--method', choices=('beit', 'mae'), default='beit')
+    parser.add_argument('--method', choices=('beit', 'mae', 'vit'), default='beit')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--arch', choices=ARCHS, default='base')
+    parser.add_argument('--pixels', type=int, default=224, help='of --method vit')
+    parser.add_argument('--patch', type=int, default=16, help='of --method vit')
     parser.add_argument('--tokens', choices=['computed', 'cached', 'both'], default='both')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='ours only')
     parser.add_argument('--repeats', type=int, default=5)
@@ -404,12 +406,15 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = {key: value for key, value in vars(args).items() if key != 'out'}
-    if args.method == 'mae':
-        import mae_step
-
-        report = dict(mae_step.measure(args), settings=settings)
-        mae_step.print_table(report)
+    if args.method != 'beit':
+        # It imports this file by its name, which would be a second one, with its own clock.
+        sys.modules['step'] = sys.modules['__main__']
+        module = importlib.import_module(f'{args.method}_step')
+        report = dict(module.measure(args), settings=settings)
+        module.print_table(report)
         write(report, args.out)
+        if args.out and hasattr(module, 'draw'):
+            module.draw(report).savefig(args.out.with_suffix('.png'), dpi=150)
         return
     device, precision = torch.device(args.device), PRECISIONS[args.precision]
     batch = Batch(args.batch_size, device)
@@ -448,10 +453,12 @@ def main() -> None:
 
 
 def write(report: dict, path: Path | None) -> None:
-    """Write a report where one is wanted."""
+    """Write a report where one is wanted, whole or not at all."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + '\n')
+        partial = path.with_suffix('.part')
+        partial.write_text(json.dumps(report, indent=1) + '\n')
+        partial.replace(path)
 
 
 if __name__ == '__main__':

@@ -188,6 +188,13 @@ LOOKS = {
         'beit-mm look filters work_dirs/photos_pretrain\n'
         'beit-mm look filters timm:beit_base_patch16_224.in22k_ft_in22k --out filters.png',
     ),
+    'vit': Command(
+        "the ViT paper's figures 7 and 14: filters, positions, distances; rollouts",
+        'look_vit:look_vit',
+        _of_images,
+        'beit-mm look vit work_dirs/photos_pretrain photos\n'
+        'beit-mm look vit timm:vit_base_patch16_224.augreg_in21k photos --out vit.png',
+    ),
     'tokens': Command(
         'what visual tokens stand for, and whether they are in use',
         'look_tokens:look_tokens',

@@ -69,7 +69,7 @@ def look_attention(
         ConfigError: If there is no such block or head, or a point lies outside.
     """
     path = picture_path(out, 'attention')
-    take, files = _with_token(weights, images, size)
+    take, files = backbone_with_token(weights, images, size)
     count = len(take.model.blocks)
     if not -count <= block < count:
         raise ConfigError(f'--block is {block}; there are {count}, 0 to {count - 1}')
@@ -152,7 +152,11 @@ def look_rollout(
         The picture.
     """
     path = picture_path(out, 'rollout')
-    take, files = _with_token(weights, images, size)
+    return rollouts_of(*backbone_with_token(weights, images, size), path)
+
+
+def rollouts_of(take: Extractor, files: Mapping[Path, Path], path: Path) -> Path:
+    """Write what :func:`look_rollout` does, of a network and images that were found."""
     grid = _grid(take.size, take.model.patch_size)
     shares, names, photos = _computed(
         take, files, ROLLED, lambda batch: attention_rollout(take.model, batch)
@@ -182,18 +186,22 @@ def look_distance(
         The picture.
     """
     path = picture_path(out, 'distance')
-    take, files = _with_token(weights, images, size)
+    take, files = backbone_with_token(weights, images, size)
+    arrays = distances_of(take, files)
+    title = f'{counted(len(arrays["names"]))} of {take.size} pixels'
+    figure = draw_distances(arrays['distances'].mean(axis=0), float(arrays['uniform']), title)
+    return write_picture(figure, path, arrays)
+
+
+def distances_of(take: Extractor, files: Mapping[Path, Path]) -> dict[str, np.ndarray]:
+    """The arrays that :func:`look_distance` writes, of a network and images that were found."""
     found, names = list[Tensor](), list[str]()
     for part in _looked(take, files, AVERAGED):
         found.append(attention_distances(take.model, part.batch).cpu())
         names += part.names
-    distances = torch.cat(found).numpy()
     grid = _grid(take.size, take.model.patch_size)
-    uniform = float(patch_distances(grid, take.model.patch_size).mean())
-    title = f'{counted(len(names))} of {take.size} pixels'
-    figure = draw_distances(distances.mean(axis=0), uniform, title)
-    arrays = dict(distances=distances, uniform=np.float32(uniform), names=np.array(names))
-    return write_picture(figure, path, arrays)
+    uniform = patch_distances(grid, take.model.patch_size).mean()
+    return dict(distances=torch.cat(found).numpy(), uniform=uniform.numpy(), names=np.array(names))
 
 
 def _grid(size: int, patch_size: tuple[int, int]) -> tuple[int, int]:
@@ -220,7 +228,7 @@ def _computed(
     return torch.cat(found), names, np.concatenate(photos)
 
 
-def _with_token(
+def backbone_with_token(
     weights: str | Path, images: Sequence[str | Path], size: int | None
 ) -> tuple[Extractor, dict[Path, Path]]:
     """:func:`backbone_for`, of weights with [S] before the patches and nothing else.

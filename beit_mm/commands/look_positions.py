@@ -37,7 +37,7 @@ def look_positions(weights: str | Path, out: str | Path | None = None) -> list[P
     path = picture_path(out, 'positions')
     model = load(weights_of(str(weights)))
     tables = _tables(model)
-    absolute = _absolute(model)
+    absolute = absolute_positions(model)
     if not tables and absolute is None:
         raise ConfigError(f'{weights}: has no positions, neither relative tables nor absolute ones')
     written = []
@@ -59,6 +59,7 @@ def _tables(model: VisionTransformer) -> list:
     return [bias.table for bias in biases if bias is not None]
 
 
-def _absolute(model: VisionTransformer) -> Positions:
+def absolute_positions(model: VisionTransformer) -> Positions:
+    """The first of a network's absolute positions, as it stores them; None if it has none."""
     of_all = (model.pos_embed, model.pos_embed_shared, model.blocks[0].pos_embed)
     return next((stored for stored in of_all if stored is not None), None)

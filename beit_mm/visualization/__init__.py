@@ -38,6 +38,7 @@ from .segmentations import draw_segmentations, overlay_labels, paint_errors, pai
 from .shot_curves import draw_shots
 from .shown_bands import as_photo, in_three_bands, shown_places
 from .tokens import CodeRow, Redrawn, draw_tokens, patches_around
+from .vit_figure import draw_vit_figure
 
 __all__ = [
     'CodeRow',
@@ -71,6 +72,7 @@ __all__ = [
     'draw_shots',
     'draw_similarities',
     'draw_tokens',
+    'draw_vit_figure',
     'filled_in',
     'hide_patches',
     'in_three_bands',

@@ -111,10 +111,16 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
         uniform: The distance of attention that goes to all patches alike.
         title: Of the whole.
     """
-    blocks, heads = distances.shape
-    figure = Figure(figsize=(max(3.6, 1.2 + 0.26 * blocks), 3.2), layout='constrained')
+    figure = Figure(figsize=(max(3.6, 1.2 + 0.26 * len(distances)), 3.2), layout='constrained')
     axis = figure.subplots()
     axis.set_title(title, fontsize=10)
+    show_distances(axis, distances, uniform)
+    return figure
+
+
+def show_distances(axis: Axes, distances: np.ndarray, uniform: float) -> None:
+    """What :func:`draw_distances` shows, in a place of a figure."""
+    blocks, heads = distances.shape
     axis.axhline(uniform, color='0.6', linewidth=1, linestyle='--')
     axis.annotate(
         'to all patches alike', (0, uniform), (2, 2), xycoords=('axes fraction', 'data'),
@@ -133,7 +139,6 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7, frameon=False, loc='lower right')
     axis.spines[['top', 'right']].set_visible(False)
-    return figure
 
 
 def _short(line: str) -> str:

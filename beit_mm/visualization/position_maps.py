@@ -118,7 +118,7 @@ def _signed(axis: Axes, values: np.ndarray) -> AxesImage:
 
 
 def _color_bar(figure: Figure, image: AxesImage, axis: Axes, label: str) -> None:
-    bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
+    bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02, aspect=30)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
@@ -131,14 +131,20 @@ def draw_similarities(similarities: np.ndarray) -> Figure:
             at even steps are drawn.
     """
     height, width = similarities.shape[:2]
+    figure = Figure(figsize=(6.4, 5.6 * max(0.4, min(2.0, height / width))), layout='compressed')
+    figure.suptitle('Similarity of absolute positions', fontsize=10)
+    show_similarities(figure, figure.subplots(), similarities)
+    return figure
+
+
+def show_similarities(figure: Figure, axis: Axes, similarities: np.ndarray) -> None:
+    """What :func:`draw_similarities` shows, in a place of a figure."""
+    height, width = similarities.shape[:2]
     rows, columns = (
         np.linspace(0, count - 1, min(count, MOST_PLACES)).round().astype(int)
         for count in (height, width)
     )
     panels = similarities[rows][:, columns]
-    figure = Figure(figsize=(6.4, 5.6 * max(0.4, min(2.0, height / width))), layout='compressed')
-    figure.suptitle('Similarity of absolute positions', fontsize=10)
-    axis = figure.subplots()
     low = min(0.0, float(similarities.min()))
     gap = max(1, round(0.12 * max(height, width)))
     image = axis.imshow(mosaic(panels, gap), cmap='viridis', vmin=low, vmax=1, interpolation='none')
@@ -149,4 +155,3 @@ def draw_similarities(similarities: np.ndarray) -> Figure:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     _color_bar(figure, image, axis, 'cosine')
-    return figure
