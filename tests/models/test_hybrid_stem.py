@@ -227,6 +227,38 @@ def test_a_config_is_checked():
     assert "patch_size is 8 x 8 pixels; it must be a multiple of the stem's stride, 16" in said
 
 
+@pytest.mark.parametrize('kind', ['MaskedImageModeling', 'MaskedPatchPrediction'])
+def test_what_is_hidden_must_not_pass_through_a_stem(kind):
+    from beit_mm.component import Component, Plan
+    from beit_mm.registry import MODELS
+
+    # Why: tokens of seen places follow hidden pixels.
+    model = other_scales(hybrid(with_mask_token=True))
+    x = torch.randn(1, 3, 64, 64)
+    changed = x.clone()
+    changed[..., :16, :16] += 1
+    with torch.no_grad():
+        difference = (model.patch_embed(x) - model.patch_embed(changed)).abs().amax(dim=2)
+    assert (difference > 0).all()
+
+    backbone = dict(
+        type='VisionTransformer', arch=ARCH, img_size=64, patch_size=16, out_type='raw',
+        with_mask_token=True, stem=dict(type='HybridStem', stages=(1, 1)),
+    )  # fmt: skip
+    given = dict(
+        type=kind, backbone=backbone,
+        target_generator=dict(type='PixelTargetGenerator', patch_size=16),
+        head=dict(type='PixelHead', embed_dims=48, num_values=768),
+    )  # fmt: skip
+    said = 'model.backbone has a stem, whose features at seen places tell of hidden pixels'
+    with pytest.raises(ValueError, match=said):
+        MODELS.build(given)
+    component = Component('model', given, MODELS.get)
+    assert any(
+        each.startswith(said) for each in MODELS.get(kind).check_config(component, Plan(False, {}))
+    )
+
+
 @torch.no_grad()
 def test_a_hybrid_is_exported_for_any_size():
     model = other_scales(hybrid(out_type='featmap'))
