@@ -12,6 +12,7 @@ import beit_mm
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, detect_layout
 from beit_mm.layers.standardized_conv import StandardizedConv, plain_standardized, standardized
 from beit_mm.models import BEiT, HybridStem, VisionTransformer, convert
+from beit_mm.models.fitting import fit_model
 
 ARCH = dict(embed_dims=48, num_layers=2, num_heads=4, feedforward_channels=96)
 # timm's name, and the pixels that a patch covers.
@@ -257,6 +258,21 @@ def test_what_is_hidden_must_not_pass_through_a_stem(kind):
     assert any(
         each.startswith(said) for each in MODELS.get(kind).check_config(component, Plan(False, {}))
     )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', [VisionTransformer, BEiT])
+def test_a_classifier_goes_on_with_the_stem(kind):
+    """By the settings that ``beit-mm finetune`` takes from weights."""
+    from beit_mm.commands.starting_weights import _network_of
+    from beit_mm.registry import MODELS
+
+    space = dict(arch=ARCH, img_size=64, patch_size=16)
+    model = other_scales(kind(stem=dict(type='beit_mm.HybridStem', stages=(1, 2)), **space))
+    again = MODELS.build(dict(_network_of(model), out_type='avg_featmap', **space)).eval()
+    again.load_state_dict(fit_model(again, '', model.state_dict(), 'file'), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(again(x)[0], model(x)[0])
 
 
 @torch.no_grad()
