@@ -48,7 +48,11 @@ def join_distilled(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tens
 
 
 def cut_distilled(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The opposite of :func:`join_distilled`; both classifiers get the one bias."""
+    """The opposite of :func:`join_distilled`; both classifiers get the one bias.
+
+    Raises:
+        CheckpointError: If the classifier does not read both tokens.
+    """
     cut = dict(weights)
     tokens = cut.get(f'{prefix}{TOKEN}')
     if tokens is None or tokens.ndim != 3 or tokens.shape[1] != 2:
@@ -56,8 +60,13 @@ def cut_distilled(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tenso
     cut[f'{prefix}{TOKEN}'], cut[f'{prefix}{OTHER}'] = tokens.split(1, dim=1)
     for name in HEADS:
         if f'{name}.weight' in cut:
-            width = cut[f'{name}.weight'].shape[1] // 2
-            parts = (2 * cut[f'{name}.weight']).split(width, dim=1)
+            matrix, width = cut[f'{name}.weight'], tokens.shape[2]
+            if matrix.shape[1:] != (2 * width,):
+                raise CheckpointError(
+                    f'{name}.weight is {tuple(matrix.shape)}; to be cut into a classifier of each '
+                    f'of the two tokens it must read both, {2 * width} numbers'
+                )
+            parts = (2 * matrix).split(width, dim=1)
             cut[f'{name}.weight'], cut[f'{OTHER_HEAD}.weight'] = parts
             cut[f'{OTHER_HEAD}.bias'] = cut[f'{name}.bias']
     return cut

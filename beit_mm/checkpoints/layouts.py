@@ -131,7 +131,7 @@ def find_layout(names: Iterable[str]) -> str | None:
     if has(r'backbone\..*|.*rel_pos_bias\.table|patch_grid'):
         return 'beit_mm'
     # MAE's authors have timm's names.
-    return 'timm' if has(r'(head|lm_head|decoder_embed)\..*') else 'beit_mm'
+    return 'timm' if has(r'(head|lm_head|decoder_embed)\..*|dist_token') else 'beit_mm'
 
 
 def kind_of(names: Iterable[str]) -> str:
@@ -281,12 +281,14 @@ def prefix_for(layout: str, kind: str) -> str:
 def of_the_function(names: Iterable[str]) -> list[str]:
     """Those of names, in any layout, without which a backbone would be another function.
 
-    Blocks and positions are; mask tokens, last norms and heads are not.
+    Blocks, positions and what stands between both are; mask tokens, last norms and heads are not.
     """
     known = {*PREFIXES.values(), PREFIX_OF_VIT, PREFIX_OF_DEIT}
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
     parts += r'|patch_embed\.(stem|backbone)\.|axial$|Transformer/'
+    # More tokens, and a norm before the blocks: of timm's and MMPretrain's other models.
+    parts += r'|reg_token|norm_pre\.|pre_norm\.'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]
 

@@ -78,6 +78,11 @@ def write_whole(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def _as_array(tensor: Tensor) -> np.ndarray:
+    """For numpy, which has no bfloat16: float32 holds the same numbers."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
 def write_weights(
     path: Path,
     weights: Mapping[str, Tensor],
@@ -105,7 +110,7 @@ def write_weights(
     unfinished = path.with_name(f'.{path.name}.unfinished')
     if path.suffix == NPZ:
         with written_whole(path) as file:
-            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in weights.items()}
+            arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in weights.items()}
             np.savez(file, **arrays)
         return
     if path.suffix == '.safetensors':

@@ -194,6 +194,10 @@ def _network_of(model: VisionTransformer) -> dict[str, Any]:
             use_rel_pos_bias=model.relative_index is not None,
             num_extra_tokens=model.num_extra_tokens,
         )
+    stem = model.patch_embed.stem
+    if stem is not None:
+        stages = tuple(len(blocks) for blocks in stem.stages)
+        own['stem'] = dict(type='beit_mm.HybridStem', stages=stages)
     return dict(own, layer_scale_init_value=scale)
 
 

@@ -69,8 +69,8 @@ class AxialVisionTransformer(VisionTransformer):
 
     A patch sees h + w others by two blocks in place of h w by one; what an extra MLP a block
     costs is more than that saves: at 224 pixels B/16 is 37 GMACs against ViT's 18. There is no
-    [S], which lies in no row, so the mean over the patches is read out. Of positions of any ViT
-    those of the patches load, resampled.
+    [S], which lies in no row, so the mean over the patches is read out. Weights are those of this
+    class alone; their positions are resampled.
 
     Args:
         arch: As of :class:`VisionTransformer`, of ViT: 'base', of 12 layers, has 24 blocks here.

@@ -20,7 +20,7 @@ from ..checkpoints import (
     summarize,
     translate,
 )
-from ..layers.positions import resize_axis
+from ..layers.positions import is_position, resize_axis
 from ..layers.relative_position import relative_positions
 from ..layers.resize_positions import resize_absolute_positions, resize_relative_table
 from ..relative_index import num_relative_positions, square_grid
@@ -129,7 +129,9 @@ def _leave_token_out(weights: dict[str, Tensor]) -> None:
     tokens = weights['cls_token'].shape[1]
     for name, tensor in weights.items():
         match = ABSOLUTE.fullmatch(name)
-        if match and not match['axis'] and tensor.ndim == 3:
+        # Where axes have tables, [S] has one of its own.
+        of_token = is_position(name) and name.endswith('.cls')
+        if tensor.ndim == 3 and (of_token or (match and not match['axis'])):
             weights[name] = tensor[:, tokens:]
 
 

@@ -19,7 +19,7 @@ from ..checkpoints import (
 from .fitting import fit_model
 from .loading import backbone_of
 from .masked_autoencoder import MaskedAutoencoder
-from .reading_shapes import decoder_settings_of, settings_of
+from .reading_shapes import decoder_settings_of, positions_of, settings_of
 
 
 def load_autoencoder(
@@ -77,8 +77,9 @@ def load_autoencoder(
                 logger='current',
             )
     images = dict(img_size=of_encoder['img_size'], patch_size=of_encoder['patch_size'])
-    positions = 'learned' if of_encoder.pop('use_abs_pos_emb') else None
-    of_encoder |= dict(type='beit_mm.VisionTransformer', positions=positions, out_type='raw')
+    del of_encoder['use_abs_pos_emb']
+    of_encoder |= dict(positions_of(backbone_of(weights)), type='beit_mm.VisionTransformer')
+    of_encoder['out_type'] = 'raw'
     model = MaskedAutoencoder(
         backbone=of_encoder,
         decoder=dict(type='beit_mm.MAEDecoder', **of_decoder, **images),
@@ -90,6 +91,8 @@ def load_autoencoder(
         ),
         head=dict(type='beit_mm.PixelHead', **head),
         data_preprocessor=data_preprocessor,
+        # Whose encoder has a mask token, of its own, was given it.
+        encode_all=of_encoder['with_mask_token'],
     )
     fitted = fit_model(model, 'backbone.', weights, str(source))
     model.load_state_dict(fitted, strict=False)

@@ -202,8 +202,9 @@ class MaskedAutoencoder(MaskedImageModeling):
             )
         if self.backbone.num_extra_tokens != 1:
             raise ValueError(
-                f'model.backbone is a {type(self.backbone).__name__}, which has no [S] alone or '
-                'needs whole grids of patches; a masked autoencoder is for a VisionTransformer'
+                f'model.backbone is a {type(self.backbone).__name__} with num_extra_tokens '
+                f'{self.backbone.num_extra_tokens}; a masked autoencoder is for a '
+                'VisionTransformer with one, [S]'
             )
         everywhere = self.backbone.pos_embed is None and self.backbone.positions is not None
         if everywhere and not encode_all:
@@ -211,6 +212,9 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'model.backbone adds positions before every block, which are for whole grids of '
                 "patches; a masked autoencoder adds them once: positions_at='input'"
             )
+        if hasattr(self.target_generator, 'vocab_size'):
+            # Classes are of images in [0, 1]; the one view is normalised.
+            self.LEAST_VIEWS = 2
         # Unlike BEiT's.
         init_by_xavier_(self.head)
 
@@ -237,8 +241,19 @@ class MaskedAutoencoder(MaskedImageModeling):
             given, wanted = decoder[name], backbone.get(name)
             if wanted is not None and to_pair(given) != to_pair(wanted):
                 yield f'{decoder.key}.{name} is {given}; it must be {backbone.key}.{name}, {wanted}'
-        grid = backbone.ask('grid_of')
+        if backbone.get('num_extra_tokens') not in (None, 1):
+            yield (
+                f'{backbone.key}.num_extra_tokens is {backbone.get("num_extra_tokens")}; a masked '
+                'autoencoder takes one, [S]'
+            )
+        generator, grid = component.part('target_generator'), backbone.ask('grid_of')
         for _, step in plan.steps():
+            one_view = hasattr(step.kind, 'check_views') and step.get('second_size') is None
+            if one_view and generator.ask('vocab_size_of') is not None:
+                yield (
+                    f'{step.key}.second_size is None; the classes of {generator.key} are of a '
+                    'second view, in [0, 1], whose size it must be'
+                )
             hidden = step.get('num_masked')
             if not hasattr(step.kind, 'check_grid') or hidden is None or grid is None:
                 continue

@@ -15,6 +15,12 @@ from ..component import Component, Plan
 from ..registry import MODELS
 from .data_preprocessor import stack_masks
 
+# A feature map is of more pixels than those of its own patch.
+HAS_A_STEM = (
+    'has a stem, whose features at seen places tell of hidden pixels; pre-train on patches of the '
+    'image itself, stem=None'
+)
+
 
 def _check_room(
     component: Component, masks: Component, head: Component, grid: tuple[int, int]
@@ -59,7 +65,7 @@ class MaskedImageModeling(BaseModel):
 
     Raises:
         ValueError: If head and target generator differ in the size of the vocabulary, or in the
-            number of values a place.
+            number of values a place; if the backbone has a stem, which would see what is hidden.
     """
 
     # Of an image, for the loss.
@@ -81,6 +87,8 @@ class MaskedImageModeling(BaseModel):
         self.target_generator = _built(target_generator)
         self.head = _built(head)
         self._check_head()
+        if getattr(getattr(self.backbone, 'patch_embed', None), 'stem', None) is not None:
+            raise ValueError(f'model.backbone {HAS_A_STEM}')
 
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
@@ -100,6 +108,8 @@ class MaskedImageModeling(BaseModel):
                     yield from _check_room(component, step, head, grid)
         if backbone.get('out_type') not in (None, 'raw'):
             yield f"{backbone.key}.out_type is {backbone['out_type']!r}; it must be 'raw'"
+        if backbone.get('stem') is not None:
+            yield f'{backbone.key} {HAS_A_STEM}'
         before = component.part(cls.BEFORE_HEAD)
         width = before.ask('width_of')
         if width is not None and head.get('embed_dims') != width:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..component import Component, Plan
-from ..layers.patch_embed import PatchEmbed
 from ..registry import MODELS
 from .data_preprocessor import stack_field, stack_masks
 from .masked_image_modeling import MaskedImageModeling, views_of
@@ -53,23 +52,8 @@ class MaskedPatchPrediction(MaskedImageModeling):
         target_generator, head, data_preprocessor, predict_all: See :class:`MaskedImageModeling`.
 
     Raises:
-        ValueError: If the parts do not fit together, or patches overlap in their embeddings.
+        ValueError: See :class:`MaskedImageModeling`.
     """
-
-    def __init__(
-        self,
-        backbone: dict | nn.Module,
-        target_generator: dict | nn.Module,
-        head: dict | nn.Module,
-        data_preprocessor: dict | None = None,
-        predict_all: bool = False,
-    ) -> None:
-        super().__init__(backbone, target_generator, head, data_preprocessor, predict_all)
-        if not isinstance(self.backbone.patch_embed, PatchEmbed):
-            raise ValueError(
-                f'model.backbone.patch_embed is {type(self.backbone.patch_embed).__name__}; in '
-                'masked patch prediction an embedding must be of the pixels of one patch'
-            )
 
     @classmethod
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:

@@ -452,6 +452,7 @@ def test_it_prints_its_settings():
     text = repr(TwoViewRandomResizedCrop((32, 16), 8, (0.2, 1), (0.5, 2), 'lanczos', 'bilinear'))
     for part in ('(32, 16)', '(8, 8)', '(0.2, 1)', '(0.5, 2)', "'lanczos'", "'bilinear'"):
         assert part in text
+    assert text.count('(') == text.count(')')
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,22 @@ TOLD = {
     'no decoder': (
         {'model.decoder': None},
         'model.decoder is missing; it must be the config of an MAEDecoder'),
+    'classes of the one view': (
+        {'model.target_generator': dict(
+            _delete_=True, type='beit_mm.MeanColorTargetGenerator', patch_size=8),
+         'model.head': dict(_delete_=True, type='beit_mm.MIMHead', embed_dims=8, vocab_size=512)},
+        '\n'.join(
+            f'{step}.second_size is None; the classes of model.target_generator are of a second '
+            'view, in [0, 1], whose size it must be'
+            for step in ('train_dataloader.dataset.pipeline[0]',
+                         'val_dataloader.dataset.pipeline[1]'))),
+    'two tokens before the patches': (
+        {'model.backbone.num_extra_tokens': 2},
+        'model.backbone.num_extra_tokens is 2; a masked autoencoder takes one, [S]'),
+    'a stem': (
+        {'model.backbone.stem': dict(type='beit_mm.HybridStem', stages=())},
+        'model.backbone has a stem, whose features at seen places tell of hidden pixels; pre-train '
+        'on patches of the image itself, stem=None'),
     'mask tokens of a network without': (
         {'model.encode_all': True},
         'model.backbone.with_mask_token is False; model.encode_all needs the mask token'),

@@ -12,6 +12,7 @@ import beit_mm
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, detect_layout
 from beit_mm.layers.standardized_conv import StandardizedConv, plain_standardized, standardized
 from beit_mm.models import BEiT, HybridStem, VisionTransformer, convert
+from beit_mm.models.fitting import fit_model
 
 ARCH = dict(embed_dims=48, num_layers=2, num_heads=4, feedforward_channels=96)
 # timm's name, and the pixels that a patch covers.
@@ -225,6 +226,53 @@ def test_a_config_is_checked():
     component = Component('model.backbone', given, MODELS.get)
     (said,) = VisionTransformer.check_config(component, Plan(False, {}))
     assert "patch_size is 8 x 8 pixels; it must be a multiple of the stem's stride, 16" in said
+
+
+@pytest.mark.parametrize('kind', ['MaskedImageModeling', 'MaskedPatchPrediction'])
+def test_what_is_hidden_must_not_pass_through_a_stem(kind):
+    from beit_mm.component import Component, Plan
+    from beit_mm.registry import MODELS
+
+    # Why: tokens of seen places follow hidden pixels.
+    model = other_scales(hybrid(with_mask_token=True))
+    x = torch.randn(1, 3, 64, 64)
+    changed = x.clone()
+    changed[..., :16, :16] += 1
+    with torch.no_grad():
+        difference = (model.patch_embed(x) - model.patch_embed(changed)).abs().amax(dim=2)
+    assert (difference > 0).all()
+
+    backbone = dict(
+        type='VisionTransformer', arch=ARCH, img_size=64, patch_size=16, out_type='raw',
+        with_mask_token=True, stem=dict(type='HybridStem', stages=(1, 1)),
+    )  # fmt: skip
+    given = dict(
+        type=kind, backbone=backbone,
+        target_generator=dict(type='PixelTargetGenerator', patch_size=16),
+        head=dict(type='PixelHead', embed_dims=48, num_values=768),
+    )  # fmt: skip
+    said = 'model.backbone has a stem, whose features at seen places tell of hidden pixels'
+    with pytest.raises(ValueError, match=said):
+        MODELS.build(given)
+    component = Component('model', given, MODELS.get)
+    assert any(
+        each.startswith(said) for each in MODELS.get(kind).check_config(component, Plan(False, {}))
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', [VisionTransformer, BEiT])
+def test_a_classifier_goes_on_with_the_stem(kind):
+    """By the settings that ``beit-mm finetune`` takes from weights."""
+    from beit_mm.commands.starting_weights import _network_of
+    from beit_mm.registry import MODELS
+
+    space = dict(arch=ARCH, img_size=64, patch_size=16)
+    model = other_scales(kind(stem=dict(type='beit_mm.HybridStem', stages=(1, 2)), **space))
+    again = MODELS.build(dict(_network_of(model), out_type='avg_featmap', **space)).eval()
+    again.load_state_dict(fit_model(again, '', model.state_dict(), 'file'), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(again(x)[0], model(x)[0])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer as VisionTransformerOfTorchvisi
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
 import beit_mm
-from beit_mm.checkpoints import CheckpointError, load_state_dict
+from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.commands.starting_weights import images_of
 from beit_mm.models import VisionTransformer, convert
 from beit_mm.models.fitting import fit_model
@@ -156,6 +156,17 @@ def test_the_release_in(tmp_path, save, place):
     assert_same(classify(file), peer(images()))
     head = dict(type='VisionTransformerClsHead')
     assert_same(classify(file, **head), peer(images()))
+
+
+def test_bfloat16_is_written_as_float32(tmp_path):
+    weights = peer_of().bfloat16().state_dict()
+    torch.save(dict(state_dict=weights, meta=dict(about=ABOUT)), tmp_path / 'half.pth')
+    convert(tmp_path / 'half.pth', tmp_path / 'half.npz', 'jax')
+    expected = arrays_of(peer_of().bfloat16().float())
+    with np.load(tmp_path / 'half.npz') as written:
+        assert set(written.files) == set(expected)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(written[name], array, err_msg=name)
 
 
 @torch.no_grad()
@@ -429,6 +440,11 @@ def test_deit_with_distillation(tmp_path):
     assert_same(ours(images())[0], peer.forward_features(images()))
     wide = dict(num_extra_tokens=2, in_channels=2 * WIDTH)
     assert_same(classify(file, **wide), peer(images()))
+    bare = {n: t for n, t in peer.state_dict().items() if 'head' not in n}
+    torch.save(bare, tmp_path / 'bare.pth')
+    assert_same(
+        beit_mm.load(tmp_path / 'bare.pth', num_heads=HEADS)(images())[0], ours(images())[0]
+    )
     larger = beit_mm.load(file, num_heads=HEADS, img_size=48)
     torch.testing.assert_close(larger(images(48))[0], ours(images(48))[0], rtol=1e-6, atol=2e-6)
 
@@ -457,6 +473,14 @@ def test_deit_with_distillation(tmp_path):
     for to, ending in (('torchvision', 'pth'), ('jax', 'npz'), ('huggingface', 'pth')):
         with pytest.raises(CheckpointError, match=f'{to} has no place for .*dist'):
             convert(tmp_path / 'ours.pth', tmp_path / f'no.{ending}', to)
+
+
+def test_a_classifier_that_does_not_read_both_tokens_is_not_cut_in_two():
+    model = VisionTransformer(ARCH, img_size=32, patch_size=PATCH, num_extra_tokens=2)
+    weights = {f'backbone.{name}': tensor for name, tensor in model.state_dict().items()}
+    weights |= {'head.fc.weight': torch.ones(CLASSES, WIDTH), 'head.fc.bias': torch.ones(CLASSES)}
+    with pytest.raises(CheckpointError, match=r'\(5, 48\); .* it must read both, 96 numbers'):
+        convert_state_dict(weights, 'timm')
 
 
 @torch.no_grad()

@@ -268,6 +268,29 @@ def test_relative_positions_are_refused_with_what_to_do():
         autoencoder(backbone=dict(use_rel_pos_bias=True))
 
 
+def test_classes_are_not_made_of_the_normalised_view():
+    model = autoencoder(num_masked=None)
+    parts = dict(backbone=model.backbone, decoder=dict(
+        type='beit_mm.MAEDecoder', encoder_dims=32, embed_dims=16, num_layers=1, num_heads=2,
+        img_size=SIZE, patch_size=PATCH,
+    ))  # fmt: skip
+    colors = MaskedAutoencoder(
+        target_generator=dict(type='beit_mm.MeanColorTargetGenerator', patch_size=PATCH),
+        head=dict(type='beit_mm.MIMHead', embed_dims=16, vocab_size=512),
+        **parts,
+    )
+    images, mask, _ = images_and_mask()
+    with pytest.raises(ValueError, match=r'takes 2 view\(s\)'):
+        colors([images], mode='loss', mask=mask)
+    assert colors([images, images.sigmoid()], mode='loss', mask=mask)['loss'] > 0
+
+
+@pytest.mark.parametrize('tokens', [0, 2])
+def test_other_numbers_of_tokens_before_the_patches_are_refused(tokens):
+    with pytest.raises(ValueError, match=f'num_extra_tokens {tokens}; .* with one'):
+        autoencoder(backbone=dict(num_extra_tokens=tokens))
+
+
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
@@ -277,7 +300,7 @@ def test_relative_positions_are_refused_with_what_to_do():
         ('model.head.embed_dims=768', 'must be the width of model.decoder, 512'),
         ('model.head.num_masked=75', 'num_masked, 147, or None to count'),
         ('train_dataloader.dataset.pipeline.1.num_masked=196', 'some must be hidden and some seen'),
-        ('model.target_generator.patch_size=8', r'size is \(224, 224\); it must be \(112, 112\)'),
+        ('model.target_generator.patch_size=8', 'it must be the patch of model.backbone, 16 x 16'),
     ],
 )
 def test_what_does_not_fit_is_told_before_the_run(change, said, tmp_path):

@@ -15,6 +15,7 @@ from beit_mm.checkpoints import CheckpointError, convert_state_dict
 from beit_mm.engine.optimizing.layer_decay import LayerDecayOptimWrapperConstructor
 from beit_mm.layers.positions import POSITIONS, AxisPositions
 from beit_mm.models import MaskedAutoencoder, VisionTransformer, load
+from beit_mm.models.fitting import fit_model
 from beit_mm.models.reading_shapes import positions_of
 
 # A width whose number of heads load() knows.
@@ -225,6 +226,20 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         vit(**changes)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('settings', LEARNED, ids=name_of)
+def test_positions_load_without_those_of_tokens_that_are_not_there(settings):
+    model, other = vit(**settings).eval(), vit((6, 4), num_extra_tokens=0, **settings).eval()
+    weights = fit_model(other, '', model.state_dict(), 'file')
+    other.load_state_dict(weights)
+    made_for_it = vit((6, 4), **settings)
+    made_for_it.load_state_dict(model.state_dict())
+    for own, theirs in zip(
+        *([p for n, p in m.named_parameters() if 'pos_embed' in n] for m in (other, made_for_it)),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, theirs[:, theirs.shape[1] - own.shape[1] :])
 
 
 def test_a_masked_autoencoder_takes_positions_at_the_input_alone():

@@ -405,6 +405,29 @@ def test_lightlys_autoencoder_in_and_out(tmp_path):
     assert_as_lightly()
 
 
+# --- this project -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_an_encoder_that_was_given_mask_tokens_is_given_them_again(tmp_path):
+    space = dict(img_size=32, patch_size=PATCH)
+    places = dict(positions='learned', positions_at='every_block')
+    model = randomize(
+        MaskedAutoencoder(
+            backbone=dict(type='beit_mm.VisionTransformer', arch=ARCH, out_type='raw',
+                          with_mask_token=True, **places, **space),
+            decoder=dict(type='beit_mm.MAEDecoder', encoder_dims=WIDTH, **DECODER, **space),
+            target_generator=dict(type='beit_mm.PixelTargetGenerator', patch_size=PATCH),
+            head=dict(type='beit_mm.PixelHead', embed_dims=32, num_values=VALUES),
+            encode_all=True,
+        )
+    )  # fmt: skip
+    torch.save(model.state_dict(), tmp_path / 'a.pth')
+    again = load_autoencoder(tmp_path / 'a.pth', num_heads=HEADS, decoder_heads=2)
+    mask = noise_and_mask()[1]
+    assert_same(again.outputs(images(), mask), model.outputs(images(), mask))
+
+
 # --- refusals ---------------------------------------------------------------------------------
 
 
@@ -433,6 +456,22 @@ def test_heads_that_nothing_tells_are_asked_for(tmp_path):
     with pytest.raises(CheckpointError, match=r'width 32, .* give decoder_heads='):
         load_autoencoder(tmp_path / 'a.pth', num_heads=HEADS)
     load_autoencoder(tmp_path / 'a.pth', num_heads=HEADS, decoder_heads=2)
+
+
+@pytest.mark.parametrize('change', [dict(reg_tokens=2), dict(pre_norm=True)])
+@pytest.mark.parametrize('num_classes', [0, CLASSES])
+def test_what_only_timms_other_models_have_is_refused(tmp_path, change, num_classes):
+    peer = timm.models.VisionTransformer(
+        img_size=32, patch_size=PATCH, embed_dim=WIDTH, depth=1, num_heads=HEADS,
+        num_classes=num_classes, class_token=False, global_pool='avg', no_embed_class=True,
+        **change,
+    )  # fmt: skip
+    weights = peer.state_dict()
+    # With one, nothing else is missing.
+    weights.setdefault('patch_embed.proj.bias', torch.zeros(WIDTH))
+    torch.save(weights, tmp_path / 'timm.pth')
+    with pytest.raises(CheckpointError, match=r'reg_token|norm_pre'):
+        beit_mm.load(tmp_path / 'timm.pth', num_heads=HEADS)
 
 
 def test_relative_positions_are_kept_by_this_project_alone(tmp_path):

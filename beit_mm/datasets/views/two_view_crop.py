@@ -97,5 +97,5 @@ class TwoViewRandomResizedCrop(TwoViews):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(sizes={self.sizes}, '
-            f'scale={self.scale}, ratio={self.ratio}, interpolations={self.interpolations}, '
+            f'scale={self.scale}, ratio={self.ratio}, interpolations={self.interpolations})'
         )
