@@ -75,9 +75,8 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _as_tensor(name: str, array: np.ndarray | bytes) -> Tensor:
-    if not isinstance(array, np.ndarray) or not (
-        array.dtype.kind in 'biufc' or array.dtype == 'V2'
-    ):
+    numbers = isinstance(array, np.ndarray) and array.dtype.kind in 'biufc'
+    if not numbers and getattr(array, 'dtype', None) != 'V2':
         raise CheckpointError(
             f'{name} is no array of numbers; a file of weights must hold these alone'
         )

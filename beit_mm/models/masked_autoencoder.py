@@ -113,6 +113,12 @@ class MAEDecoder(BaseModule):
     @staticmethod
     def check_config(component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        names = 'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'
+        sizes = {name: component[name] for name in names if component[name] is not None}
+        if small := [name for name, size in sizes.items() if size < 1]:
+            for name in small:
+                yield f'{component.key}.{name} is {sizes[name]}; it must be above 0'
+            return
         width, heads = component['embed_dims'], component['num_heads']
         if width % heads or width % 4:
             yield (
@@ -204,6 +210,11 @@ class MaskedAutoencoder(MaskedImageModeling):
             raise ValueError(
                 f'model.backbone is a {type(self.backbone).__name__}, which has no [S] alone or '
                 'needs whole grids of patches; a masked autoencoder is for a VisionTransformer'
+            )
+        if getattr(self.backbone.patch_embed, 'stem', None) is not None:
+            raise ValueError(
+                'model.backbone has a stem, whose convolutions see what is hidden; a masked '
+                'autoencoder takes a backbone without'
             )
         everywhere = self.backbone.pos_embed is None and self.backbone.positions is not None
         if everywhere and not encode_all:

@@ -174,7 +174,7 @@ def test_a_better_rate_is_trained_with_before_it_is_told(classes, trained, tmp_p
     arguments = dict(weights='none', out=tmp_path / 'out', steps=50)
     assert transfer([classes], sweep=[0.03], labels=40, **arguments)['mean'] == 80
     trained.clear()
-    with pytest.raises(ConfigError, match='a sweep with 32 images .* --labels it would be 40'):
+    with pytest.raises(ConfigError, match=r'a sweep with 32 images .* --labels it would be 40'):
         transfer([classes], sweep=[0.03], labels=50, **arguments, resume=True)
     assert not trained
     assert transfer([classes], sweep=[0.003], labels=40, **arguments, resume=True)['mean'] == 90

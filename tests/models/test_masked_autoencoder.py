@@ -268,6 +268,12 @@ def test_relative_positions_are_refused_with_what_to_do():
         autoencoder(backbone=dict(use_rel_pos_bias=True))
 
 
+def test_a_stem_that_sees_what_is_hidden_is_refused():
+    stem = dict(type='beit_mm.HybridStem', stages=(1,))
+    with pytest.raises(ValueError, match='convolutions see what is hidden'):
+        autoencoder(backbone=dict(stem=stem))
+
+
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
