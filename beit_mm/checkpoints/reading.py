@@ -75,8 +75,7 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _as_tensor(name: str, array: np.ndarray | bytes) -> Tensor:
-    numbers = isinstance(array, np.ndarray) and array.dtype.kind in 'biufc'
-    if not numbers and getattr(array, 'dtype', None) != 'V2':
+    if isinstance(array, bytes) or not (array.dtype.kind in 'biufc' or array.dtype == 'V2'):
         raise CheckpointError(
             f'{name} is no array of numbers; a file of weights must hold these alone'
         )

@@ -283,7 +283,10 @@ def test_a_stem_that_sees_what_is_hidden_is_refused():
         ('model.head.embed_dims=768', 'must be the width of model.decoder, 512'),
         ('model.head.num_masked=75', 'num_masked, 147, or None to count'),
         ('train_dataloader.dataset.pipeline.1.num_masked=196', 'some must be hidden and some seen'),
-        ('model.target_generator.patch_size=8', r'size is \(224, 224\); it must be \(112, 112\)'),
+        (
+            'model.target_generator.patch_size=8',
+            r'8 x 8 pixels; .* the patch of model.backbone, 16 x 16',
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_before_the_run(change, said, tmp_path):
