@@ -183,7 +183,7 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help=f'weights in any layout: {WEIGHTS}')
-    parser.add_argument('target', help='file to write, .pth or .safetensors, or a folder')
+    parser.add_argument('target', help='file to write, .pth, .safetensors or .npz, or a folder')
     parser.add_argument('--to', required=True, choices=LAYOUTS, help='whose names they get')
     parser.add_argument(
         '--which', default='', metavar='SET', help='of several sets of weights, such as ema'
@@ -323,7 +323,8 @@ COMMANDS = {
         'handing_on:convert',
         _convert,
         'beit-mm convert work_dirs/first/pretrained.pth beit.pth --to timm\n'
-        'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface',
+        'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface\n'
+        'beit-mm convert timm:vit_base_patch16_224.augreg_in21k vit.npz --to jax',
     ),
     'check': Command(
         'what is in images: sizes, depth, bands, values; which are broken',
