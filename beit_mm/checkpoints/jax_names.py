@@ -17,7 +17,7 @@ from .layouts import OF_JAX_BLOCK
 # Where the weights are, in the files of both; in those of two towers the image's.
 PLACES = ('', 'opt/target/', 'params/', 'params/img/')
 PROJECTION, NORM, HEAD_OF_QUERIES = 'embedding/kernel', 'Transformer/encoder_norm', 'MAPHead_0/'
-QUERY = 'query/kernel'
+OF_ATTENTION = re.compile(r'Transformer/.*/(query|key|value|out)/kernel')
 STEM = 'patch_embed.stem.'
 # What the layers of a block are called: the attention, the second norm, and the MLP.
 LAYERS = dict(
@@ -50,7 +50,7 @@ SAME = Form(lambda arrays: arrays[0], lambda tensor, heads: [tensor])
 # The scale of a norm may have axes of 1 before its own.
 VECTOR = Form(lambda arrays: arrays[0].flatten(), lambda tensor, heads: [tensor])
 # (inputs, outputs).
-DENSE = Form(lambda arrays: arrays[0].T, lambda tensor, heads: [tensor.T])
+DENSE = Form(lambda arrays: arrays[0].transpose(0, 1), lambda tensor, heads: [tensor.T])
 # (height, width, inputs, outputs).
 CONVOLUTION = Form(
     lambda arrays: arrays[0].permute(3, 2, 0, 1), lambda tensor, heads: [tensor.permute(2, 3, 1, 0)]
@@ -140,12 +140,12 @@ def _stem(names: Iterable[str], pattern: str, first: int) -> list[Row]:
     return rows
 
 
-def _rows(layout: str, depth: int, head: str) -> list[Row]:
+def _rows(layout: str, blocks: Iterable[int], head: str) -> list[Row]:
     return [
         Row('cls_token', ('cls',), SAME),
         Row('pos_embed', (POSITIONS[layout],), SAME),
         *_affine('patch_embed.proj', 'embedding', CONVOLUTION),
-        *(row for number in range(depth) for row in _block(layout, number)),
+        *(row for number in blocks for row in _block(layout, number)),
         *_norm('norm', NORM),
         *_affine('head.layers.pre_logits', 'pre_logits'),
         *_affine(head, 'head'),
@@ -166,14 +166,15 @@ def read_jax(
         head; and names of what has no place.
 
     Raises:
-        CheckpointError: If an array has another shape than a Vision Transformer's.
+        CheckpointError: If an array has another shape than a Vision Transformer's, or blocks have
+            other numbers of heads.
     """
     place = _place_of(arrays)
     named = _unstacked({n.removeprefix(place): t for n, t in arrays.items() if n.startswith(place)})
-    numbers = (int(m[2][1:]) for name in named if (m := re.match(OF_JAX_BLOCK, name)))
-    depth = max(numbers, default=-1) + 1
+    # Those that are there: a name may have any number in it.
+    numbers = {int(m[2][1:]) for name in named if (m := re.match(OF_JAX_BLOCK, name))}
     head = 'head.layers.head' if 'pre_logits/kernel' in named else 'head.fc'
-    rows = _rows(layout, depth, head) + _stem(named, r'block(\d+)/unit(\d+)/', first=1)
+    rows = _rows(layout, sorted(numbers), head) + _stem(named, r'block(\d+)/unit(\d+)/', first=1)
     if any(name.startswith(HEAD_OF_QUERIES) for name in named):
         # What is behind it reads what it makes of the tokens.
         rows = [row for row in rows if not row.ours.startswith('head.')]
@@ -243,9 +244,16 @@ def _put_token_into_positions(ours: dict[str, Tensor], layout: str) -> None:
 
 
 def _heads_in(named: Mapping[str, Tensor]) -> int | None:
-    queries = (t for n, t in named.items() if n.endswith(QUERY) and n.startswith('Transformer/'))
-    kernel = next(queries, None)
-    return kernel.shape[1] if kernel is not None and kernel.ndim == 3 else None
+    """The number of heads, which is the same in all kernels of all blocks."""
+    found = {}
+    for name, array in named.items():
+        match = OF_ATTENTION.fullmatch(name)
+        if match and array.ndim == 3:
+            found[array.shape[0 if match[1] == 'out' else 1]] = name
+    if len(found) > 1:
+        said = ', '.join(f'{heads} in {name}' for heads, name in found.items())
+        raise CheckpointError(f'its attention has not the same number of heads everywhere: {said}')
+    return next(iter(found), None)
 
 
 def write_jax(
@@ -266,7 +274,7 @@ def write_jax(
     """
     ours = {**backbone, **of_head}
     ours.pop('num_heads', None)
-    depth = len({match[1] for name in ours if (match := re.match(r'blocks\.(\d+)\.', name))})
+    numbers = {int(m[1]) for name in ours if (m := re.match(r'blocks\.(\d+)\.', name))}
     if layout == 'big_vision' and 'cls_token' in ours and 'pos_embed' in ours:
         positions = ours['pos_embed']
         ours['cls_token'] = ours['cls_token'] + positions[:, :1]
@@ -275,7 +283,7 @@ def write_jax(
     head = 'head.layers.head' if 'head.layers.head.weight' in ours else 'head.fc'
     written = {}
     units = re.escape(f'{STEM}stages.') + r'(\d+)\.(\d+)\.'
-    for row in _rows(layout, depth, head) + _stem([*ours], units, first=0):
+    for row in _rows(layout, sorted(numbers), head) + _stem([*ours], units, first=0):
         if row.ours in ours:
             tensor = ours.pop(row.ours)
             try:

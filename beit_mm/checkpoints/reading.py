@@ -68,14 +68,17 @@ def _read_file(path: Path) -> object:
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     """The arrays of a .npz file, compressed or not; numpy compares their checksums."""
-    content = np.load(path, allow_pickle=False)
-    if not isinstance(content, np.lib.npyio.NpzFile):
-        raise CheckpointError('it is one array, not arrays by name')
-    with content as arrays:
-        return {name: _as_tensor(arrays[name]) for name in arrays.files}
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError('it is no .npz archive, or one that has not been written to its end')
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: _as_tensor(name, arrays[name]) for name in arrays.files}
 
 
-def _as_tensor(array: np.ndarray) -> Tensor:
+def _as_tensor(name: str, array: np.ndarray | bytes) -> Tensor:
+    if isinstance(array, bytes) or not (array.dtype.kind in 'biufc' or array.dtype == 'V2'):
+        raise CheckpointError(
+            f'{name} is no array of numbers; a file of weights must hold these alone'
+        )
     if array.dtype == 'V2':
         # numpy has no bfloat16, and keeps JAX's as two bytes.
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).float()

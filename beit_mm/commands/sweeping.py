@@ -45,8 +45,9 @@ class Swept(NamedTuple):
 
     @property
     def best(self) -> float:
-        """The rate with the highest figure; of equals the lowest."""
-        return max(self.figures, key=lambda rate: (self.figures[rate] or 0.0, -rate))
+        """The rate with the highest figure; of equals the lowest. None that diverged is it."""
+        trained = {rate: figure for rate, figure in self.figures.items() if figure is not None}
+        return max(trained, key=lambda rate: (trained[rate], -rate))
 
 
 def hold_back(photos: Photos) -> Photos:

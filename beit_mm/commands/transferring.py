@@ -171,8 +171,14 @@ def _run_task(
         # A task that has begun reads its images as it did; those that come have yet to hear it.
         asked = asked._replace(size=None, bands=None, value_range=None, no_data=None)
     swept = sweep_rates(run, labelled, begun_from, asked, rates, start)
-    stage = Stage(f'All labels, rate {swept.best:g}', folder / 'all' / 'finetune.py', 1.0)
-    everything = RunFolder(folder / 'all', 'finetune.py')
+    if (kept := len(swept.photos.train)) != len(labelled.train):
+        raise ConfigError(
+            f'{run.path} has a sweep with {kept} images to train with; of --labels it would be '
+            f'{len(labelled.train)}: give the --labels that it began with, or another --out'
+        )
+    # More rates by --resume may find a better one, and what was trained with another stays.
+    everything = RunFolder(folder / f'all_{swept.best:g}', 'finetune.py')
+    stage = Stage(f'All labels, rate {swept.best:g}', everything.marker, 1.0)
     if not (everything.path / REPORT).is_file():
         everything.path.mkdir(parents=True, exist_ok=True)
         cfg = Config.fromfile(run.marker)

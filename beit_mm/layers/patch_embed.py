@@ -24,7 +24,7 @@ def patch_grid(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int,
     (height, width), (patch_h, patch_w) = size, patch_size
     if isinstance(height, Tensor):  # In torch.jit.trace, which makes a program of one size.
         height, width = int(height), int(width)
-    if height % patch_h or width % patch_w or not height or not width:
+    if min(size) < 1 or min(patch_size) < 1 or height % patch_h or width % patch_w:
         return None
     return height // patch_h, width // patch_w
 
@@ -57,13 +57,15 @@ class PatchEmbed(nn.Module):
             ``stride``, ``out_channels`` and the name of its first layer, ``INPUT``.
 
     Raises:
-        ValueError: If the patch is no multiple of the stem's stride.
+        ValueError: If the patch is no multiple of the stem's stride, or there is no channel.
     """
 
     def __init__(
         self, in_channels: int, embed_dims: int, patch_size: tuple[int, int], stem: Any = None
     ) -> None:
         super().__init__()
+        if in_channels < 1:
+            raise ValueError(f'in_channels is {in_channels}; it must be above 0')
         stride = 1 if stem is None else stem.stride
         if any(size % stride for size in patch_size):
             raise ValueError(

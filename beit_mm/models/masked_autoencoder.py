@@ -113,6 +113,12 @@ class MAEDecoder(BaseModule):
     @staticmethod
     def check_config(component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
+        names = 'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'
+        sizes = {name: component[name] for name in names if component[name] is not None}
+        if small := [name for name, size in sizes.items() if size < 1]:
+            for name in small:
+                yield f'{component.key}.{name} is {sizes[name]}; it must be above 0'
+            return
         width, heads = component['embed_dims'], component['num_heads']
         if width % heads or width % 4:
             yield (

@@ -43,6 +43,8 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     blocks = [f'blocks.{index}.' for index in range(depth)]
     needed = ('patch_embed.proj.weight', *(f'{b}mlp.fc1.weight' for b in blocks[:1]))
     missing = [name for name in needed if name not in weights]
+    if empty := [name for name, tensor in weights.items() if not tensor.numel()]:
+        raise CheckpointError(f'no whole Vision Transformer: {empty[0]} holds no number')
     if missing or not depth:
         raise CheckpointError(
             f'no whole Vision Transformer: it lacks {", ".join(missing) or "blocks"}'
@@ -70,7 +72,7 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     )
     own = any(name.startswith('blocks.') and name.endswith(TABLE) for name in weights)
     patch_size = tuple(side * stride for side in projection.shape[2:])
-    averages = 'fc_norm.weight' in weights
+    averages = _has_norm(weights, 'fc_norm')
     return dict(
         arch=dict(sizes, num_heads=_heads(weights, told, sizes)),
         img_size=_image_size(weights, told, patch_size),
@@ -82,10 +84,23 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         use_rel_pos_bias=own,
         use_shared_rel_pos_bias=TABLE in weights and not own,
         layer_scale_init_value=0.1 if 'blocks.0.gamma_1' in weights else 0.0,
-        final_norm='norm.weight' in weights,
+        final_norm=_has_norm(weights, 'norm'),
         with_mask_token='mask_token' in weights,
         **stem,
     )
+
+
+def _has_norm(weights: Mapping[str, Tensor], name: str) -> bool:
+    """Whether a norm is among the weights.
+
+    Raises:
+        CheckpointError: If half of one is.
+    """
+    halves = [f'{name}.weight', f'{name}.bias']
+    missing = [half for half in halves if half not in weights]
+    if len(missing) == 1:
+        raise CheckpointError(f'no whole Vision Transformer: it lacks {missing[0]}')
+    return not missing
 
 
 def _stages(weights: Mapping[str, Tensor]) -> tuple[int, ...] | None:

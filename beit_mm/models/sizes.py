@@ -28,6 +28,8 @@ def resolve_arch(arch: str | Mapping[str, int]) -> Mapping[str, int]:
         if arch not in ARCHS:
             raise ValueError(f'arch {arch!r} is none of {", ".join(ARCHS)}, nor a dict')
         return ARCHS[arch]
+    if not isinstance(arch, Mapping):
+        raise ValueError(f'arch {arch!r} is none of {", ".join(ARCHS)}, nor a dict')
     missing = set(ARCHS['base']) - set(arch)
     if missing:
         raise ValueError(f'arch {dict(arch)} lacks {", ".join(sorted(missing))}')
@@ -37,6 +39,9 @@ def resolve_arch(arch: str | Mapping[str, int]) -> Mapping[str, int]:
             f'arch {dict(arch)} has {", ".join(sorted(unknown))}, which nothing reads; its keys '
             f'are {", ".join(ARCHS["base"])}'
         )
+    for name, size in arch.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f'arch.{name} is {size!r}; it must be a whole number above 0')
     if arch['embed_dims'] % arch['num_heads']:
         raise ValueError(
             f'arch.embed_dims is {arch["embed_dims"]}; it must be a multiple of num_heads, '

@@ -147,7 +147,7 @@ def test_tasks_are_tested_once_with_the_rate_that_few_labels_chose(
     sources = [f'natural={classes}', f'specialised={others}']
     means = transfer(sources, sweep=[0.003, 0.03], **arguments)
     assert means == {'natural': 90.0, 'specialised': 90.0, 'mean': 90.0}
-    assert [name for name, *_ in trained] == ['rate_0.003', 'rate_0.03', 'all'] * 2
+    assert [name for name, *_ in trained] == ['rate_0.003', 'rate_0.03', 'all_0.003'] * 2
     for place in (0, 3):
         swept, final = trained[place], trained[place + 2]
         assert sorted([*swept[2].train, *swept[2].val]) == final[2].train
@@ -166,7 +166,27 @@ def test_tasks_are_tested_once_with_the_rate_that_few_labels_chose(
     trained.clear()
     more = write_classes(tmp_path / 'roads', dict(a=30, b=30))
     transfer([*sources, str(more)], sweep=[0.01], **arguments, size=32, resume=True)
-    assert [name for name, *_ in trained] == ['rate_0.01', 'rate_0.01', 'rate_0.01', 'all']
+    names = [name for name, *_ in trained]
+    assert names == ['rate_0.01', 'rate_0.01', 'rate_0.01', 'all_0.01']
+
+
+def test_a_better_rate_is_trained_with_before_it_is_told(classes, trained, tmp_path):
+    arguments = dict(weights='none', out=tmp_path / 'out', steps=50)
+    assert transfer([classes], sweep=[0.03], labels=40, **arguments)['mean'] == 80
+    trained.clear()
+    with pytest.raises(ConfigError, match=r'a sweep with 32 images .* --labels it would be 40'):
+        transfer([classes], sweep=[0.03], labels=50, **arguments, resume=True)
+    assert not trained
+    assert transfer([classes], sweep=[0.003], labels=40, **arguments, resume=True)['mean'] == 90
+    assert [(name, rate) for name, rate, *_ in trained] == [
+        ('rate_0.003', 0.003),
+        ('all_0.003', 0.003),
+    ]
+
+
+def test_what_diverged_is_not_the_best_of_what_knows_nothing():
+    figures = {0.01: None, 0.1: 0.0, 1.0: 0.0}
+    assert sweeping.Swept(figures, 'top-1', None, 1).best == 0.1
 
 
 def test_tasks_of_one_name_are_refused(classes, tmp_path):

@@ -172,6 +172,18 @@ TOLD = {
         {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.frozen_stage': 1},
         'model.backbone.frozen_stage: beit_mm.BEiT has no such setting; did you mean '
         "'frozen_stages'?"),
+    'a patch of nothing': (
+        {'model.backbone.patch_size': 0, 'model.decoder.patch_size': 0},
+        'model.backbone.img_size is 32 x 32; it must be a multiple of patch_size, 0 x 0'),
+    'no heads': (
+        {'model.backbone.arch.num_heads': 0},
+        'model: arch.num_heads is 0; it must be a whole number above 0'),
+    'no heads of the decoder': (
+        {'model.decoder.num_heads': 0},
+        'model.decoder.num_heads is 0; it must be above 0'),
+    'no size': (
+        {'model.backbone.arch': 3},
+        'model: arch 3 is none of tiny, small, base, large, huge, nor a dict'),
     "positions that are not BEiT's": (
         {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.positions': 'learned'},
         "model.backbone.positions is a VisionTransformer's; the positions of a BEiT are "

@@ -1,5 +1,6 @@
 """Weights of JAX (.npz), of torchvision and of MMPretrain's supervised ViT, in and out."""
 
+import pickle
 import re
 
 import numpy as np
@@ -301,15 +302,22 @@ def test_npz_that_cannot_be_read(tmp_path):
     np.savez(file, **whole)
     content = bytearray(file.read_bytes())
     file.write_bytes(content[: len(content) // 2])
-    one_line(file, 'is damaged or no checkpoint')
+    one_line(file, 'no .npz archive, or one that has not been written to its end')
     content[len(content) // 3] ^= 1
     file.write_bytes(content)
     one_line(file, 'is damaged or no checkpoint: .*CRC')
     file.write_bytes(b'')
-    one_line(file, 'is damaged or no checkpoint')
+    one_line(file, 'no .npz archive')
     with file.open('wb') as opened:
         np.save(opened, np.ones(3))
-    one_line(file, 'one array')
+    one_line(file, 'no .npz archive')
+    # numpy would say how to load this one unsafely.
+    file.write_bytes(pickle.dumps(dict(weights=1)))
+    one_line(file, 'no .npz archive')
+    torch.save(dict(weights=torch.ones(3)), file)
+    one_line(file, 'data.pkl is no array of numbers')
+    np.savez(file, **whole, names=np.array(['cat', 'dog']))
+    one_line(file, 'names is no array of numbers')
     np.savez(file, a=np.ones(3))
     one_line(file, 'not the weights of a Vision Transformer')
 
@@ -321,6 +329,24 @@ def test_npz_that_cannot_be_read(tmp_path):
         (lambda a: a.pop(f'Transformer/encoderblock_1/{RELEASE[0]}/key/kernel'), 'lacks one of'),
         (lambda a: a.update({'embedding/kernel': np.ones((2, 3))}), 'no arrays of a Vision'),
         (lambda a: a.update({'cls': np.full((1, 1, WIDTH), np.nan)}), 'not finite'),
+        (lambda a: a.pop('Transformer/encoder_norm/scale'), 'lacks norm.weight'),
+        (lambda a: a.update({'embedding/kernel': np.ones((8, 8, 0, WIDTH))}), 'holds no number'),
+        (lambda a: a.update({'head/kernel': np.float32(1)}), 'no arrays of a Vision'),
+        (
+            # As many tables would be made as blocks up to that one.
+            lambda a: a.update({'Transformer/encoderblock_999999999/x': np.ones(1)}),
+            'it has Transformer.encoderblock_999999999',
+        ),
+        (
+            lambda a: a.update(
+                {
+                    name: array.swapaxes(1, 2)
+                    for name, array in a.items()
+                    if re.search('(query|key|value)/kernel', name)
+                }
+            ),
+            'not the same number of heads',
+        ),
     ],
 )
 def test_npz_that_is_no_whole_transformer(tmp_path, change, match):
