@@ -131,18 +131,18 @@ def write_lists(settings: Settings, out: Path, seeds: list[int]) -> tuple[int, i
     (out / 'val_images.txt').write_text(
         '\n'.join(path for files in val.values() for path in files) + '\n'
     )
-    _write_labelled(val, out / 'val.txt')
+    write_labelled(val, out / 'val.txt')
     for seed in seeds:
         rng = random.Random(seed)
         drawn = {
             name: sorted(rng.sample(files, min(settings.labels, len(files))))
             for name, files in train.items()
         }
-        _write_labelled(drawn, out / f'labels_{seed}.txt')
+        write_labelled(drawn, out / f'labels_{seed}.txt')
     return len(images), sum(map(len, drawn.values()))
 
 
-def _write_labelled(files: dict[str, list[str]], target: Path) -> None:
+def write_labelled(files: dict[str, list[str]], target: Path) -> None:
     lines = [f'{path} {label}\n' for label, name in enumerate(files) for path in files[name]]
     target.write_text(''.join(lines))
 
@@ -187,8 +187,12 @@ def data_options(settings: Settings, train: Path, val: Path) -> dict:
     return options
 
 
-def run_stage(name: str, config: str, out: Path, seed: int, options: dict) -> dict:
+def run_stage(
+    name: str, config: str, out: Path, seed: int, options: dict, family: str = 'claims'
+) -> dict:
     """Run a stage, or go on with it, or return the result that it left when it was finished.
+
+    ``family`` is the folder of its config.
 
     Returns:
         ``metrics`` of the validation at the end, ``seconds``, and ``checkpoint``.
@@ -198,7 +202,7 @@ def run_stage(name: str, config: str, out: Path, seed: int, options: dict) -> di
     if result.is_file():
         return json.loads(result.read_text())
     options = {'randomness.seed': seed, **options}
-    command = ['tools/train.py', f'configs/claims/{config}.py', '--work-dir', str(folder)]
+    command = ['tools/train.py', f'configs/{family}/{config}.py', '--work-dir', str(folder)]
     if _can_resume(folder):
         command.append('--resume')
     command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]

@@ -5,7 +5,7 @@
 The recipe of mae_huge_pretrain.py, twice as long.
 
 Expected: 86.9 % ImageNet top-1 after fine-tuning for 50 epochs at 224, 87.8 % at 448 (paper, table
-3), 76.6 % by a linear probe.
+3), 76.6 % by a linear probe (table 12).
 """
 
 _base_ = ['./mae_huge_pretrain.py']

@@ -5,11 +5,13 @@
 Half of the patches are corrupted: 80 % of them stand behind the mask token, 10 % behind another
 patch, 10 % stay; the mean colour of each, in 3 bits a channel, is predicted. 1M steps of Adam with
 4096 images each whatever the number of GPUs, rate 2e-4, warm-up for 10k steps, cosine. The paper
-names no weight decay here; 0.1 is that of its other pre-trainings on JFT (table 3). Two views of
-one size, as the colours are those of the pixels that the backbone is given.
+names no weight decay here; 0.1 is that of its other pre-trainings on JFT (table 3), decoupled as
+in the authors' code. Crops from 5 % of the area on and flips, as the authors say
+(github.com/google-research/vision_transformer/issues/103). Two views of one size, as the colours
+are those of the pixels that the backbone is given.
 
-The paper's JFT-300M is not public. It reports that 100k steps go almost as far, and that ImageNet
-serves as well. Of ImageNet-1k 1M steps are 3200 epochs, and 100k steps 320:
+The paper's JFT-300M is not public. It reports little more after 100k steps, and similar gains by
+pre-training on ImageNet. Of ImageNet-1k 1M steps are 3200 epochs, and 100k steps 320:
 --cfg-options train_cfg.max_epochs=320 param_scheduler.1.end=320
 
 Expected: 79.9 % ImageNet top-1 after fine-tuning at 384 by vit_masked_patch_finetune_imagenet.py

@@ -5,7 +5,9 @@
 Recipe: 4096 images a step, rate 1e-3, warm-up for 10,000 steps, which are 3 epochs, then linear
 decay to 0, weight decay 0.03, dropout 0.1 (table 3). Data: data/imagenet22k/train/<class>/*.JPEG,
 21,841 classes, or meta/train.txt, which saves the scan of 14 million files. There is no validation
-split; tools/test.py takes data/imagenet22k/val if you make one.
+split; tools/test.py takes data/imagenet22k/val if you make one. The authors' own run goes down to
+1e-5, with a sigmoid of each class as the loss, and the classifier's biases begin at -10
+(github.com/google-research/vision_transformer/issues/2 and /34).
 
 Expected: 84.0 % top-1 on ImageNet-1k after vit_finetune_imagenet_384.py (table 5).
 """

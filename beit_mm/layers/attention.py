@@ -34,21 +34,26 @@ def kernel_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
-def in_place_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+def in_place_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`plain_attention` on the CPU without a second copy of the scores, of q's dtype."""
     # The softmax sums in float32 whatever it reads; autocast would copy its input and its result.
     with torch.autocast('cpu', enabled=False):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        return scores.add_(bias.to(q.dtype)).softmax(dim=-1) @ v
+        if bias is not None:
+            scores.add_(bias.to(q.dtype))
+        return scores.softmax(dim=-1) @ v
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`plain_attention` by what is fastest; same arguments, result of the queries' dtype.
 
     PyTorch's fused kernels on the CPU do not compute a bias' gradient, and what PyTorch takes in
-    their place costs three times the plain formula in bfloat16.
+    their place costs three times the plain formula in bfloat16. Without a bias their own gradients
+    cost four to eight times it in bfloat16, and as much in float32.
     """
-    if q.device.type == 'cpu' and bias is not None and bias.requires_grad:
+    if q.device.type == 'cpu' and (
+        (bias is not None and bias.requires_grad) or (q.dtype == torch.bfloat16 and q.requires_grad)
+    ):
         return in_place_attention(q, k, v, bias)
     return kernel_attention(q, k, v, bias)
 

@@ -1,4 +1,4 @@
-"""The hybrid of ViT (3.1, B.1): a ResNet makes the feature map whose patches become tokens."""
+"""The hybrid of ViT (3.1, 4.1): a ResNet makes the feature map whose patches become tokens."""
 
 from collections.abc import Sequence
 

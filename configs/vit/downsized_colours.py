@@ -4,7 +4,7 @@
 
 16 predictions of 512 colours in parallel, each by weights of its own.
 
-Expected: works quite as well as the mean colour, which did best with few labels (B.1.2); no figure.
+Expected: works quite well too; the mean colour did best with few labels (B.1.2); no figure.
 """
 
 _base_ = ['../vit_masked_patch_pretrain.py']

@@ -4,7 +4,7 @@
 
 256 regressions of three channels, of pixels in [0, 1].
 
-Expected: slightly worse than the mean colour (B.1.2); no figure.
+Expected: slightly worse than both kinds of colours (B.1.2); no figure.
 """
 
 _base_ = ['../vit_masked_patch_pretrain.py']
