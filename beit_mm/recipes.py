@@ -94,6 +94,19 @@ def find_recipe(name: str) -> Path:
     return path
 
 
+def file_of_base(name: str, config: Path) -> Path:
+    """The file that a name in ``_base_`` of a config stands for, of any package.
+
+    Args:
+        name: A path from the folder of the config, or such as 'beit_mm::mae_pretrain.py'.
+        config: That has the name in it.
+    """
+    from mmengine.config import Config as MMConfig
+
+    path_of_base: Any = MMConfig._get_cfg_path
+    return Path(path_of_base(name, str(config))[0])
+
+
 def let_mmengine_find_recipes() -> None:
     """Make ``beit_mm::beit_pretrain.py`` a name for mmengine, in ``_base_`` and in ``get_config``.
 

@@ -96,11 +96,16 @@ def read_config(weights: Path) -> dict[str, Any]:
 
 
 def read_mean_and_std(weights: Path) -> tuple[list[float], list[float]] | None:
-    """How images are normalised, as transformers and timm write it beside weights; else None.
+    """How images of values in [0, 1] are normalised; None if nothing says so.
+
+    transformers and timm write it beside the weights. JAX files have no place for it: all public
+    ones are of images in [-1, 1].
 
     Raises:
         CheckpointError: If there is a config that cannot be read.
     """
+    if weights.suffix == '.npz':
+        return [0.5] * 3, [0.5] * 3
     images = _read_beside(weights, PREPROCESSOR)
     mean, std = images.get('image_mean'), images.get('image_std')
     if not (mean and std):

@@ -340,7 +340,8 @@ COMMANDS = {
         'handing_on:convert',
         _convert,
         'beit-mm convert work_dirs/first/pretrained.pth beit.pth --to timm\n'
-        'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface',
+        'beit-mm convert work_dirs/first/pretrained.pth beit --to huggingface\n'
+        'beit-mm convert timm:vit_base_patch16_224.augreg_in21k vit.npz --to jax',
     ),
     'check': Command(
         'what is in images: sizes, depth, bands, values; which are broken',

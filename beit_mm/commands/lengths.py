@@ -56,6 +56,15 @@ def check_same_folder(known: str, given: str | Path) -> None:
         )
 
 
+def as_epochs(epochs: float) -> str:
+    """As a person reads it; part of an epoch is more than none.
+
+    >>> as_epochs(0.1228), as_epochs(7.6)
+    ('0.1', '8')
+    """
+    return f'{epochs:.0f}' if epochs >= 0.95 else f'{epochs:.1g}'
+
+
 def with_length(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
     """Options of a run that is gone on with, and its new length, over which its rates go down."""
     if steps is None:
@@ -115,6 +124,6 @@ def choose_length(
     steps = steps or choose_steps(len(photos.train), batch, a_step, machine, epochs)
     size = cfg.model.backbone.img_size
     print(f'{size} x {size} pixels, batches of {batch}, {steps} steps '
-          f'({steps * batch / len(photos.train):.0f} epochs), about '
+          f'({as_epochs(steps * batch / len(photos.train))} epochs), about '
           f'{as_minutes(steps * a_step + around)} (--steps, --minutes)')  # fmt: skip
     return steps

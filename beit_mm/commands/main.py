@@ -20,7 +20,7 @@ def build_parser() -> Parser:
     """The parser of all commands."""
     parser = Parser(
         prog='beit-mm',
-        description='Masked image modeling, BEiT and MAE, on your own images.',
+        description='BEiT, MAE and ViT on your own images.',
         epilog='beit-mm COMMAND --help shows its options and examples',
         usage='beit-mm COMMAND ...',
     )

@@ -24,6 +24,7 @@ from .lengths import (
     AFTERWARDS,
     AROUND_A_STAGE,
     LEAST_STEPS,
+    as_epochs,
     check_dry_run,
     check_length,
     check_same_folder,
@@ -223,9 +224,9 @@ def _lengths(
     first = min(first, MOST_TOKENIZER_STEPS)
     lengths = Length(first, first * a_tokenizer_step), Length(steps, steps * a_step)
     whole = sum(length.seconds + AROUND_A_STAGE for length in lengths if length.steps) + AFTERWARDS
-    epochs = steps * sizes.batch_size * machine.processes / len(photos.train)
+    epochs = as_epochs(steps * sizes.batch_size * machine.processes / len(photos.train))
     tokens = f'{first} steps of the tokenizer, then ' if own else ''
-    print(f'  length      {tokens}{steps} steps of the Transformer ({epochs:.0f} epochs), about '
+    print(f'  length      {tokens}{steps} steps of the Transformer ({epochs} epochs), about '
           f'{as_minutes(whole)} in all (--steps, --minutes)')  # fmt: skip
     return lengths
 

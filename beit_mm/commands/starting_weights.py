@@ -118,7 +118,7 @@ def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
     mean, std = about.get('mean'), about.get('std')
     if mean is None or std is None:
         found = read_mean_and_std(locate(weights))
-        if found is not None:
+        if found is not None and len(found[0]) == count:
             mean, std = (np.multiply(values, 255).round(4).tolist() for values in found)
         elif count == len(MEAN):
             mean, std = list(MEAN), list(STD)

@@ -225,7 +225,7 @@ def _source_grid(weights: Mapping[str, Tensor], backbone: Backbone) -> tuple[int
 
 
 def fit_model(
-    model: nn.Module, prefix: str, weights: Mapping[str, Tensor], source: str
+    model: nn.Module, prefix: str, weights: Mapping[str, Tensor], source: str, written: str = ''
 ) -> dict[str, Tensor]:
     """Weights of a BEiT or ViT in any layout, as a model takes them; the log says how it went.
 
@@ -234,6 +234,7 @@ def fit_model(
         prefix: What the names of the backbone's weights begin with: '', or 'backbone.'.
         weights: Of a whole model or of a bare backbone.
         source: Where they come from, for messages.
+        written: The layout there, for messages, where they have been translated since.
 
     Returns:
         Name in ``model`` -> tensor, the model's shapes throughout. Weights of a head of another
@@ -277,7 +278,7 @@ def fit_model(
     missing = [name for name in own if name not in loaded]
     bands = f'{fitted.bands}; ' if fitted.bands else ''
     print_log(
-        f'{source}: layout {layout}, loaded {len(loaded)} of {len(own)} tensors; '
+        f'{source}: layout {written or layout}, loaded {len(loaded)} of {len(own)} tensors; '
         f'resized {_describe(fitted.resized)}; {bands}missing {summarize(missing)}; '
         f'unused {summarize(unused)}',
         logger='current',

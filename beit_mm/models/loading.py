@@ -101,7 +101,8 @@ def load(
         del settings['use_abs_pos_emb']
         settings |= dict(positions_of(ours), num_extra_tokens=tokens_of(ours))
     model = _unfilled(kind)(**settings, out_indices=out_indices)
-    model.load_state_dict(fit_model(model, '', ours, str(source)), strict=False)
+    fitted = fit_model(model, '', ours, str(source), known_layout(weights))
+    model.load_state_dict(fitted, strict=False)
     model.__class__ = kind
     return model.eval()
 

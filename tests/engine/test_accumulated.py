@@ -209,7 +209,7 @@ def test_another_number_of_processes_goes_on_with_the_mean(monkeypatch, processe
         (Pace(4, 1, 16), 'set train_cfg.max_iters to 10'),
         (
             Pace(4, 2, 16, by_hook=False),
-            'set optim_wrapper.accumulative_counts to 1 (4 changes), train_cfg.max_iters to 10',
+            'set optim_wrapper.accumulative_counts to 1 (4 changes) and train_cfg.max_iters to 10',
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_whoever_follows_the_advice_hears_no_other(an_epoch, every, epochs):
 def test_the_start_says_how_often_the_weights_change(tmp_path, capsys):
     train_few(tmp_path / 'never')
     assert 'WARNING - The weights change once in this run, every 128 iterations of 16 images, an ' \
-        'epoch has 3: set GlobalBatchSizeHook.global_batch_size to 16 (9 changes), ' \
+        'epoch has 3: set GlobalBatchSizeHook.global_batch_size to 16 (9 changes) and ' \
         'train_cfg.max_epochs to 4' in capsys.readouterr().out  # fmt: skip
     train_few(tmp_path / 'often', batch=16, epochs=4)
     assert 'The weights change' not in capsys.readouterr().out

@@ -162,6 +162,17 @@ def test_a_variable_given_anew_in_a_config_is_told(tmp_path):
             assert 'model.head.num_classes' in said[0]
 
 
+def test_a_variable_of_a_recipe_given_anew_is_told(tmp_path):
+    """By the name that the recipes go by in configs of one's own, from any folder."""
+    own = tmp_path / 'own.py'
+    own.write_text("_base_ = 'beit_mm::mae_pretrain.py'\nglobal_batch_size = 16\nnum_masked = 48\n")
+    batch, masked = unread_variables(Config.fromfile(own))
+    assert batch.endswith('; set custom_hooks.0.global_batch_size')
+    assert 'model.head.num_masked, train_dataloader.dataset.pipeline.1.num_masked' in masked
+    own.write_text("_base_ = 'beit_mm::mae_pretrain.py'\nglobal_batch_size = 4096\nmine = 1\n")
+    assert list(unread_variables(Config.fromfile(own))) == []
+
+
 @pytest.mark.parametrize('lost', ['bee', 'cow'])
 def test_a_class_that_one_side_lacks_is_told(tmp_path, lost):
     """It would shift the labels of all classes behind it."""

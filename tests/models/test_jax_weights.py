@@ -12,6 +12,7 @@ from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
 import beit_mm
 from beit_mm.checkpoints import CheckpointError, load_state_dict
+from beit_mm.commands.starting_weights import images_of
 from beit_mm.models import VisionTransformer, convert
 from beit_mm.models.fitting import fit_model
 
@@ -268,6 +269,18 @@ def one_line(file, match, error=CheckpointError):
         beit_mm.load(file)
     assert '\n' not in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_images_are_read_as_the_release_wants_them(tmp_path):
+    """From pixels to what timm's own settings of its copies of these weights make of them."""
+    path = tmp_path / 'vit.npz'
+    np.savez(path, **arrays_of(peer_of()))
+    how, says_how = images_of(str(path), beit_mm.load(path))
+    assert not says_how
+    pixels = np.array([0.0, 51.0, 255.0])
+    settings = timm.get_pretrained_cfg('vit_base_patch16_224.augreg_in21k')
+    expected = (pixels / 255 - settings.mean) / settings.std
+    np.testing.assert_allclose((pixels - how.mean) / how.std, expected)
 
 
 def test_npz_that_cannot_be_read(tmp_path):

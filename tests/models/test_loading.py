@@ -318,4 +318,7 @@ def test_the_log_says_what_became_of_the_weights(tmp_path, caplog):
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO, logger='load'):
         beit_mm.load(path, img_size=64)
+        assert 'a.pth: layout beit_mm, ' in caplog.text
+        beit_mm.load(save(convert_state_dict(given.state_dict(), 'timm'), tmp_path / 'b.pth'))
     assert '3 relative tables 4 x 4 -> 8 x 8' in caplog.text
+    assert 'b.pth: layout timm, ' in caplog.text

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ...component import ALIKE, Note, did_you_mean
+from ...recipes import file_of_base
 from .names_check import RUNNER_TAKES, is_read
 
 # How many keys are proposed.
@@ -126,12 +127,12 @@ def _values_in_bases(tree: ast.Module, path: Path) -> dict[str, ast.expr]:
 
 
 def _bases(tree: ast.Module, path: Path) -> list[Path]:
-    """Files that ``_base_`` names; those of other packages are left out."""
+    """Files that ``_base_`` names, those of packages too."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and _names_of(node) == ['_base_']:
             given = ast.literal_eval(node.value)
             every = [given] if isinstance(given, str) else given
-            files = [path.parent / base for base in every if '::' not in base]
+            files = [file_of_base(base, path) for base in every]
             return [file for file in files if file.suffix == '.py' and file.is_file()]
     return []
 

@@ -145,7 +145,7 @@ class Pace(NamedTuple):
         """What to set so that the weights change often enough; empty if they do.
 
         >>> Pace(iterations=9, every=128, images=16, an_epoch=3).advice()
-        'set GlobalBatchSizeHook.global_batch_size to 16 (9 changes), train_cfg.max_epochs to 4'
+        'set GlobalBatchSizeHook.global_batch_size to 16 (9 changes) and train_cfg.max_epochs to 4'
         >>> Pace(iterations=900, every=128, images=16, an_epoch=3).advice()
         'set GlobalBatchSizeHook.global_batch_size to 48 (300 changes)'
         """
@@ -166,7 +166,7 @@ class Pace(NamedTuple):
             settings.append(f'train_cfg.max_iters to {FEW * every}')
         elif better.changes < FEW and self.an_epoch:
             settings.append(f'train_cfg.max_epochs to {ceil(FEW * every / self.an_epoch)}')
-        return f'set {", ".join(settings)}'
+        return f'set {" and ".join(settings)}'
 
 
 def announce_pace(runner: Runner) -> None:
