@@ -185,8 +185,10 @@ def main() -> None:
     parser.add_argument('--method', choices=CONFIGS, default='beit')
     parser.add_argument('--iterations', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=Path, default=ROOT / 'benchmarks/results/kills.json')
+    parser.add_argument('--out', type=Path, help='JSON file; by default in benchmarks/results')
     args = parser.parse_args()
+    name = 'kills' if args.method == 'beit' else f'kills_{args.method}'
+    out = args.out or ROOT / 'benchmarks/results' / f'{name}.json'
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -219,7 +221,7 @@ def main() -> None:
             checkpoints_at_the_end=sorted(path.name for path in (folder / 'killed').glob('*.pth')),
             lives=lives,
         )
-    args.out.write_text(json.dumps(result, indent=1) + '\n')
+    out.write_text(json.dumps(result, indent=1) + '\n')
     print(json.dumps({k: v for k, v in result.items() if k != 'lives'}, indent=1))
     good = all(result['equal_bit_for_bit'].values()) and not result['partial_files_at_the_end']
     sys.exit(0 if good and len(lives) == args.kills else 1)

@@ -30,12 +30,12 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy import stats
 from this_machine import describe
 from torch import Tensor, nn
 from vit_flop import forward_flop
 
 from beit_mm.datasets.finding import find_photos
+from beit_mm.engine.measuring.few_shot import interval_of_mean
 from beit_mm.models import VisionTransformer
 
 BATCH, RATE, DECAY, SMOOTHING, WARM_UP = 128, 1e-3, 0.05, 0.1, 0.1
@@ -163,14 +163,6 @@ def run_one(args, data: dict, width: int, epochs: float, seed: int) -> dict:
     )  # fmt: skip
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval; nan of a single value."""
-    if len(values) == 1:
-        return values[0], math.nan
-    quantile = stats.t.ppf(0.975, len(values) - 1)
-    return statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
-
-
 def points(rows: list[dict]) -> dict[int, list[dict]]:
     """Width -> its lengths, shortest first: means over the seeds, with intervals."""
     found: dict[int, list[dict]] = {}
@@ -179,12 +171,15 @@ def points(rows: list[dict]) -> dict[int, list[dict]]:
         found[width] = []
         for epochs in sorted({row['epochs'] for row in of_width}):
             runs = [row for row in of_width if row['epochs'] == epochs]
-            mean, half = interval([row['accuracy'] for row in runs])
+            values = [row['accuracy'] for row in runs]
             medians = {
                 name: statistics.median(row[name] for row in runs)
                 for name in ('training_flop', 'flop_an_image')
             }
-            point = dict(epochs=epochs, accuracy=mean, interval=half, seeds=len(runs))
+            point = dict(
+                epochs=epochs, accuracy=statistics.mean(values), interval=interval_of_mean(values),
+                seeds=len(runs),
+            )  # fmt: skip
             found[width].append(point | medians)
     return found
 

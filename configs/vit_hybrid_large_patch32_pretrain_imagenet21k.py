@@ -21,3 +21,4 @@ model = dict(
     ),
     head=dict(in_channels=1024, hidden_dim=1024),
 )
+train_dataloader = dict(batch_size=64)

@@ -225,8 +225,12 @@ def test_accuracy_by_compute_goes_on_and_draws(tmp_path):
     assert Image.open(tmp_path / 'a.png').size[0] > 1000
 
 
-def test_an_interval_is_students():
-    mean, half = vit_accuracy.interval([1.0, 2.0, 3.0])
+def test_a_point_of_the_accuracy_plot_is_the_mean_of_its_seeds_with_students_interval():
+    same = dict(epochs=1, training_flop=10, flop_an_image=2)
+    rows = [dict(same, width=24, accuracy=value) for value in (1.0, 2.0, 3.0)]
+    rows.append(dict(same, width=48, accuracy=1.0))
+    points = vit_accuracy.points(rows)
     # A table of the distribution: 4.303 for two degrees of freedom.
-    assert (mean, half) == (2, pytest.approx(4.303 / 3**0.5, rel=1e-3))
-    assert math.isnan(vit_accuracy.interval([1.0])[1])
+    assert points[24][0]['interval'] == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert (points[24][0]['accuracy'], points[24][0]['seeds']) == (2, 3)
+    assert math.isnan(points[48][0]['interval'])

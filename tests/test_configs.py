@@ -1,5 +1,6 @@
 """Every config in the repository builds: model, pipeline on a made image, optimizer, schedules."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,22 @@ def test_config_states_its_command_and_takes_a_training_step(path, class_folders
                     samples = [sample.to_dict() for sample in outputs]
                     evaluator.process(batch, samples)
                     assert evaluator.evaluate(size=2)
+
+
+def test_commands_start_no_more_gpus_than_the_global_batch_divides_into():
+    """GlobalBatchSizeHook refuses others, on the machine with all its GPUs."""
+    places = [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'docs').rglob('*.md'), ROOT / 'README.md']
+    told = {
+        pair
+        for place in places
+        for pair in re.findall(r'dist_train\.sh (configs/\S+\.py) (\d+)', place.read_text('utf-8'))
+    }
+    assert len(told) > 100
+    for name, gpus in sorted(told):
+        cfg = Config.fromfile(ROOT / name)
+        batches = [hook.get('global_batch_size') for hook in cfg.get('custom_hooks', [])]
+        at_once = int(gpus) * cfg.train_dataloader.batch_size
+        assert not [batch for batch in batches if batch and batch % at_once], (name, gpus)
 
 
 def test_pretraining_follows_the_paper():

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import fnmatch
 import functools
 import importlib
 import re
@@ -28,6 +29,7 @@ from beit_mm.registry import TRANSFORMS
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / 'docs').rglob('*.md'))
+RECIPES = sorted((ROOT / 'configs').rglob('*.py'))
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'configs/README.md', *GUIDES]
 # Launchers, and the tool that each starts with the arguments behind its own.
 LAUNCHERS = {
@@ -203,6 +205,22 @@ def test_every_function_is_on_its_page():
 def test_every_command_is_told_and_every_one_told_is_there():
     table = (ROOT / 'docs/own_images.md').read_text().partition('\n\n## ')[0]
     assert set(re.findall(r'^\| `(\w+)', table, re.MULTILINE)) == {n.split()[0] for n in COMMANDS}
+
+
+def test_the_tables_of_experiments_name_every_recipe_of_vit_and_mae():
+    page = (ROOT / 'docs/recipes.md').read_text()
+    configs = [path.relative_to(ROOT / 'configs').as_posix() for path in RECIPES]
+    for begin, end, own in (
+        ("## ViT's", "## MAE's", ('vit_', 'vit/')),
+        ("## MAE's", 'Beside these', ('mae_', 'mae/')),
+    ):
+        table = page.partition(begin)[2].partition(end)[0]
+        named = re.findall(r'`((?:mae|vit)[\w/*]+\.py)`', table)
+        assert [each for each in named if not fnmatch.filter(configs, each)] == []
+        left = {name for name in configs if name.startswith(own)}
+        for each in named:
+            left -= set(fnmatch.filter(configs, each))
+        assert not left
 
 
 @functools.cache

@@ -53,7 +53,12 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
         'folder', help='images, in it and in all folders inside; no labels; or shards, s3://... too'
     )
     parser.add_argument('--arch', metavar='NAME', help='tiny, small, base, large ...')
-    parser.add_argument('--method', choices=('beit', 'mae'), help='predict tokens, or pixels')
+    parser.add_argument(
+        '--method',
+        choices=('beit', 'mae'),
+        help='predict visual tokens of hidden patches, or their pixels; '
+        'by default beit with --tokenizer, else mae',
+    )
     parser.add_argument('--tokenizer', metavar='X', help="a run's folder or OpenAI's encoder.pkl")
     _of_images(parser)
     _of_a_run(parser)
@@ -67,16 +72,20 @@ def _finetune(parser: argparse.ArgumentParser) -> None:
         '--weights', required=True, metavar='X', help=f'to start from: {WEIGHTS}, or none'
     )
     _multi_label(parser)
-    _sweep(parser, None)
+    _sweep(
+        parser,
+        None,
+        'say which of these learning rates is best, or of three around the usual one, by '
+        'images held back of those to train with',
+    )
     _of_images(parser)
     _of_a_run(parser)
 
 
-def _sweep(parser: argparse.ArgumentParser, default: Sequence[float] | None) -> None:
+def _sweep(parser: argparse.ArgumentParser, default: Sequence[float] | None, what: str) -> None:
     parser.add_argument(
-        '--sweep', nargs='*', type=positive_float, default=default, metavar='RATE',
-        help='which learning rate is best, by images held back of those to train with',
-    )  # fmt: skip
+        '--sweep', nargs='*', type=positive_float, default=default, metavar='RATE', help=what
+    )
 
 
 def _transfer(parser: argparse.ArgumentParser) -> None:
@@ -91,9 +100,13 @@ def _transfer(parser: argparse.ArgumentParser) -> None:
         '--out', default='work_dirs/transfer', metavar='DIR', help='folder of all tasks'
     )
     parser.add_argument(
-        '--labels', type=positive, default=1000, metavar='N', help='labelled images of a task'
+        '--labels',
+        type=positive,
+        default=1000,
+        metavar='N',
+        help='labelled images of a task: by default 1000',
     )
-    _sweep(parser, ())
+    _sweep(parser, (), 'learning rates to choose from, by default three around the usual one')
     parser.add_argument('--steps', type=positive, metavar='N', help='of each training')
     parser.add_argument(
         '--size', type=positive, metavar='N', help='height and width that the network sees'
@@ -172,7 +185,11 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         help='learn from K images of each class alone, by least squares; several K in one run',
     )  # fmt: skip
     parser.add_argument(
-        '--seeds', type=positive, default=5, metavar='N', help='choices of these images'
+        '--seeds',
+        type=positive,
+        default=5,
+        metavar='N',
+        help='choices of these images: by default 5',
     )
     parser.add_argument('--out', metavar='FILE', help='picture of --few-shot to write, .png')
 

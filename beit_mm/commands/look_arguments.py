@@ -199,7 +199,7 @@ LOOKS = {
         'what visual tokens stand for, and whether they are in use',
         'look_tokens:look_tokens',
         _of_tokens,
-        'beit-mm look tokens work_dirs/photos_pretrain photos\n'
+        'beit-mm look tokens work_dirs/first/tokenizer.pth photos\n'
         'beit-mm look tokens encoder.pkl photos --size 112 --out tokens.png',
     ),
     'segmentation': Command(

@@ -42,7 +42,7 @@ def look_vit(
     path = picture_path(out, 'vit')
     take, files = backbone_with_token(weights, images, size)
     model = take.model
-    filters, shares = principal_filters(model.patch_embed.proj.weight, SHOWN)
+    filters, shares = principal_filters(model.patch_embed.input.weight, SHOWN)
     arrays = dict(filters=filters, shares=shares, **distances_of(take, files))
     if (absolute := absolute_positions(model)) is not None:
         arrays['similarities'] = position_similarities(whole_table(absolute), model.grid)

@@ -48,7 +48,7 @@ INSTEAD = (
     "checkpoint with the head of its tokens, such as Microsoft's beit_base_patch16_224_pt22k.pth, "
     "or with MAE's decoder, such as mae_visualize_vit_large.pth"
 )
-NO_TOKENS = 'its targets are no visual tokens: leave --tokenizer out'
+NO_TOKENS = 'the targets of this pre-training are no visual tokens: leave --tokenizer out'
 
 
 class PretrainedTask(NamedTuple):

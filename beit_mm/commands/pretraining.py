@@ -206,8 +206,10 @@ def _lengths(
     own = tokenizer is not None and tokenizer.file == run.path / 'tokenizer.pth'
     text = transformer_text(run, photos, sizes, tokenizer, 1000)
     a_step = seconds_a_step(config_of(text, {}), machine)
-    text = tokenizer_text(run, photos, sizes, 1000)
-    a_tokenizer_step = seconds_a_step(config_of(text, {}), machine) if own else 0.0
+    a_tokenizer_step = 0.0
+    if own:
+        text = tokenizer_text(run, photos, sizes, 1000)
+        a_tokenizer_step = seconds_a_step(config_of(text, {}), machine)
     if minutes is not None:
         stages = 2 if own else 1
         around = stages * AROUND_A_STAGE + AFTERWARDS

@@ -106,8 +106,8 @@ def tokenizer_files(given: str | Path) -> list[str]:
     newest = newest_whole(path, path)
     if newest is None:
         raise ConfigError(
-            f'{given} holds no tokenizer: it has no {OWN}, as beit-mm pretrain leaves it when the '
-            'tokenizer is trained, and no checkpoint'
+            f'{given} holds no tokenizer: it has no {OWN}, as beit-mm pretrain --method beit '
+            'leaves it when the tokenizer is trained, and no checkpoint'
         )
     return [str(newest)]
 

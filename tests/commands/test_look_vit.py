@@ -50,9 +50,17 @@ def figures(monkeypatch):
     return written
 
 
-@pytest.mark.parametrize('place', ['input', 'every_block_shared'])
-def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys, place):
-    settings = dict(positions='learned', positions_at=place)
+@pytest.mark.parametrize(
+    ('settings', 'side'),
+    [
+        ({}, 8),
+        (dict(positions_at='every_block_shared'), 8),
+        # The filters that see the image are the stem's.
+        (dict(stem=dict(type='beit_mm.HybridStem', stages=())), 7),
+    ],
+)
+def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys, settings, side):
+    settings = dict(positions='learned', **settings)
     weights = write_weights(tmp_path / 'w.pth', VisionTransformer, **settings)
     out = tmp_path / 'v.png'
     assert look_vit(weights, [photos], 24, out) == [out, tmp_path / 'v_rollout.png']
@@ -75,7 +83,8 @@ def test_it_shows_what_the_single_looks_do(tmp_path, photos, figures, capsys, pl
         np.testing.assert_array_equal(rollout[name], values)
     # Each panel holds its own.
     filters, positions, distances = figures[0].axes[:3]
-    assert filters.images[0].get_array().shape[1] > 7 * 8
+    assert shown['filters'].shape[1:] == (3, side, side)
+    assert filters.images[0].get_array().shape[1] > 7 * side
     places = positions.images[0].get_array()
     assert np.nanmax(places) == pytest.approx(1, abs=1e-5)
     dots = distances.collections[0].get_offsets()
