@@ -121,11 +121,7 @@ def draw_distances(distances: np.ndarray, uniform: float, title: str) -> Figure:
 def show_distances(axis: Axes, distances: np.ndarray, uniform: float) -> None:
     """What :func:`draw_distances` shows, in a place of a figure."""
     blocks, heads = distances.shape
-    axis.axhline(uniform, color='0.6', linewidth=1, linestyle='--')
-    axis.annotate(
-        'to all patches alike', (0, uniform), (2, 2), xycoords=('axes fraction', 'data'),
-        textcoords='offset points', fontsize=7, color='0.4',
-    )  # fmt: skip
+    axis.axhline(uniform, color='0.6', linewidth=1, linestyle='--', label='to all patches alike')
     axis.plot(distances.mean(axis=1), color='C0', linewidth=1, alpha=0.5, label='mean')
     axis.scatter(
         np.repeat(np.arange(blocks), heads), distances.ravel(), s=16, color='C0', alpha=0.7,
