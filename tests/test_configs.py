@@ -107,7 +107,7 @@ def test_config_states_its_command_and_takes_a_training_step(path, class_folders
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(loader):
                 cfg[loader].dataset.data_root = str(class_folders)
-                if path.parent.name == 'own':
+                if path.parent.name in ('own', 'methods'):
                     cfg[loader].dataset.ann_file = list_photos(cfg, class_folders, tmp_path)
         for mode in ('train', 'test'):
             check_config(cfg, mode)
