@@ -2,9 +2,9 @@
 
     python benchmarks/cached_views.py --data data/tiny_imagenet --out work_dirs/cached_views
 
-The model, data and stages are those of benchmarks/claims.py: one tokenizer is shared, and all sides
-of a seed see the same labels and epochs. They differ in `token_cache` alone. Each seed has caches
-of its own views. The same command goes on where it was stopped. It ends with
+The model, data and stages are those of benchmarks/variants.py: one tokenizer is shared, and all
+sides of a seed see the same labels and epochs. They differ in `token_cache` alone. Each seed has
+caches of its own views. The same command goes on where it was stopped. It ends with
 OUT/cached_views.json and OUT/cached_views.md.
 """
 
@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from claims import (
+from variants import (
     ROOT,
     Settings,
     add_settings,

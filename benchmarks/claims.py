@@ -1,450 +1,190 @@
-"""Do the paper's claims hold on your images? Pre-train in several variants, fine-tune, compare.
+"""Do the papers' claims hold? Every row at small size on real photos, as far as they were run.
 
-    python benchmarks/claims.py --data data/tiny_imagenet --out work_dirs/claims
+    python benchmarks/claims.py --data data/tiny_imagenet_40
+    python benchmarks/claims.py --data data/tiny_imagenet_40 --row mae-mask-share --minutes 30
+    python benchmarks/claims.py --list
+    python benchmarks/claims.py --report
 
-The data is a folder with train/<class>/ and val/<class>/. The variants' tokenizers are trained once
-and shared by the seeds; then each variant and seed is pre-trained on all training images without
-labels and fine-tuned on a few labels a class. Every stage is a run of tools/train.py on a config of
-configs/claims. The same command goes on where it was stopped. It ends with OUT/claims.json and
-OUT/claims.md.
+The data is a folder with train/<class>/ and val/<class>/ of 500 training photos a class or more.
+The command runs what is missing, one run at a time, row by row as they stand in claim_rows.py; a
+run serves all rows that hold it, and one that was stopped goes on. What is kept of each lies in
+benchmarks/results/claims/, and from it come docs/claims.md and, in docs/claims/, the tables and
+plots. --choose tries the settings of fine-tuning on training photos that nothing else reads; where
+benchmarks/results/claims_chosen.json is missing, the command begins with that.
 """
 
 import argparse
-import importlib.metadata
+import fcntl
 import json
 import os
-import platform
-import random
-import shlex
-import statistics
-import subprocess
+import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from claim_process import import_everything
+from claim_recipes import CHOSEN, STEPS, TRIED, Run, finetuned, told
+from claim_row import BEIT, MAE, Row
+from claim_rows import ROWS
+from claim_runs import Place, carry_out, folder_of, keep, place_of, results_of
+from claim_tables import write_report
+from this_machine import describe
+from variants import ROOT
 
-from beit_mm.datasets.finding import find_photos
-
-ROOT = Path(__file__).resolve().parent.parent
-# Variant -> its pre-training config, and its name in the paper's table of ablations.
-VARIANTS = {
-    'full': ('pretrain', 'visual tokens, blockwise masks (BEiT)'),
-    'pixels': ('pixels', 'pixels in place of tokens'),
-    'random-masks': ('random_masks', 'random masks in place of blocks'),
-    'pixels-random-masks': ('pixels_random_masks', 'pixels and random masks'),
-    'all-tokens': ('all_tokens', 'tokens of all places'),
-    'mean-color': ('mean_color', 'mean colours (ViT)'),
-    'relaxed-tokens': ('relaxed_tokens', "tokens of the paper's relaxation"),
-    'untrained-tokens': ('pretrain', 'tokens of an untrained encoder'),
-    'scratch': (None, 'no pre-training'),
-}
-# Variant -> the config of its tokenizer.
-TOKENIZERS = {
-    'full': 'dvae',
-    'random-masks': 'dvae',
-    'all-tokens': 'dvae',
-    'relaxed-tokens': 'relaxed_dvae',
-    'untrained-tokens': 'untrained_dvae',
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a run's figures; a folder of results belongs to one of them."""
-
-    data: str
-    classes: int
-    labels: int
-    tokenizer_epochs: int
-    pretrain_epochs: int
-    finetune_epochs: int
-    finetune_lr: float
-    batch_size: int
-    workers: int
-    width: int
-    depth: int
+RESULTS = ROOT / 'benchmarks/results/claims'
+SEEDS = (0, 1, 2)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--data', type=Path, help='folder with train/ and val/')
+    parser.add_argument('--camvid', type=Path, help='CamVid; default: beside the data')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/papers_claims'))
+    parser.add_argument('--results', type=Path, default=RESULTS, help='what is kept of each run')
+    parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='of claims.md and claims/')
+    parser.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS))
+    parser.add_argument('--minutes', type=float, help='begin no run after so many')
     parser.add_argument(
-        '--variants', nargs='+', choices=VARIANTS, metavar='NAME',
-        default=['full', 'scratch', 'pixels', 'random-masks'], help=f'of {", ".join(VARIANTS)}',
-    )  # fmt: skip
-    add_settings(parser)
-    return checked(parser)
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Options that decide where results lie and what they are, see :class:`Settings`."""
-    parser.add_argument('--data', required=True, type=Path, help='folder with train/ and val/')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/claims'))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--classes', type=int, default=40, help='the first so many, by name')
-    parser.add_argument('--labels', type=int, default=50, help='a class, for fine-tuning')
-    parser.add_argument('--tokenizer-epochs', type=int, default=10)
-    parser.add_argument('--pretrain-epochs', type=int, default=100)
-    parser.add_argument('--finetune-epochs', type=int, default=100)
-    parser.add_argument('--finetune-lr', type=float, default=1e-3, help='of every variant alike')
-    parser.add_argument('--batch-size', type=int, default=32, help='of the first two stages')
-    parser.add_argument('--workers', type=int, default=0, help='processes that load images')
-    parser.add_argument('--width', type=int, default=96, help='of the network; 32 a head')
-    parser.add_argument('--depth', type=int, default=4, help='blocks of the network')
-
-
-def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The command line, with epochs that leave room for warm-up."""
+        '--row', nargs='+', choices=[row.name for row in ROWS], metavar='NAME', help='these alone'
+    )
+    parser.add_argument(
+        '--length', type=float, default=1.0, help='share of all steps, to try the machinery'
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--list', action='store_true', help='what there is, and what it takes')
+    what.add_argument('--report', action='store_true', help='only write the tables and plots')
+    what.add_argument('--choose', action='store_true', help='try settings of fine-tuning')
     args = parser.parse_args()
-    if min(args.pretrain_epochs, args.finetune_epochs) < 2:
-        parser.error('--pretrain-epochs and --finetune-epochs start at 2: one is warm-up')
+    if not (args.data or args.list or args.report):
+        parser.error('--data is needed to run anything')
+    if args.length != 1 and args.results == RESULTS:
+        parser.error('--length is for trying: give another --results and --docs')
     return args
 
 
-def list_images(folder: Path, classes: list[str]) -> dict[str, list[str]]:
-    """Names of the image files of each class, relative to ``folder``, in a fixed order."""
-    return {
-        name: [f'{name}/{Path(image).as_posix()}' for image in find_photos(folder / name).names]
-        for name in classes
-    }
+def missing(rows: list[Row], seeds: list[int], results: Path) -> list[tuple[Row, int, Run]]:
+    """Runs that are left, in order: row by row, of a row seed by seed."""
+    left: dict[tuple[str, int], tuple[Row, int, Run]] = {}
+    for row in rows:
+        for seed in seeds:
+            for run in row.runs:
+                if seed not in results_of(run, results):
+                    left.setdefault((run.name, seed), (row, seed, run))
+    return list(left.values())
 
 
-def write_lists(settings: Settings, out: Path, seeds: list[int]) -> tuple[int, int]:
-    """Write which images each stage reads; return the numbers of images and of labels.
-
-    A seed draws its labels once, so that all variants of a seed see the same ones.
-    """
-    data = Path(settings.data)
-    classes = sorted(path.name for path in (data / 'train').iterdir() if path.is_dir())
-    if len(classes) < settings.classes:
-        sys.exit(f'--classes is {settings.classes}; {data}/train has {len(classes)}')
-    classes = classes[: settings.classes]
-    train, val = (list_images(data / split, classes) for split in ('train', 'val'))
-    for split, files in (('train', train), ('val', val)):
-        if empty := [name for name in classes if not files[name]]:
-            sys.exit(f'{data}/{split} has no images of {", ".join(empty)}')
-    images = [path for files in train.values() for path in files]
-    (out / 'images.txt').write_text('\n'.join(images) + '\n')
-    (out / 'val_images.txt').write_text(
-        '\n'.join(path for files in val.values() for path in files) + '\n'
-    )
-    write_labelled(val, out / 'val.txt')
-    for seed in seeds:
-        rng = random.Random(seed)
-        drawn = {
-            name: sorted(rng.sample(files, min(settings.labels, len(files))))
-            for name, files in train.items()
-        }
-        write_labelled(drawn, out / f'labels_{seed}.txt')
-    return len(images), sum(map(len, drawn.values()))
+def with_lost_starts(run: Run, seed: int, place: Place) -> Iterator[Run]:
+    """A run, behind those that it needs whose weights are no longer there."""
+    for needed in run.needs:
+        if not (folder_of(needed, seed, place) / 'result.json').is_file():
+            yield from with_lost_starts(needed, seed, place)
+    yield run
 
 
-def write_labelled(files: dict[str, list[str]], target: Path) -> None:
-    lines = [f'{path} {label}\n' for label, name in enumerate(files) for path in files[name]]
-    target.write_text(''.join(lines))
+def tidy(seed: int, place: Place, seeds: list[int]) -> None:
+    """Remove a seed's weights that no run which is left begins with."""
+    needed = {
+        name.name for _, of, run in missing(list(ROWS), seeds, place.results) if of == seed
+        for name in run.needs
+    }  # fmt: skip
+    for folder in (place.out / str(seed)).iterdir():
+        if folder.name not in needed and (folder / 'result.json').is_file():
+            shutil.rmtree(folder)
 
 
-def network(settings: Settings) -> dict:
-    """Options that set the size of the backbone."""
-    arch = 'model.backbone.arch'
-    return {
-        f'{arch}.embed_dims': settings.width,
-        f'{arch}.num_layers': settings.depth,
-        f'{arch}.num_heads': max(1, settings.width // 32),
-        f'{arch}.feedforward_channels': 4 * settings.width,
-    }
+def list_rows(seeds: list[int], results: Path) -> None:
+    """Print what there is, how many runs are left and their minutes of a core."""
+    claimed: set[str] = set()
+    print(f'{"row":26s} runs  left  minutes left (of one core, beside those of the rows above)')
+    total = 0.0
+    for row in ROWS:
+        left = [item for item in missing([row], seeds, results)
+                if f'{item[2].name} {item[1]}' not in claimed]  # fmt: skip
+        claimed |= {f'{run.name} {seed}' for _, seed, run in left}
+        minutes = sum(run.seconds for _, _, run in left) / 60
+        total += minutes
+        print(f'{row.name:26s} {len(row.runs) * len(seeds):4d}  {len(left):4d}  {minutes:7.0f}')
+    print(f'{"all":26s}             {total:7.0f}')
 
 
-def schedule(epochs: int, warmup: bool = True) -> dict:
-    """Options that set the length of a stage; a tenth of it is warm-up."""
-    options = {'train_cfg.max_epochs': epochs, 'train_cfg.val_interval': epochs}
-    if not warmup:
-        return options | {'param_scheduler.0.end': epochs}
-    begin = max(1, epochs // 10)
-    return options | {
-        'param_scheduler.0.end': begin,
-        'param_scheduler.1.begin': begin,
-        'param_scheduler.1.end': epochs,
-    }
+def run_missing(args: argparse.Namespace, place: Place) -> None:
+    rows = [row for row in ROWS if not args.row or row.name in args.row]
+    if not place.camvid.is_dir():
+        print(f'{place.camvid} is no folder: segmentation is left out')
+        rows = [row for row in rows if all(run.stage != 'segment' for run in row.runs)]
+    left = missing(rows, args.seeds, place.results)
+    start, rate = time.monotonic(), 1.0
+    expected = 0.0
+    for count, (row, seed, run) in enumerate(left):
+        minutes = (time.monotonic() - start) / 60
+        if args.minutes and minutes > args.minutes:
+            print(f'{args.minutes:g} minutes are over; the same command goes on')
+            break
+        ahead = sum(item.seconds for _, _, item in left[count:])
+        print(f'{row.name}: {run.name}, seed {seed}; {len(left) - count} runs left, '
+              f'{ahead / 3600:.1f} hours of a core, about {ahead * rate / 3600:.1f} of the clock',
+              flush=True)  # fmt: skip
+        for step in with_lost_starts(run, seed, place):
+            figures = carry_out(step, seed, place)
+            keep(step, seed, figures, place.results)
+        expected += run.seconds
+        rate = (time.monotonic() - start) / expected
+        print(f'  {figures}', flush=True)
+        tidy(seed, place, args.seeds)
+        write_report(place.results, args.docs)
 
 
-def data_options(settings: Settings, train: Path, val: Path) -> dict:
-    """Options that set what a stage reads."""
-    options = {
-        'train_dataloader.num_workers': settings.workers,
-        'train_dataloader.persistent_workers': settings.workers > 0,
-    }
-    for loader, split, files in (('train', 'train', train), ('val', 'val', val)):
-        key = f'{loader}_dataloader.dataset'
-        options |= {
-            f'{key}.data_root': settings.data,
-            f'{key}.data_prefix': split,
-            f'{key}.ann_file': files.resolve(),
-        }
-    return options
-
-
-def run_stage(
-    name: str, config: str, out: Path, seed: int, options: dict, family: str = 'claims'
-) -> dict:
-    """Run a stage, or go on with it, or return the result that it left when it was finished.
-
-    ``family`` is the folder of its config.
-
-    Returns:
-        ``metrics`` of the validation at the end, ``seconds``, and ``checkpoint``.
-    """
-    folder = out / name
-    result = folder / 'result.json'
-    if result.is_file():
-        return json.loads(result.read_text())
-    options = {'randomness.seed': seed, **options}
-    command = ['tools/train.py', f'configs/{family}/{config}.py', '--work-dir', str(folder)]
-    if _can_resume(folder):
-        command.append('--resume')
-    command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
-    print(f'{time.strftime("%H:%M:%S")} {name}', flush=True)
-    command = [str(ROOT / part) if part.endswith('.py') else part for part in command]
-    folder.mkdir(parents=True, exist_ok=True)
-    start = time.time()
-    with open(folder / 'output.txt', 'a') as output:
-        code = subprocess.run(
-            [sys.executable, *command], stdout=output, stderr=output, check=False
-        ).returncode
-    with open(folder / 'seconds.txt', 'a') as seconds:
-        seconds.write(f'{time.time() - start:.1f}\n')
-    if code:
-        tail = (folder / 'output.txt').read_text().splitlines()[-15:]
-        sys.exit('\n'.join([*tail, f'{name} stopped with exit status {code}: see {folder}']))
-    report = dict(
-        metrics=_last_metrics(folder),
-        seconds=sum(map(float, (folder / 'seconds.txt').read_text().split())),
-        checkpoint=Path((folder / 'last_checkpoint').read_text().strip()).name,
-    )
-    # In one step: a stage that is stopped while it writes has not been finished.
-    partial = result.with_suffix('.partial')
-    partial.write_text(json.dumps(report, indent=2) + '\n')
-    partial.rename(result)
-    return report
-
-
-def _can_resume(folder: Path) -> bool:
-    """Whether a stage left a checkpoint; a marker that was cut off in writing is removed."""
-    marker = folder / 'last_checkpoint'
-    if not marker.is_file():
-        return False
-    checkpoint = marker.read_text().strip()
-    if checkpoint and Path(checkpoint).is_file():
-        return True
-    marker.unlink()
-    return False
-
-
-def _last_metrics(folder: Path) -> dict[str, float]:
-    """The validation metrics in the newest log: those with a prefix."""
-    log = max(folder.glob('*/vis_data/scalars.json'))
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    return {key: value for row in rows for key, value in row.items() if '/' in key}
-
-
-def train_tokenizer(config: str, settings: Settings, out: Path) -> dict:
-    """Stage 1, once for all variants that share a tokenizer, and all seeds."""
-    return run_stage(
-        f'tokenizers/{config}', config, out, 0,
-        {
-            **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
-            'train_dataloader.batch_size': settings.batch_size,
-            **schedule(settings.tokenizer_epochs, warmup=False),
-        },
-    )  # fmt: skip
-
-
-def share_tokenizer(config: str, settings: Settings, out: Path) -> Path:
-    """Train a tokenizer, and return where its weights are."""
-    report = train_tokenizer(config, settings, out)
-    print(report['metrics'], flush=True)
-    return (out / 'tokenizers' / config / report['checkpoint']).resolve()
-
-
-def pretrain_options(settings: Settings, out: Path) -> dict:
-    """Options of stage 2, whatever the network predicts."""
-    return {
-        **data_options(settings, out / 'images.txt', out / 'val_images.txt'),
-        'train_dataloader.batch_size': settings.batch_size,
-        **schedule(settings.pretrain_epochs),
-        **network(settings),
-        'model.head.embed_dims': settings.width,
-    }
-
-
-def pretrain(
-    variant: str, seed: int, settings: Settings, out: Path, tokenizer: Path | None = None
-) -> dict:
-    """Stage 2, on all training images without labels."""
-    options = pretrain_options(settings, out)
-    if tokenizer is not None:
-        options['model.target_generator.checkpoint'] = tokenizer
-    return run_stage(f'{variant}/{seed}/pretrain', VARIANTS[variant][0], out, seed, options)
-
-
-def finetune(variant: str, seed: int, settings: Settings, out: Path) -> dict:
-    """Stage 3, on the seed's labels; from scratch it is the same, but for the weights."""
-    options = {
-        **data_options(settings, out / f'labels_{seed}.txt', out / 'val.txt'),
-        **schedule(settings.finetune_epochs),
-        **network(settings),
-        'model.head.in_channels': settings.width,
-        'model.head.num_classes': settings.classes,
-        'model.data_preprocessor.num_classes': settings.classes,
-        'optim_wrapper.optimizer.lr': settings.finetune_lr,
-    }
-    config = 'scratch'
-    if variant != 'scratch':
-        config = 'finetune'
-        folder = out / f'{variant}/{seed}/pretrain'
-        checkpoint = json.loads((folder / 'result.json').read_text())['checkpoint']
-        options['model.backbone.init_cfg.checkpoint'] = (folder / checkpoint).resolve()
-    return run_stage(f'{variant}/{seed}/finetune', config, out, seed, options)
-
-
-def claim_folder(out: Path, settings: Settings) -> None:
-    """Keep results of other settings from being taken for these."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / 'settings.json'
-    if path.is_file() and json.loads(path.read_text()) != asdict(settings):
-        sys.exit(f'{out} holds results of other settings, {path.read_text()}choose another --out')
-    path.write_text(json.dumps(asdict(settings), indent=2) + '\n')
-
-
-def hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    names = [
-        line.partition(':')[2].strip()
-        for line in Path('/proc/cpuinfo').read_text().splitlines()
-        if line.startswith('model name')
-    ] if Path('/proc/cpuinfo').is_file() else [platform.processor()]  # fmt: skip
-    threads = os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())
-    return f'{threads} of {os.cpu_count()} cores, {names[0]}, no GPU'
-
-
-def versions() -> dict[str, str]:
-    every = {'python': platform.python_version()}
-    for name in ('torch', 'torchvision', 'onedl-mmengine', 'mmengine', 'onedl-mmpretrain',
-                 'mmpretrain', 'numpy'):  # fmt: skip
-        try:
-            every[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return every
-
-
-def summarize(settings: Settings, out: Path, num_images: int, num_labels: int) -> dict:
-    """All results in the folder, of earlier calls too, with mean and spread a variant."""
-    results, seconds = {}, 0.0
-    for path in sorted(out.rglob('result.json')):
-        seconds += json.loads(path.read_text())['seconds']
-    for variant in VARIANTS:
-        runs = {}
-        for path in sorted((out / variant).glob('*/finetune/result.json')):
-            report = json.loads(path.read_text())
-            before = path.parent.parent / 'pretrain/result.json'
-            metrics = json.loads(before.read_text())['metrics'] if before.is_file() else {}
-            runs[path.parent.parent.name] = {
-                'top1': round(report['metrics']['accuracy/top1'], 2),
-                **{key: round(value, 4) for key, value in metrics.items()},
+def choose(place: Place) -> None:
+    """Top-1 on photos kept for it, of the settings tried, from the weights of the first seed."""
+    found = {}
+    for kind, tried in TRIED.items():
+        start = dict(beit=BEIT, mae=MAE).get(kind)
+        network = 'beit' if kind in ('beit', 'scratch') else 'vit'
+        for rate, decay in tried:
+            options = {
+                'optim_wrapper.optimizer.lr': rate,
+                'optim_wrapper.paramwise_cfg.layer_decay_rate': decay,
             }
-        if runs:
-            top1 = [run['top1'] for run in runs.values()]
-            results[variant] = dict(
-                mean=round(statistics.mean(top1), 2),
-                std=round(statistics.stdev(top1), 2) if len(top1) > 1 else None,
-                seeds=runs,
-            )
-    tokenizers = {
-        path.parent.name: json.loads(path.read_text())['metrics']
-        for path in sorted((out / 'tokenizers').glob('*/result.json'))
-    }
-    return dict(
-        command='python ' + shlex.join(['benchmarks/claims.py', *sys.argv[1:]]),
-        hardware=hardware(),
-        versions=versions(),
-        seconds=round(seconds),
-        settings={**asdict(settings), 'data': Path(settings.data).name},
-        images=num_images,
-        labels=num_labels,
-        tokenizers=tokenizers,
-        top1=results,
-    )
-
-
-def to_markdown(report: dict) -> str:
-    """The table of a report."""
-    settings = report['settings']
-    scratch = report['top1'].get('scratch')
-    lines = [
-        f'Top-1 after fine-tuning on {report["labels"]} labels of {settings["classes"]} classes '
-        f'for {settings["finetune_epochs"]} epochs; pre-trained on {report["images"]} images for '
-        f'{settings["pretrain_epochs"]}.',
-        '',
-        '| variant | | seeds | mean | std | over scratch |',
-        '| --- | --- | --- | --- | --- | --- |',
-    ]
-    for variant, row in report['top1'].items():
-        every = ', '.join(f'{run["top1"]:.1f}' for run in row['seeds'].values())
-        std = '' if row['std'] is None else f'{row["std"]:.1f}'
-        gain = f'{row["mean"] - scratch["mean"]:+.1f}' if scratch else ''
-        lines.append(
-            f'| {variant} | {VARIANTS[variant][1]} | {every} | {row["mean"]:.1f} | {std} | {gain} |'
-        )
-    for name, row in report['tokenizers'].items():
-        figures = ', '.join(
-            f'{key.removeprefix("tokenizer/")} {value:.4g}' for key, value in row.items()
-        )
-        lines += ['', f'Tokenizer `{name}`: {figures}.']
-    lines += [
-        '',
-        f'`{report["command"]}`',
-        '',
-        f'{report["hardware"]}; {report["seconds"]} seconds of training in all; '
-        + ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
-    ]
-    return '\n'.join(lines) + '\n'
-
-
-def begin(args: argparse.Namespace) -> tuple[Settings, tuple[int, int]]:
-    """Settings, and the numbers of images and of labels; their lists are written."""
-    settings = Settings(
-        data=str(args.data.resolve()),
-        **{name: getattr(args, name) for name in Settings.__annotations__ if name != 'data'},
-    )
-    claim_folder(args.out, settings)
-    return settings, write_lists(settings, args.out, args.seeds)
+            run = finetuned(
+                f'choose-{kind}-{rate}-{decay}', start, network, options,
+                steps=STEPS['finetune'] // 2, held_out=True,
+            )  # fmt: skip
+            for step in with_lost_starts(run, 0, place):
+                figures = carry_out(step, 0, place)
+                if step is not run:
+                    keep(step, 0, figures, place.results)
+            name = told(kind, rate, decay)
+            found[name] = figures['curve'][-1][1]
+            print(name, found[name], flush=True)
+    CHOSEN.write_text(json.dumps(dict(top1=found, machine=describe()), indent=2) + '\n')
 
 
 def main() -> None:
     args = parse_args()
-    settings, counts = begin(args)
-    wanted = {variant: TOKENIZERS[variant] for variant in args.variants if variant in TOKENIZERS}
-    tokenizers = {
-        config: share_tokenizer(config, settings, args.out)
-        for config in dict.fromkeys(wanted.values())
-    }
-    # Seed by seed, so that a first comparison is there early.
-    for seed in args.seeds:
-        for variant in args.variants:
-            if variant != 'scratch':
-                tokenizer = tokenizers.get(TOKENIZERS.get(variant, ''))
-                pretrain(variant, seed, settings, args.out, tokenizer)
-            report = finetune(variant, seed, settings, args.out)
-            print(f'{variant}, seed {seed}: {report["metrics"]}', flush=True)
-            summary = summarize(settings, args.out, *counts)
-            (args.out / 'claims.json').write_text(json.dumps(summary, indent=2) + '\n')
-            (args.out / 'claims.md').write_text(to_markdown(summary))
-    print((args.out / 'claims.md').read_text())
+    if args.list:
+        return list_rows(args.seeds, args.results)
+    if args.report:
+        return write_report(args.results, args.docs)
+    # Seconds of one core.
+    os.environ['OMP_NUM_THREADS'] = '1'
+    torch.set_num_threads(1)
+    import_everything()
+    camvid = args.camvid or args.data.parent / 'camvid'
+    place = place_of(args.data, camvid, args.out, args.results, args.length)
+    with open(args.out / 'lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit(f'another process runs in {args.out}')
+        if args.choose or (not CHOSEN.is_file() and args.length == 1):
+            choose(place)
+        if not args.choose:
+            run_missing(args, place)
+    write_report(args.results, args.docs)
 
 
 if __name__ == '__main__':

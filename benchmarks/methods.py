@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from claims import ROOT, list_images, run_stage, write_labelled
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from this_machine import describe
+from variants import ROOT, list_images, run_stage, write_labelled
 
 RESULTS = ROOT / 'benchmarks/results/methods.json'
 PAGE = ROOT / 'docs/methods.md'

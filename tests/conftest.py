@@ -51,6 +51,7 @@ SLOW_FILES = (
     'test_tools.py',
     'test_configs.py',
     'test_exact_resume.py',
+    'test_variants.py',
     'test_claims.py',
     'test_segmentation_tools.py',
     'test_beit.py',

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import cached_views  # noqa: E402
-from claims import Settings, write_lists  # noqa: E402
+from variants import Settings, write_lists  # noqa: E402
 
 from beit_mm.datasets import CacheError, TokenCache  # noqa: E402
 from beit_mm.engine import use_token_cache  # noqa: E402

@@ -1,211 +1,201 @@
-"""The claims benchmark: its lists, its table, and that it goes on where it was stopped."""
+"""The papers' claims: the tables are those of the kept runs, and a quick row runs end to end."""
 
-import importlib.util
 import json
 import os
-import signal
-import subprocess
+import re
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import forked
 import mmpretrain.apis  # noqa: F401, for the processes that are forked
 import numpy as np
 import pytest
-from mmengine.config import Config
 from PIL import Image
+from scipy import stats
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import claim_runs  # noqa: E402
+import claim_tables  # noqa: E402
+import claims  # noqa: E402
+from claim_rows import ROWS  # noqa: E402
+
+RESULTS = ROOT / 'benchmarks/results/claims'
+RUNS = {run.name: run for row in ROWS for run in row.runs}
 
 
 @pytest.fixture(scope='module')
-def claims():
-    spec = importlib.util.spec_from_file_location('claims', ROOT / 'benchmarks/claims.py')
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks itself up there.
-    sys.modules['claims'] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def photos(tmp_path_factory):
-    """Three classes of eight training and four validation photos."""
+def place(tmp_path_factory):
+    """Four classes of 60 training and two validation photos."""
     root = tmp_path_factory.mktemp('photos')
     rng = np.random.default_rng(0)
-    for split, size in (('train', 8), ('val', 4)):
-        for name in ('ant', 'bee', 'cow'):
-            folder = root / split / name
-            folder.mkdir(parents=True)
+    for split, size in (('train', 60), ('val', 2)):
+        for name in ('ant', 'bee', 'cow', 'dog'):
+            (root / split / name).mkdir(parents=True)
             for index in range(size):
-                pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f'{index}.png')
-    return root
+                pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f'{index}.png')
+    return claim_runs.place_of(root, root / 'camvid', root / 'out', root / 'results', 1.0)
 
 
-@pytest.fixture
-def settings(claims, photos):
-    return claims.Settings(
-        data=str(photos),
-        classes=2,
-        labels=3,
-        tokenizer_epochs=2,
-        pretrain_epochs=40,
-        finetune_epochs=20,
-        finetune_lr=1e-3,
-        batch_size=8,
-        workers=0,
-        width=32,
-        depth=1,
-    )
+def scores_of(point):
+    """A point's scores by seed, read without the code that makes the tables."""
+    file = RESULTS / f'{point.run.name}.json'
+    seeds = json.loads(file.read_text())['seeds'] if file.is_file() else {}
+    name, _, step = point.score.partition(':')
+    if step:
+        curves = {seed: dict(run['curve']) for seed, run in seeds.items()}
+        return {seed: curve[int(step)] for seed, curve in curves.items() if int(step) in curve}
+    return {seed: run[name] for seed, run in seeds.items() if name in run}
 
 
-def test_lists_hold_the_classes_asked_for_and_labels_drawn_by_the_seed(
-    claims, settings, photos, tmp_path
-):
-    assert claims.write_lists(settings, tmp_path, [0, 1]) == (16, 6)
-    images = (tmp_path / 'images.txt').read_text().split()
-    assert sorted(images) == sorted(f'{name}/{n}.png' for name in ('ant', 'bee') for n in range(8))
-    assert all((photos / 'train' / path).is_file() for path in images)
-    rows = [line.split() for line in (tmp_path / 'val.txt').read_text().splitlines()]
-    assert sorted(rows) == [
-        [f'{name}/{n}.png', str(label)]
-        for label, name in enumerate(('ant', 'bee'))
-        for n in range(4)
-    ]
-    drawn = [(tmp_path / f'labels_{seed}.txt').read_text() for seed in (0, 1)]
-    assert drawn[0] != drawn[1]
-    for text in drawn:
-        rows = [line.split() for line in text.splitlines()]
-        assert len({path for path, _ in rows}) == 6
-        assert [label for _, label in rows] == ['0'] * 3 + ['1'] * 3
-        assert all(path.startswith(('ant', 'bee')[int(label)]) for path, label in rows)
-    claims.write_lists(settings, tmp_path, [1])
-    assert (tmp_path / 'labels_1.txt').read_text() == drawn[1], 'a seed repeats'
-
-
-def test_a_folder_of_other_settings_is_refused(claims, settings, tmp_path):
-    claims.claim_folder(tmp_path, settings)
-    claims.claim_folder(tmp_path, settings)
-    with pytest.raises(SystemExit, match='other settings'):
-        claims.claim_folder(tmp_path, replace(settings, labels=4))
-
-
-def test_every_option_names_a_setting_of_its_config(claims, settings, tmp_path, monkeypatch):
-    """An option that the config lacks would be added to it and change nothing."""
-    stages = []
-    monkeypatch.setattr(claims, 'run_stage', lambda *args: stages.append((args[1], args[-1])))
-    for config in set(claims.TOKENIZERS.values()):
-        claims.train_tokenizer(config, settings, tmp_path)
-    for variant in claims.VARIANTS:
-        if variant != 'scratch':
-            tokenizer = tmp_path / 'tokenizer.pth' if variant in claims.TOKENIZERS else None
-            claims.pretrain(variant, 0, settings, tmp_path, tokenizer)
-    claims.finetune('scratch', 0, settings, tmp_path)
-    assert len(stages) == 12
-    new = {'train_dataloader.persistent_workers'} | {
-        f'{loader}_dataloader.dataset.ann_file' for loader in ('train', 'val')
-    }
-    for config, options in stages:
-        before = Config.fromfile(ROOT / f'configs/claims/{config}.py').to_dict()
-        for key in set(options) - new:
-            value = before
-            for part in key.split('.'):
-                value = value[int(part)] if isinstance(value, list) else value[part]
-
-
-def write_result(folder, seconds=10.0, **metrics):
-    folder.mkdir(parents=True)
-    report = dict(metrics=metrics, seconds=seconds, checkpoint='epoch_1.pth')
-    (folder / 'result.json').write_text(json.dumps(report))
-
-
-def test_table_has_mean_spread_and_gain(claims, settings, tmp_path):
-    for seed, (full, scratch) in enumerate([(50.0, 40.0), (52.0, 41.0), (57.0, 42.0)]):
-        write_result(tmp_path / f'full/{seed}/pretrain', **{'mim/acc': 20.0 + seed})
-        write_result(tmp_path / f'full/{seed}/finetune', **{'accuracy/top1': full})
-        write_result(tmp_path / f'scratch/{seed}/finetune', **{'accuracy/top1': scratch})
-    write_result(tmp_path / 'pixels/0/finetune', **{'accuracy/top1': 45.0})
-    report = claims.summarize(settings, tmp_path, 16, 6)
-    assert report['seconds'] == 100
-    assert report['top1']['full']['mean'] == 53
-    # ((50 - 53)^2 + (52 - 53)^2 + (57 - 53)^2) / 2 = 13.
-    assert report['top1']['full']['std'] == pytest.approx(13**0.5, abs=0.005)
-    assert report['top1']['full']['seeds']['2'] == {'top1': 57.0, 'mim/acc': 22.0}
-    assert report['top1']['pixels']['std'] is None
-    assert 'all-tokens' not in report['top1']
-    rows = [
+def test_table_is_that_of_the_kept_runs():
+    lines = [
         [cell.strip() for cell in line.strip('|').split('|')]
-        for line in claims.to_markdown(report).splitlines()
-        if line.startswith('|')
+        for line in (ROOT / 'docs/claims.md').read_text().splitlines()
+        if line.startswith('| ') and '](' not in line and '---' not in line
+    ][1:]
+    wanted = [(row, claim) for row in ROWS for claim in row.claims]
+    for (row, claim), (said, paper, figures, verdict) in zip(wanted, lines, strict=True):
+        assert said.startswith(claim.left)
+        assert claim.right in said
+        assert paper == claim.paper
+        points = {point.label: scores_of(point) for point in row.points}
+        left, right = points[claim.left], points[claim.right]
+        changes = np.array([left[seed] - right[seed] for seed in left if seed in right])
+        shown = [float(number) for number in re.findall(r'[+-]?\d+\.\d', figures)]
+        if not len(changes):
+            assert (shown, verdict) == ([], 'not run yet')
+            continue
+        assert shown[0] == pytest.approx(changes.mean(), abs=0.051)
+        if len(changes) < 3:
+            assert verdict == f'begun: {len(changes)} of 3 seeds'
+            continue
+        low, high = stats.ttest_1samp(changes, 0).confidence_interval(0.95)
+        assert shown[1] == pytest.approx((high - low) / 2, abs=0.051)
+        if claim.margin is None:
+            assert verdict == ('holds' if low > 0 else 'does not' if high < 0 else 'undecided')
+        else:
+            assert (verdict == 'holds') == (max(-low, high) < claim.margin)
+
+
+def test_pages_are_those_of_the_kept_runs():
+    for name, text in claim_tables.pages(RESULTS).items():
+        assert (ROOT / 'docs' / name).read_text() == text, f'{name}: benchmarks/claims.py --report'
+    for row in ROWS:
+        if any(scores_of(point) for point in row.points if point.drawn):
+            for ending in ('.csv', '.png', '_dark.png'):
+                assert (ROOT / f'docs/claims/{row.name}{ending}').is_file()
+
+
+def estimate(*values):
+    return claim_tables.estimate(dict(enumerate(values)))
+
+
+def test_interval_and_verdict():
+    # Spread 1, so half of the interval is 4.3027 / sqrt(3), of two degrees of freedom.
+    found = estimate(9.0, 10.0, 11.0)
+    assert found.half == pytest.approx(2.4842, abs=1e-3)
+    verdict = claim_tables.verdict
+    assert verdict(found, None) == 'holds'
+    assert verdict(estimate(-9.0, -10.0, -11.0), None) == 'does not'
+    assert verdict(estimate(1.0, 2.0, 3.0), None) == 'undecided'
+    assert verdict(estimate(1.0, 2.0), None) == 'begun: 2 of 3 seeds'
+    assert verdict(None, None) == 'not run yet'
+    assert verdict(estimate(-1.0, 0.0, 1.0), 2.5) == 'holds'
+    assert verdict(estimate(-1.0, 0.0, 1.0), 2.0) == 'undecided'
+    assert verdict(found, 2.0) == 'does not'
+    pairs = claim_tables.difference(estimate(3.0, 5.0, 9.0), estimate(1.0, 2.0))
+    assert pairs.values == {0: 2.0, 1: 3.0}
+
+
+def test_a_name_is_one_run_and_rows_speak_of_their_points():
+    for row in ROWS:
+        assert row.name.split('-')[0] in claim_tables.PAGES
+        labels = [point.label for point in row.points]
+        assert len(set(labels)) == len(labels)
+        assert {x for claim in row.claims for x in (claim.left, claim.right)} <= set(labels)
+        for run in row.runs:
+            assert run.settings == RUNS[run.name].settings, run.name
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_row_is_finished_before_the_next_begins(tmp_path):
+    rows = list(ROWS[:2])
+    left = claims.missing(rows, [0, 1], tmp_path)
+    assert [row.name for row, _, _ in left] == sorted(
+        (row.name for row, _, _ in left), key=[row.name for row in rows].index
+    )
+    assert [seed for row, seed, _ in left if row == rows[0]] == [0] * 4 + [1] * 4
+    run = left[0][2]
+    claim_runs.keep(run, 0, dict(cpu_seconds=1.0), tmp_path)
+    assert claims.missing(rows, [0, 1], tmp_path) == left[1:]
+    with pytest.raises(SystemExit, match='of other settings'):
+        claim_runs.results_of(run._replace(steps=7), tmp_path)
+
+
+def test_every_option_names_a_setting_of_its_recipe(place, monkeypatch):
+    """:func:`claim_runs.put` refuses others; a run must differ from those that it is beside."""
+    monkeypatch.setattr(claim_runs, 'weights_of', lambda *args: 'weights.pth')
+    texts = {}
+    for run in RUNS.values():
+        if run.stage in claim_runs.WAYS:
+            continue
+        cfg = claim_runs.config_of(run, 0, place)
+        texts.setdefault(str(cfg.to_dict() | dict(start=[x.name for x in run.needs])), run.name)
+    trained = [run for run in RUNS.values() if run.stage not in claim_runs.WAYS]
+    assert len(texts) == len(trained), 'two runs of one config'
+    with pytest.raises(KeyError, match='no such setting'):
+        claim_runs.put(cfg, 'train_cfg.max_itres', 3)
+
+
+def test_labels_are_nested_and_apart_from_what_chooses(place):
+    lists = {}
+    for labels in (5, 25):
+        run = RUNS['scratch']._replace(labels=labels)
+        for seed in (0, 1):
+            paths = claim_runs.labelled_lists(run, seed, place)
+            lists[labels, seed] = set(paths[0].read_text().splitlines())
+        assert len(paths[1].read_text().splitlines()) == 8
+    assert {key: len(lines) for key, lines in lists.items()} == {
+        (5, 0): 20, (5, 1): 20, (25, 0): 100, (25, 1): 100,
+    }  # fmt: skip
+    assert lists[5, 0] < lists[25, 0]
+    assert lists[5, 0] != lists[5, 1]
+    choosing = set((place.lists / 'choosing_photos.txt').read_text().split())
+    assert len(choosing) == 100
+    assert choosing.isdisjoint(line.split()[0] for line in lists[25, 0] | lists[25, 1])
+    assert choosing.isdisjoint((place.lists / 'photos.txt').read_text().split())
+    halves = [
+        claim_runs.labelled_lists(RUNS['scratch']._replace(classes=name), 0, place)[0].read_text()
+        for name in ('target', 'other')
     ]
-    by_name = {row[0]: row[2:] for row in rows}
-    assert by_name['full'] == ['50.0, 52.0, 57.0', '53.0', '3.6', '+12.0']
-    assert by_name['scratch'] == ['40.0, 41.0, 42.0', '41.0', '1.0', '+0.0']
-    assert by_name['pixels'] == ['45.0', '45.0', '', '+4.0']
-
-
-def command(photos, out):
-    return [
-        sys.executable, ROOT / 'benchmarks/claims.py', '--data', photos, '--out', out,
-        '--variants', 'pixels', '--seeds', '4', '--classes', '2', '--labels', '3',
-        '--pretrain-epochs', '40', '--finetune-epochs', '2', '--batch-size', '8',
-        '--width', '32', '--depth', '1',
+    assert [sorted({line.split('/')[0] for line in half.splitlines()}) for half in halves] == [
+        ['ant', 'cow'], ['bee', 'dog'],
     ]  # fmt: skip
 
 
-def last_epoch(stage):
-    marker = stage / 'last_checkpoint'
-    name = marker.read_text().strip() if marker.is_file() else ''
-    return int(Path(name).stem.removeprefix('epoch_')) if name else None
-
-
-def test_a_marker_cut_off_in_writing_does_not_stop_a_stage_for_good(claims, tmp_path):
-    marker = tmp_path / 'last_checkpoint'
-    assert not claims._can_resume(tmp_path)
-    for text in ('', str(tmp_path / 'removed.pth')):
-        marker.write_text(text)
-        assert not claims._can_resume(tmp_path)
-        assert not marker.exists()
-    checkpoint = tmp_path / 'epoch_1.pth'
-    checkpoint.touch()
-    marker.write_text(str(checkpoint))
-    assert claims._can_resume(tmp_path)
-
-
 @pytest.mark.slow
-def test_it_goes_on_where_it_was_stopped_and_skips_what_is_finished(photos, tmp_path):
+def test_a_row_runs_end_to_end(place, tmp_path):
+    command = [
+        sys.executable, ROOT / 'benchmarks/claims.py', '--data', place.data, '--out',
+        tmp_path / 'out', '--results', tmp_path / 'results', '--docs', tmp_path / 'docs',
+        '--row', 'mae-pretraining', '--seeds', '0', '1', '2', '--length', '0.002',
+    ]  # fmt: skip
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    out, stage = tmp_path / 'out', tmp_path / 'out/pixels/4/pretrain'
-    process = subprocess.Popen(command(photos, out), env=environment, start_new_session=True)
-    stopped_at = None
-    while stopped_at is None:
-        assert process.poll() is None, 'it ended before it could be stopped'
-        time.sleep(0.05)
-        # Held still first: the marker is empty for a moment whenever it is written anew.
-        os.killpg(process.pid, signal.SIGSTOP)
-        stopped_at = last_epoch(stage)
-        os.killpg(process.pid, signal.SIGKILL if stopped_at else signal.SIGCONT)
-    process.wait()
-    assert not (stage / 'result.json').exists()
-    assert stopped_at < 40
-
-    forked.run(command(photos, out), env=environment, check=True)
-    logs = sorted(stage.glob('*/vis_data/scalars.json'))
-    rows = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    # Two steps an epoch; a run that starts anew logs the end of its first epoch.
-    assert min(row['step'] for row in rows) > 2 * stopped_at
-    report = json.loads((out / 'claims.json').read_text())
-    assert set(report['top1']) == {'pixels'}
-    assert (stage / 'epoch_40.pth').is_file()
-    results = {path: path.stat().st_mtime_ns for path in out.rglob('result.json')}
-    assert len(results) == 2
-
-    again = forked.run(
-        command(photos, out), env=environment, check=True, capture_output=True, text=True
-    )
-    assert {path: path.stat().st_mtime_ns for path in out.rglob('result.json')} == results
-    assert 'pixels/4/pretrain' not in again.stdout, 'no stage was started'
-    assert json.loads((out / 'claims.json').read_text())['top1'] == report['top1']
+    done = forked.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert '9 runs left' in done.stdout
+    kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / 'results').iterdir()}
+    assert set(kept) == {'mae', 'mae-finetuned', 'scratch-vit'}
+    assert all(set(run['seeds']) == {'0', '1', '2'} for run in kept.values())
+    text = (tmp_path / 'docs/claims.md').read_text()
+    row = next(line for line in text.splitlines() if line.startswith('| MAE > from scratch'))
+    assert row.split('|')[-2].strip() in ('holds', 'does not', 'undecided')
+    with Image.open(tmp_path / 'docs/claims/mae-pretraining.png') as plot:
+        assert plot.width > 500
+    weights = list((tmp_path / 'out').rglob('*.pth'))
+    # Later rows begin with MAE's; those of fine-tuning nothing needs.
+    assert {path.parent.name for path in weights} == {'mae'}
+    again = forked.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert 'runs left' not in again.stdout

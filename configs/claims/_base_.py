@@ -1,4 +1,4 @@
-"""What the stages of benchmarks/claims.py share: 64-pixel photos, an 8 x 8 grid, a small BEiT.
+"""What the stages of benchmarks/variants.py share: 64-pixel photos, an 8 x 8 grid, a small BEiT.
 
 The benchmark sets the data, the epochs and the seed of each stage; each also runs by itself.
 """
