@@ -150,9 +150,8 @@ def detect_layout(state_dict: Mapping[str, Tensor]) -> str:
 
     Returns:
         'beit_mm', 'unilm', 'timm', 'huggingface', 'mmpretrain', 'mmseg', 'torchvision', 'jax' or
-        'big_vision'. Backbones of
-        MMPretrain and MMSegmentation have the same names; one that neither has what only
-        MMPretrain knows nor a head is said to be of 'mmseg'.
+        'big_vision'. Backbones of MMPretrain and MMSegmentation have the same names; one that
+        neither has what only MMPretrain knows nor a head is said to be of 'mmseg'.
 
     Raises:
         CheckpointError: If they are of none.
