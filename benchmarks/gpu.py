@@ -8,6 +8,7 @@ Stages, in the order of ``--stages``; each prints and writes JSON as it goes:
     check      the tests marked cuda
     step       the pre-training step of BEiT-B and BEiT-L beside MMPretrain's, as it is by default
                and with nothing compiled
+    methods    MAE's pre-training step beside MMPretrain's, ViT's beside timm's and MMPretrain's
     attention  every form of attention with a learned bias that was thought of
     pipeline   a real pre-training on a folder of photos by the stock Runner, with tokens computed
                and cached: images a second, and the share of the time that waits for photos
@@ -167,6 +168,18 @@ def step(bench: Bench) -> None:
                 bench.note(name, ratios=report['ratios'], cuda=report.get('cuda'))
 
 
+def methods(bench: Bench) -> None:
+    """MAE's step, also by the share that is hidden, and a Vision Transformer's."""
+    args = bench.args
+    for method, size in (('mae', 256), ('vit', 128)):
+        arguments = ['benchmarks/step.py', '--method', method, '--device', args.device]
+        arguments += ['--quick', '--repeats', 1] if args.quick else []
+        arguments += ['--batch-size', 2 if args.quick else size]
+        arguments += ['--precision', 'bfloat16'] if args.device == 'cuda' else []
+        arguments += ['--out', args.out / f'step_{method}.json']
+        bench.run(Command(f'step_{method}', arguments, 1.5))
+
+
 def attention(bench: Bench) -> None:
     """All forms of attention with a learned bias."""
     args = bench.args
@@ -263,7 +276,7 @@ def claims(bench: Bench) -> None:
         )
 
 
-STAGES = {stage.__name__: stage for stage in (check, step, attention, pipeline, claims)}
+STAGES = {stage.__name__: stage for stage in (check, step, methods, attention, pipeline, claims)}
 
 
 def parse_args() -> argparse.Namespace:

@@ -47,12 +47,17 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path, rehearse):
     code, record = rehearse('--quick')
     assert code == 0, record
     commands = record['commands']
-    assert [row['code'] for row in commands.values()] == [0] * 11
+    assert [row['code'] for row in commands.values()] == [0] * 13
     assert record['failed'] == record['left_out'] == []
     assert 'passed' in commands['check']['tail'][-1]
     for name in ('step_base_default', 'step_large_plain'):
         steps = json.loads((tmp_path / f'{name}.json').read_text())
         assert commands[name]['ratios'] == steps['ratios']
+    for method in ('mae', 'vit'):
+        assert (
+            json.loads((tmp_path / f'step_{method}.json').read_text())['benchmark']
+            == f'{method}_step'
+        )
     forms = {row['form'] for row in json.loads((tmp_path / 'attention.json').read_text())['rows']}
     assert forms == set(attention_forms.FORMS)
     for name in ('pipeline_computed', 'pipeline_cached'):
