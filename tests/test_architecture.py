@@ -1,7 +1,9 @@
 """docs/architecture.md is true: its files and names are there, and imports follow its arrows."""
 
 import ast
+import importlib.machinery
 import re
+import sysconfig
 from collections import Counter
 from pathlib import Path
 
@@ -145,3 +147,13 @@ def test_rooms_and_files_of_the_map_are_there():
         assert (PACKAGE / room).exists(), room
     for name in re.findall(r'`((?:tests|configs|tools)/[\w/.]*)`', MAP):
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize('folder', ['benchmarks', 'tools'])
+def test_no_script_hides_a_package(folder):
+    """A script's folder is where Python looks first."""
+    places = [sysconfig.get_path(name) for name in ('purelib', 'stdlib')]
+    names = {path.stem for path in (ROOT / folder).glob('*.py')}
+    hidden = {name for name in names if importlib.machinery.PathFinder.find_spec(name, places)}
+    # Python's tests of itself, which nothing imports; OpenMMLab's users look for tools/test.py.
+    assert hidden - {'test'} == set()

@@ -1,6 +1,6 @@
 """Small tokenizers of several kinds of images, beside k-means of the same patches.
 
-    python benchmarks/tokenizers.py --data mnist=FOLDER photos=FOLDER --out tokenizers.json
+    python benchmarks/tokenizer_errors.py --data mnist=FOLDER photos=FOLDER --out tokenizers.json
 
 A FOLDER has ``train`` and ``val``, with images anywhere inside. Each is seen as a square of 16
 pixels, 4 x 4 patches: the validation images whole, those of training in crops of 60 % of the area
