@@ -67,6 +67,19 @@ def choose_products(processor: Processor, has_onednn: bool) -> Choice:
     return Choice(what, 'oneDNN', f'AVX-512 of {processor.vendor}, which MKL does without')
 
 
+def choose_half_attention(has_products: bool) -> Choice:
+    """How attention is trained in bfloat16 on the CPU, by 'the formula, in place' or 'PyTorch'.
+
+    Args:
+        has_products: Whether oneDNN has products of bfloat16 here; without, those of the formula
+            take two to six times as long as all of PyTorch's attention.
+    """
+    what = 'attention, bfloat16, training, CPU'
+    if not has_products:
+        return Choice(what, 'PyTorch', 'oneDNN has no products of bfloat16 on this processor')
+    return Choice(what, 'the formula, in place', "the gradients of PyTorch's own are slower")
+
+
 def choose_compiling(device: torch.device, enough_torch: bool) -> Choice:
     """Whether blocks and tokenizer are compiled where a config leaves it open: 'yes' or 'no'."""
     what = 'compiled blocks and tokenizer'

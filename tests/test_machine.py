@@ -9,8 +9,16 @@ import torch
 
 from beit_mm import machine
 from beit_mm.layers import linear
+from beit_mm.layers.attention import HALF
+from beit_mm.layers.compiling import can_compile
 from beit_mm.layers.fast_paths import fast_paths
-from beit_mm.machine import Processor, choose_compiling, choose_products, processor
+from beit_mm.machine import (
+    Processor,
+    choose_compiling,
+    choose_half_attention,
+    choose_products,
+    processor,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +36,25 @@ from beit_mm.machine import Processor, choose_compiling, choose_products, proces
 )
 def test_products(vendor, instructions, has_onednn, chosen):
     assert choose_products(Processor(vendor, instructions), has_onednn).chosen == chosen
+
+
+def test_attention_in_bfloat16():
+    assert choose_half_attention(True).chosen == 'the formula, in place'
+    assert choose_half_attention(False).chosen == 'PyTorch'
+
+
+@pytest.mark.parametrize('limit', ['ATEN_CPU_CAPABILITY=default', 'ONEDNN_MAX_CPU_ISA=AVX2'])
+def test_attention_follows_the_products_of_onednn_not_the_instructions_of_pytorch(limit):
+    """Only what limits oneDNN takes its products of bfloat16 away."""
+    name, value = limit.split('=')
+    if name.startswith('ONEDNN') and not can_compile():
+        pytest.skip('older PyTorch asks the processor, not oneDNN')
+    code = 'from beit_mm.layers import attention; print(attention.HALF.chosen)'
+    chosen = subprocess.run(
+        [sys.executable, '-c', code], env={**os.environ, name: value},
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    assert chosen == ('PyTorch' if name.startswith('ONEDNN') else HALF.chosen)
 
 
 def test_the_instructions_are_those_that_pytorch_was_told_to_use():

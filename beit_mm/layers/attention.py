@@ -4,8 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..machine import choose_half_attention
 from .linear import Linear, linear
 from .relative_position import RelativePositionBias, RelativePositions
+
+
+def _has_half_products() -> bool:
+    ask = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
+    return torch.backends.mkldnn.is_available() and ask is not None and ask()
+
+
+HALF = choose_half_attention(_has_half_products())
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,14 +56,18 @@ def in_place_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = No
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`plain_attention` by what is fastest; same arguments, result of the queries' dtype.
 
-    PyTorch's fused kernels on the CPU do not compute a bias' gradient, and what PyTorch takes in
-    their place costs three times the plain formula in bfloat16. Without a bias their own gradients
-    cost four to eight times it in bfloat16, and as much in float32.
+    PyTorch's fused kernels on the CPU do not compute a bias' gradient. In bfloat16 their other
+    gradients, and what PyTorch takes where they do not serve, cost up to eight times the plain
+    formula on processors that multiply bfloat16, and a sixth of it on others: see ``HALF``.
     """
-    if q.device.type == 'cpu' and (
-        (bias is not None and bias.requires_grad) or (q.dtype == torch.bfloat16 and q.requires_grad)
-    ):
-        return in_place_attention(q, k, v, bias)
+    if q.device.type == 'cpu':
+        of_bias = bias is not None and bias.requires_grad
+        if q.dtype == torch.bfloat16:
+            in_place = (of_bias or q.requires_grad) and HALF.chosen != 'PyTorch'
+        else:
+            in_place = of_bias
+        if in_place:
+            return in_place_attention(q, k, v, bias)
     return kernel_attention(q, k, v, bias)
 
 

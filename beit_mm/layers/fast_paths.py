@@ -3,7 +3,7 @@
 import torch
 
 from ..machine import Choice, processor
-from . import compiling, linear
+from . import attention, compiling, linear
 
 
 def fast_paths(device: torch.device) -> list[Choice]:
@@ -28,10 +28,11 @@ def fast_paths(device: torch.device) -> list[Choice]:
         ),
         linear.PRODUCTS,
         Choice(
-            'attention with a learned bias',
+            'attention with a learned bias, float32',
             'the formula, in place',
             "PyTorch's fused kernel for CPUs has no gradient of the bias",
         ),
+        attention.HALF,
         Choice(
             'tokenizer',
             'channels last, as many images at a time as caches hold',

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from beit_mm.layers import attention as of_attention
 from beit_mm.layers.attention import (
     Attention,
     fused_attention,
@@ -15,6 +16,7 @@ from beit_mm.layers.attention import (
     plain_attention,
 )
 from beit_mm.layers.relative_position import RelativePositionBias, relative_positions
+from beit_mm.machine import choose_half_attention
 
 GRID = (2, 3)
 LENGTH = 1 + GRID[0] * GRID[1]
@@ -159,13 +161,28 @@ def test_half_precision_differs_from_the_formula_by_rounding_alone(requires_grad
         assert (gradient - exact).norm() < 0.02 * exact.norm()
 
 
-def test_half_precision_trains_without_a_bias_by_the_formula(monkeypatch):
-    # Its kernel's gradients cost four to eight times the formula's on a CPU.
-    monkeypatch.setattr(F, 'scaled_dot_product_attention', None)
-    q, k, v = (t.detach().bfloat16().requires_grad_() for t in random_qkv(torch.float32, False))
-    output = fused_attention(q, k, v)
-    gradients = torch.autograd.grad(output.float().square().sum(), (q, k, v))
-    exact_inputs = [t.detach().float().requires_grad_() for t in (q, k, v)]
+@pytest.mark.parametrize('has_products', [False, True])
+@pytest.mark.parametrize('with_bias', [False, True])
+def test_half_precision_trains_by_what_is_fast_on_the_processor(
+    monkeypatch, has_products, with_bias
+):
+    taken = []
+    for name in ('kernel_attention', 'in_place_attention'):
+        form = getattr(of_attention, name)
+        monkeypatch.setattr(
+            of_attention,
+            name,
+            lambda *args, name=name, form=form: taken.append(name) or form(*args),
+        )
+    monkeypatch.setattr(of_attention, 'HALF', choose_half_attention(has_products))
+    *qkv, bias = (t.detach() for t in random_qkv(torch.float32, True))
+    q, k, v = (t.bfloat16().requires_grad_() for t in qkv)
+    bias = bias.bfloat16().float().requires_grad_() if with_bias else None
+    inputs = [q, k, v, *([bias] if with_bias else [])]
+    output = fused_attention(q, k, v, bias)
+    assert taken == ['in_place_attention' if has_products else 'kernel_attention']
+    gradients = torch.autograd.grad(output.float().square().sum(), inputs)
+    exact_inputs = [t.detach().float().requires_grad_() for t in inputs]
     exact_output = plain_attention(*exact_inputs)
     exact = torch.autograd.grad(exact_output.square().sum(), exact_inputs)
     assert output.dtype == torch.bfloat16
