@@ -69,7 +69,7 @@ def place_of(data: Path, camvid: Path, out: Path, results: Path, length: float) 
     kept, rest = split_of(place)
     for name, files in (('photos', rest), ('choosing_photos', kept)):
         lines = [path for of_class in files.values() for path in of_class]
-        (place.lists / f'{name}.txt').write_text('\n'.join(lines) + '\n')
+        write_in_one_step(place.lists / f'{name}.txt', '\n'.join(lines) + '\n')
     return place
 
 

@@ -7,13 +7,15 @@
 
 The data is a folder with train/<class>/ and val/<class>/ of 500 training photos a class or more.
 The command runs what is missing, one run at a time, row by row as they stand in claim_rows.py; a
-run serves all rows that hold it, and one that was stopped goes on. What is kept of each lies in
+run serves all rows that hold it, and one that was stopped goes on. Given again in a second shell,
+it takes a second core, and other seeds. What is kept of each run lies in
 benchmarks/results/claims/, and from it come docs/claims.md and, in docs/claims/, the tables and
 plots. --choose tries the settings of fine-tuning on training photos that nothing else reads; where
 benchmarks/results/claims_chosen.json is missing, the command begins with that.
 """
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -21,6 +23,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -85,15 +88,26 @@ def with_lost_starts(run: Run, seed: int, place: Place) -> Iterator[Run]:
     yield run
 
 
-def tidy(seed: int, place: Place, seeds: list[int]) -> None:
+def tidy(seed: int, place: Place) -> None:
     """Remove a seed's weights that no run which is left begins with."""
-    needed = {
-        name.name for _, of, run in missing(list(ROWS), seeds, place.results) if of == seed
-        for name in run.needs
-    }  # fmt: skip
+    left = missing(list(ROWS), [seed], place.results)
+    needed = {start.name for _, _, run in left for start in run.needs}
     for folder in (place.out / str(seed)).iterdir():
         if folder.name not in needed and (folder / 'result.json').is_file():
             shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Keep other processes out; without ``wait``, say whether none was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def list_rows(seeds: list[int], results: Path) -> None:
@@ -116,26 +130,57 @@ def run_missing(args: argparse.Namespace, place: Place) -> None:
     if not place.camvid.is_dir():
         print(f'{place.camvid} is no folder: segmentation is left out')
         rows = [row for row in rows if all(run.stage != 'segment' for run in row.runs)]
-    left = missing(rows, args.seeds, place.results)
-    start, rate = time.monotonic(), 1.0
-    expected = 0.0
-    for count, (row, seed, run) in enumerate(left):
-        minutes = (time.monotonic() - start) / 60
-        if args.minutes and minutes > args.minutes:
+    clock = Clock(time.monotonic())
+    while run_next(rows, args, place, clock):
+        if args.minutes and clock.minutes > args.minutes:
             print(f'{args.minutes:g} minutes are over; the same command goes on')
             break
-        ahead = sum(item.seconds for _, _, item in left[count:])
-        print(f'{row.name}: {run.name}, seed {seed}; {len(left) - count} runs left, '
-              f'{ahead / 3600:.1f} hours of a core, about {ahead * rate / 3600:.1f} of the clock',
-              flush=True)  # fmt: skip
-        for step in with_lost_starts(run, seed, place):
-            figures = carry_out(step, seed, place)
-            keep(step, seed, figures, place.results)
-        expected += run.seconds
-        rate = (time.monotonic() - start) / expected
-        print(f'  {figures}', flush=True)
-        tidy(seed, place, args.seeds)
-        write_report(place.results, args.docs)
+
+
+def run_next(rows: list[Row], args: argparse.Namespace, place: Place, clock: 'Clock') -> bool:
+    """Carry out the first missing run of a seed that no other process is at; whether there was."""
+    for seed in dict.fromkeys(of for _, of, _ in missing(rows, args.seeds, place.results)):
+        with locked(place.out / str(seed) / 'lock', wait=False) as free:
+            # Asked again: another process may have ended it in between.
+            if free and (left := missing(rows, [seed], place.results)):
+                row, _, run = left[0]
+                ahead = missing(rows, args.seeds, place.results)
+                print(f'{row.name}: {run.name}, seed {seed}; {clock.expected(ahead)}', flush=True)
+                for step in with_lost_starts(run, seed, place):
+                    figures = carry_out(step, seed, place)
+                    with locked(place.out / 'lock'):
+                        keep(step, seed, figures, place.results)
+                clock.told += run.seconds
+                print(f'  {figures}', flush=True)
+                tidy(seed, place)
+                with locked(place.out / 'lock'):
+                    write_report(place.results, args.docs)
+                return True
+    return False
+
+
+@dataclass
+class Clock:
+    """How fast this process goes.
+
+    Attributes:
+        start: Of time.monotonic().
+        told: Seconds that its runs were expected to take.
+    """
+
+    start: float
+    told: float = 0.0
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self.start) / 60
+
+    def expected(self, left: list[tuple[Row, int, Run]]) -> str:
+        """What is left, in words."""
+        hours = sum(run.seconds for _, _, run in left) / 3600
+        rate = self.minutes * 60 / self.told if self.told else 1.0
+        return (f'{len(left)} runs left, {hours:.1f} hours of a core, '
+                f'about {hours * rate:.1f} at this speed')  # fmt: skip
 
 
 def choose(place: Place) -> None:
@@ -175,15 +220,13 @@ def main() -> None:
     import_everything()
     camvid = args.camvid or args.data.parent / 'camvid'
     place = place_of(args.data, camvid, args.out, args.results, args.length)
-    with open(args.out / 'lock', 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            sys.exit(f'another process runs in {args.out}')
-        if args.choose or (not CHOSEN.is_file() and args.length == 1):
+    if args.choose or (not CHOSEN.is_file() and args.length == 1):
+        with locked(place.out / '0' / 'lock', wait=False) as free:
+            if not free:
+                sys.exit(f'another process runs in {args.out}')
             choose(place)
-        if not args.choose:
-            run_missing(args, place)
+    if not args.choose:
+        run_missing(args, place)
     write_report(args.results, args.docs)
 
 

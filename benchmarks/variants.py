@@ -146,7 +146,7 @@ def write_lists(settings: Settings, out: Path, seeds: list[int]) -> tuple[int, i
 
 def write_labelled(files: dict[str, list[str]], target: Path) -> None:
     lines = [f'{path} {label}\n' for label, name in enumerate(files) for path in files[name]]
-    target.write_text(''.join(lines))
+    write_in_one_step(target, ''.join(lines))
 
 
 def network(settings: Settings) -> dict:
@@ -246,7 +246,8 @@ def train_stage(
 
 def write_in_one_step(target: Path, text: str) -> None:
     """So that a stage that is stopped while it writes has not been finished."""
-    partial = target.with_suffix('.partial')
+    # Another process may be writing the same.
+    partial = target.with_suffix(f'.{os.getpid()}.partial')
     partial.write_text(text)
     partial.rename(target)
 

@@ -1,5 +1,7 @@
 """The papers' claims: the tables are those of the kept runs, and a quick row runs end to end."""
 
+import argparse
+import dataclasses
 import json
 import os
 import re
@@ -133,6 +135,32 @@ def test_a_row_is_finished_before_the_next_begins(tmp_path):
     assert claims.missing(rows, [0, 1], tmp_path) == left[1:]
     with pytest.raises(SystemExit, match='of other settings'):
         claim_runs.results_of(run._replace(steps=7), tmp_path)
+
+
+def test_two_processes_take_runs_of_different_seeds(place, tmp_path, monkeypatch):
+    place = dataclasses.replace(place, out=tmp_path / 'out', results=tmp_path / 'results')
+    args = argparse.Namespace(seeds=[0, 1], docs=tmp_path / 'docs')
+    clock = claims.Clock(0.0)
+    taken = []
+
+    def carry_out(run, seed, place):
+        taken.append((run.name, seed))
+        if len(taken) == 1:
+            # Another process, started meanwhile.
+            assert claims.run_next(ROWS[:1], args, place, clock)
+        return dict(cpu_seconds=1.0)
+
+    monkeypatch.setattr(claims, 'carry_out', carry_out)
+    monkeypatch.setattr(claims, 'with_lost_starts', lambda run, seed, place: [run])
+    monkeypatch.setattr(claims, 'write_report', lambda results, docs: None)
+    assert claims.run_next(ROWS[:1], args, place, clock)
+    assert taken == [('tokenizer', 0), ('tokenizer', 1)]
+    assert set(claim_runs.results_of(RUNS['tokenizer'], place.results)) == {0, 1}
+    while claims.run_next(ROWS[:1], args, place, clock):
+        pass
+    assert len(taken) == len(set(taken)) == 8
+    for seed in (0, 1):
+        assert [name for name, of in taken if of == seed] == [run.name for run in ROWS[0].runs]
 
 
 def test_every_option_names_a_setting_of_its_recipe(place, monkeypatch):
