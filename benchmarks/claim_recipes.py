@@ -1,32 +1,32 @@
 """What the runs of claims.py are: a recipe of configs/, what is changed in it, and where it starts.
 
-All networks are 64 wide and 4 blocks deep, on photos of 64 pixels in patches of 8, whatever
+All networks of a scale are of one size, on photos of 64 pixels in patches of 8, whatever
 pre-trains them; batches, rates and lengths are one for all runs of a stage, unless a row is about
 them. Rates and layer decays of fine-tuning were chosen on training photos kept for it, see
-:func:`chosen`.
+:func:`chosen`. The variable CLAIMS_SCALE takes another scale than ``small``.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
-WIDTH, DEPTH, HEADS = 64, 4, 4
+from claim_scales import SCALES
+
+SCALE = SCALES[os.environ.get('CLAIMS_SCALE', 'small')]
+WIDTH, DEPTH = SCALE.width, SCALE.depth
 GRID = (8, 8)
 ARCH = dict(
-    embed_dims=WIDTH, num_layers=DEPTH, num_heads=HEADS, feedforward_channels=4 * WIDTH
+    embed_dims=WIDTH, num_layers=DEPTH, num_heads=SCALE.heads, feedforward_channels=4 * WIDTH
 )  # fmt: skip
-DECODER = dict(embed_dims=32, num_layers=2, num_heads=2)
-TOKENIZER = dict(hidden=16, decoder_input=16)
-# Training steps of a stage, and photos in each.
-STEPS = dict(tokenizer=800, pretrain=2400, finetune=800, finetune_all=1600, segment=1500)
-BATCH = dict(tokenizer=64, pretrain=64, finetune=50, segment=4)
-# What `beit-mm pretrain` takes for batches of 64 and this width.
-PRETRAIN_RATE = 1.6e-3
+DECODER, TOKENIZER, STEPS = SCALE.decoder, SCALE.tokenizer, SCALE.steps
 # Photos a class with a label, unless a row is about their number; and those of the training photos
 # that choose the settings and nothing else.
 LABELS, CHOOSING = 50, 25
 # All that are left of 500.
 ALL = 475
+# Validations of a run that is held out.
+CURVE_POINTS = 10
 # Folder and name of a stage's recipe.
 CONFIGS = dict(
     tokenizer='own/dvae',
@@ -36,14 +36,8 @@ CONFIGS = dict(
     finetune_vit='methods/finetune_mae',
     segment='camvid/finetune',
 )
-# Learning rates and layer decays of fine-tuning to be tried, and top-1 of those that were.
-TRIED = dict(
-    beit=((2e-3, 0.9), (1e-3, 0.75)),
-    mae=((2e-3, 0.9), (1e-3, 0.75)),
-    scratch=((2e-3, 1.0), (1e-3, 1.0)),
-    scratch_vit=((2e-3, 1.0), (1e-3, 1.0)),
-)
-CHOSEN = Path(__file__).parent / 'results/claims_chosen.json'
+# Top-1 of the settings of fine-tuning that were tried.
+CHOSEN = Path(__file__).parent / f'results/{SCALE.results}_chosen.json'
 COLORS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
@@ -56,7 +50,7 @@ class Run(NamedTuple):
             patches' principal components, ``cache`` keeps tokens of views, ``frozen`` and
             ``few-shot`` measure frozen features.
         steps: Of training.
-        seconds: Of one core that it takes, about: what the time left is told from.
+        seconds: Of one core that it takes, about, at the small scale.
         options: Place in the config -> what stands there in place of its own value.
         start: The run whose weights it begins with.
         teacher: The run whose tokenizer or components give its targets.
@@ -78,6 +72,11 @@ class Run(NamedTuple):
     labels: int = LABELS
     classes: str = 'all'
     held_out: bool = False
+
+    @property
+    def cost(self) -> float:
+        """Seconds that it takes, about, of what the scale runs on."""
+        return self.seconds * SCALE.pace
 
     @property
     def needs(self) -> list['Run']:
@@ -181,9 +180,9 @@ def told(kind: str, rate: float, decay: float) -> str:
 def chosen(kind: str) -> tuple[float, float]:
     """Rate and layer decay of fine-tuning with the best top-1, or while none is known the first."""
     if not CHOSEN.is_file():
-        return TRIED[kind][0]
+        return SCALE.tried[kind][0]
     top1 = json.loads(CHOSEN.read_text())['top1']
-    return max(TRIED[kind], key=lambda setting: top1[told(kind, *setting)])
+    return max(SCALE.tried[kind], key=lambda setting: top1[told(kind, *setting)])
 
 
 def finetuned(
@@ -204,7 +203,7 @@ def finetuned(
         'optim_wrapper.optimizer.lr': rate,
         'optim_wrapper.paramwise_cfg.layer_decay_rate': decay,
     }
-    seconds = 6 + steps * 0.075
+    seconds = 6 + 60 * steps / STEPS['finetune']
     return Run(
         name, f'finetune_{network}', steps, seconds, own | (options or {}), start, **more
     )  # fmt: skip

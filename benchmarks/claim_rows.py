@@ -3,6 +3,7 @@
 import claims_of_beit as of_beit
 import claims_of_mae as of_mae
 import claims_of_vit as of_vit
+from claim_recipes import SCALE
 
 ROWS = (
     of_beit.PRETRAINING,
@@ -20,11 +21,11 @@ ROWS = (
     of_mae.TARGETS,
     of_mae.MASKS,
     of_mae.MASK_TOKENS,
-    of_mae.DECODER,
+    of_mae.DECODERS,
     of_mae.AUGMENTATION,
     of_vit.MASKED_PATCHES,
     of_vit.POSITIONS,
-    of_vit.HYBRID,
+    *((of_vit.HYBRID,) if SCALE.hybrid else ()),
     of_vit.FEW,
     of_vit.BFLOAT16,
     of_vit.SKIPPING,

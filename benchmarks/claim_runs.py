@@ -13,10 +13,10 @@ from pathlib import Path
 from claim_process import call
 from claim_recipes import (
     ALL,
-    BATCH,
     CHOOSING,
     CONFIGS,
-    PRETRAIN_RATE,
+    CURVE_POINTS,
+    SCALE,
     WIDTH,
     Run,
     arch_options,
@@ -32,8 +32,6 @@ NEW = (
 )
 # The seed of the draw of the photos that choose.
 CHOICE = 100
-# Validations of a run that is held out.
-CURVE_POINTS = 10
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class Place:
 def place_of(data: Path, camvid: Path, out: Path, results: Path, length: float) -> Place:
     """The place, with lists of the photos that nothing or everything is chosen by."""
     classes = sorted(path.name for path in (data / 'train').iterdir() if path.is_dir())
+    classes = classes[: SCALE.classes]
     place = Place(data.resolve(), camvid.resolve(), out.resolve(), results, classes, length)
     place.lists.mkdir(parents=True, exist_ok=True)
     kept, rest = split_of(place)
@@ -128,10 +127,10 @@ def common_options(run: Run, steps: int) -> dict:
     options = {
         f'{loader}_dataloader.{key}': value
         for loader in ('train', 'val')
-        for key, value in (('num_workers', 0), ('persistent_workers', False))
+        for key, value in (('num_workers', SCALE.workers), ('persistent_workers', False))
     } | {
-        'train_dataloader.batch_size': BATCH[run.stage.split('_')[0]]
-        if run.stage not in ('beit', 'mae') else BATCH['pretrain'],
+        'train_dataloader.batch_size': SCALE.batch[run.stage.split('_')[0]]
+        if run.stage not in ('beit', 'mae') else SCALE.batch['pretrain'],
         'train_cfg.max_iters': steps,
         'train_cfg.val_interval': max(1, steps // CURVE_POINTS) if run.held_out else steps,
         'optim_wrapper.type': 'beit_mm.BFloat16OptimWrapper',
@@ -186,7 +185,7 @@ def config_of(run: Run, seed: int, place: Place) -> Config:
     options = common_options(run, steps) | data_options(run, seed, place)
     options['randomness'] = dict(seed=seed)
     if run.stage in ('beit', 'mae'):
-        options['optim_wrapper.optimizer.lr'] = PRETRAIN_RATE
+        options['optim_wrapper.optimizer.lr'] = SCALE.pretrain_rate
     if run.stage.startswith(('finetune', 'segment')):
         options['default_hooks.checkpoint'] = dict(
             type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=2
@@ -200,6 +199,8 @@ def config_of(run: Run, seed: int, place: Place) -> Config:
             cfg.merge_from_dict({key: value})
         else:
             put(cfg, key, str(value) if isinstance(value, Path) else value)
+    if 'backbone' in cfg.model:
+        cfg.model.backbone.setdefault('compile_blocks', SCALE.compile_blocks)
     if run.teacher:
         put(cfg, 'model.target_generator.checkpoint', weights_of(run.teacher, seed, place))
     if run.cache:
@@ -220,10 +221,12 @@ def weights_of(run: Run, seed: int, place: Place) -> str:
 
 
 def carry_out(run: Run, seed: int, place: Place) -> dict:
-    """A run of a seed: its figures, with the seconds that it took of a core, start and all."""
-    before = os.times()
+    """A run of a seed: its figures, with the seconds that it took, start and all."""
+    before, start = os.times(), time.monotonic()
     figures = WAYS.get(run.stage, train)(run, seed, place)
     after = os.times()
+    if SCALE.unit == 'GPU':
+        return dict(figures, gpu_seconds=round(time.monotonic() - start, 1))
     spent = sum(
         getattr(after, name) - getattr(before, name)
         for name in ('children_user', 'children_system')

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from claim_recipes import CHOOSING, DEPTH, LABELS, STEPS, WIDTH
+from claim_recipes import CHOOSING, DEPTH, LABELS, SCALE, STEPS, WIDTH
 from claim_row import Claim, Point, Row
 from claim_rows import ROWS
 from claim_runs import results_of
@@ -27,36 +27,38 @@ PAGES = dict(
 HEAD = f"""# The papers' claims at small size
 
 Does the code do what the papers say? Their own figures take thousands of GPU hours; what can be
-measured on one CPU core is whether the *order* of methods is theirs. Each line is a claim of a
-paper, tested on 40 classes of Tiny ImageNet (64 x 64 photos, 19,000 for training), with a network
-of {DEPTH} blocks, {WIDTH} wide. Where a claim does not hold at this size, it stands so: that says
-how far the claim reaches, and nothing against the paper.
+measured {SCALE.where} is whether the *order* of methods is theirs. Each line is a claim of a
+paper, with a network of {DEPTH} blocks, {WIDTH} wide, tested on
+{SCALE.photos}.
+Where a claim does not hold at this size, it stands so: that says how far the claim reaches, and
+nothing against the paper.
 
 ```bash
-python benchmarks/claims.py --data data/tiny_imagenet_40
+{SCALE.command}
 ```
 
 repeats it all, or goes on where it was stopped. This page is made from
-`benchmarks/results/claims/*.json` by `python benchmarks/claims.py --report`.
+`benchmarks/results/{SCALE.results}/*.json` by the same command with `--report`.{SCALE.more}
 
 """
 HOW = f"""## How it is measured
 
-- Pre-training: {STEPS['pretrain']:,} steps of 64 photos without labels, by
+- Pre-training: {STEPS['pretrain']:,} steps of {SCALE.batch['pretrain']} photos without labels, by
   `configs/own/pretrain.py` (BEiT, with a tokenizer of {STEPS['tokenizer']} steps) and
-  `configs/own/mae.py`. Fine-tuning: {STEPS['finetune']} steps of 50, on {LABELS} labels a class. A
-  row changes what it is about and nothing else: `benchmarks/claim_recipes.py` has the recipes,
-  `benchmarks/claims_of_*.py` the rows.
+  `configs/own/mae.py`. Fine-tuning: {STEPS['finetune']} steps of {SCALE.batch['finetune']}, on
+  {LABELS} labels a class. A row changes what it is about and nothing else:
+  `benchmarks/claim_recipes.py` has the recipes, `benchmarks/claims_of_*.py` the rows.
 - Rates and layer decays of fine-tuning were chosen on {CHOOSING} training photos a class that
-  nothing else reads (`--choose`, `benchmarks/results/claims_chosen.json`), one for each of BEiT,
-  MAE and the two networks from scratch. Every network is tested once, on the 2,000 photos of val/.
+  nothing else reads (`--choose`, `benchmarks/results/{SCALE.results}_chosen.json`), one for each
+  of BEiT, MAE and the two networks from scratch. Every network is tested once, on the photos of
+  val/, 50 a class.
 - Intervals are Student's, 95 %, over the seeds. A seed draws the labels, the first weights and the
   order of the photos, alike for all networks; differences are of pairs of one seed.
 - **holds**: all of the interval of the difference is above zero; **does not**: all of it is below;
   **undecided**: zero is inside. Of claims that two are alike, **holds**: all of the interval is
   within the margin. Three seeds decide little that is small: half of an interval is 2.5 times the
-  spread of the seeds. The photos of val/ are the same for all: their own error, about 0.9 points,
-  is not in the intervals.
+  spread of the seeds. The photos of val/ are the same for all: their own error, a little below one
+  point, is not in the intervals.
 - The papers' figures are of ImageNet-1k, ViT-B or ViT-L, fine-tuned, unless said otherwise.
 """
 
@@ -82,7 +84,9 @@ def estimate(values: dict[int, float]) -> Estimate:
 def figures_of(point: Point, results: Path) -> Estimate | None:
     """A point's score over the seeds that were run."""
     runs = results_of(point.run, results)
-    values = {seed: score for seed, run in runs.items() if (score := read(run, point.score))}
+    values = {
+        seed: score for seed, run in runs.items() if (score := read(run, point.score)) is not None
+    }
     return estimate(values) if values else None
 
 
@@ -178,11 +182,11 @@ def summary(results: Path) -> Iterator[str]:
 
 def section(row: Row, results: Path) -> Iterator[str]:
     """Lines of a row's own part."""
-    minutes = sum(run.seconds for run in row.runs) / 60
+    minutes = sum(run.cost for run in row.runs) / 60
     yield from [
         f'## {row.name}', '', f'{row.says} *{row.where}.* {row.note}'.strip(), '',
-        f'`--row {row.name}`: {len(row.runs)} runs a seed, {minutes:.0f} minutes of one core, less '
-        'what other rows have run.', '',
+        f'`--row {row.name}`: {len(row.runs)} runs a seed, {minutes:.0f} minutes of one '
+        f'{SCALE.unit}, less what other rows have run.', '',
     ]  # fmt: skip
     found = [(point, figures_of(point, results)) for point in row.points]
     if not any(value for point, value in found if point.drawn):
@@ -207,13 +211,13 @@ def cost(results: Path) -> str:
     seconds, done, left = 0.0, 0, 0.0
     for run in every.values():
         runs = results_of(run, results)
-        seconds += sum(figures['cpu_seconds'] for figures in runs.values())
+        seconds += sum(figures[SCALE.seconds] for figures in runs.values())
         done += len(runs)
-        left += max(0, SEEDS - len(runs)) * run.seconds
+        left += max(0, SEEDS - len(runs)) * run.cost
     return (
-        f'{done} of {SEEDS * len(every)} runs are done, in {seconds / 3600:.1f} hours of one core; '
-        f'the others take about {left / 3600:.1f}, and none more than '
-        f'{max(run.seconds for run in every.values()) / 60:.0f} minutes.'
+        f'{done} of {SEEDS * len(every)} runs are done, in {seconds / 3600:.1f} hours of one '
+        f'{SCALE.unit}; the others take about {left / 3600:.1f}, and none more than '
+        f'{max(run.cost for run in every.values()) / 60:.0f} minutes.'
     )
 
 

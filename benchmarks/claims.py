@@ -8,7 +8,8 @@
 The data is a folder with train/<class>/ and val/<class>/ of 500 training photos a class or more.
 The command runs what is missing, one run at a time, row by row as they stand in claim_rows.py; a
 run serves all rows that hold it, and one that was stopped goes on. Given again in a second shell,
-it takes a second core, and other seeds. What is kept of each run lies in
+it takes a second core, and other seeds. CLAIMS_SCALE=larger trains ViT-S, which takes a GPU;
+benchmarks/gpu.py does so by pieces of minutes. What is kept of each run lies in
 benchmarks/results/claims/, and from it come docs/claims.md and, in docs/claims/, the tables and
 plots. --choose tries the settings of fine-tuning on training photos that nothing else reads; where
 benchmarks/results/claims_chosen.json is missing, the command begins with that.
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import torch
 from claim_process import import_everything
-from claim_recipes import CHOSEN, STEPS, TRIED, Run, finetuned, told
+from claim_recipes import CHOSEN, SCALE, STEPS, Run, finetuned, told
 from claim_row import BEIT, MAE, Row
 from claim_rows import ROWS
 from claim_runs import Place, carry_out, folder_of, keep, place_of, results_of
@@ -36,7 +37,7 @@ from claim_tables import write_report
 from this_machine import describe
 from variants import ROOT
 
-RESULTS = ROOT / 'benchmarks/results/claims'
+RESULTS = ROOT / 'benchmarks/results' / SCALE.results
 SEEDS = (0, 1, 2)
 
 
@@ -48,7 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--camvid', type=Path, help='CamVid; default: beside the data')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/papers_claims'))
     parser.add_argument('--results', type=Path, default=RESULTS, help='what is kept of each run')
-    parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='of claims.md and claims/')
+    parser.add_argument(
+        '--docs', type=Path, default=ROOT / SCALE.docs, help='of claims.md and claims/'
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS))
     parser.add_argument('--minutes', type=float, help='begin no run after so many')
     parser.add_argument(
@@ -113,13 +116,13 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 def list_rows(seeds: list[int], results: Path) -> None:
     """Print what there is, how many runs are left and their minutes of a core."""
     claimed: set[str] = set()
-    print(f'{"row":26s} runs  left  minutes left (of one core, beside those of the rows above)')
+    print(f'{"row":26s} runs  left  minutes of one {SCALE.unit} (beside those of the rows above)')
     total = 0.0
     for row in ROWS:
         left = [item for item in missing([row], seeds, results)
                 if f'{item[2].name} {item[1]}' not in claimed]  # fmt: skip
         claimed |= {f'{run.name} {seed}' for _, seed, run in left}
-        minutes = sum(run.seconds for _, _, run in left) / 60
+        minutes = sum(run.cost for _, _, run in left) / 60
         total += minutes
         print(f'{row.name:26s} {len(row.runs) * len(seeds):4d}  {len(left):4d}  {minutes:7.0f}')
     print(f'{"all":26s}             {total:7.0f}')
@@ -150,7 +153,7 @@ def run_next(rows: list[Row], args: argparse.Namespace, place: Place, clock: 'Cl
                     figures = carry_out(step, seed, place)
                     with locked(place.out / 'lock'):
                         keep(step, seed, figures, place.results)
-                clock.told += run.seconds
+                clock.told += run.cost
                 print(f'  {figures}', flush=True)
                 tidy(seed, place)
                 with locked(place.out / 'lock'):
@@ -177,16 +180,16 @@ class Clock:
 
     def expected(self, left: list[tuple[Row, int, Run]]) -> str:
         """What is left, in words."""
-        hours = sum(run.seconds for _, _, run in left) / 3600
+        hours = sum(run.cost for _, _, run in left) / 3600
         rate = self.minutes * 60 / self.told if self.told else 1.0
-        return (f'{len(left)} runs left, {hours:.1f} hours of a core, '
+        return (f'{len(left)} runs left, {hours:.1f} hours of one {SCALE.unit}, '
                 f'about {hours * rate:.1f} at this speed')  # fmt: skip
 
 
 def choose(place: Place) -> None:
     """Top-1 on photos kept for it, of the settings tried, from the weights of the first seed."""
     found = {}
-    for kind, tried in TRIED.items():
+    for kind, tried in SCALE.tried.items():
         start = dict(beit=BEIT, mae=MAE).get(kind)
         network = 'beit' if kind in ('beit', 'scratch') else 'vit'
         for rate, decay in tried:
@@ -214,8 +217,8 @@ def main() -> None:
         return list_rows(args.seeds, args.results)
     if args.report:
         return write_report(args.results, args.docs)
-    # Seconds of one core.
-    os.environ['OMP_NUM_THREADS'] = '1'
+    # Seconds of one core; and on a GPU asked so, a process can be forked that uses it.
+    os.environ |= dict(OMP_NUM_THREADS='1', PYTORCH_NVML_BASED_CUDA_CHECK='1')
     torch.set_num_threads(1)
     import_everything()
     camvid = args.camvid or args.data.parent / 'camvid'

@@ -1,6 +1,15 @@
 """Rows of BEiT's paper."""
 
-from claim_recipes import PIXELS, STEPS, beit, finetuned, random_masks, segmented, tokenizer
+from claim_recipes import (
+    CURVE_POINTS,
+    PIXELS,
+    STEPS,
+    beit,
+    finetuned,
+    random_masks,
+    segmented,
+    tokenizer,
+)
 from claim_row import (
     BEIT,
     BEIT_ALL_LABELS,
@@ -113,6 +122,10 @@ def _few_labels() -> Row:
 FEW_LABELS = _few_labels()
 
 
+# Steps between two points of the curve, and half of all.
+CURVE, HALF = STEPS['finetune'] // CURVE_POINTS, STEPS['finetune'] // 2
+
+
 def _convergence() -> Row:
     points = []
     for line, start in (('BEiT', BEIT), ('from scratch', None)):
@@ -121,7 +134,7 @@ def _convergence() -> Row:
         )
         points += [
             Point(f'{line}, {step} steps', run, f'curve:{step}', step, line)
-            for step in range(80, STEPS['finetune'] + 1, 80)
+            for step in range(CURVE, STEPS['finetune'] + 1, CURVE)
         ]
     return Row(
         'beit-convergence',
@@ -129,8 +142,8 @@ def _convergence() -> Row:
         'BEiT, figure 2',
         tuple(points),
         (
-            Claim('BEiT, 400 steps', 'from scratch, 400 steps', 'plotted'),
-            Claim('BEiT, 400 steps', 'from scratch, 800 steps', 'plotted'),
+            Claim(f'BEiT, {HALF} steps', f'from scratch, {HALF} steps', 'plotted'),
+            Claim(f'BEiT, {HALF} steps', f'from scratch, {STEPS["finetune"]} steps', 'plotted'),
         ),
         'steps of fine-tuning',
         'On training photos that nothing else reads, as it is looked at ten times.',

@@ -1,7 +1,9 @@
 """Rows of MAE's paper. Its figures are of ViT-L."""
 
 from claim_recipes import (
+    DECODER,
     DEPTH,
+    SCALE,
     TOKENIZER,
     Run,
     finetuned,
@@ -68,10 +70,11 @@ def _blocks(number: int) -> str:
 
 
 def _depth() -> Row:
+    middle = DECODER['num_layers']
     runs = {
-        depth: MAE if depth == 2 else
+        depth: MAE if depth == middle else
         mae(f'mae-decoder-{depth}', {'model.decoder.num_layers': depth}, seconds=115 + 16 * depth)
-        for depth in (1, 2, 8)
+        for depth in (1, middle, 8)
     }  # fmt: skip
     return Row(
         'mae-decoder-depth',
@@ -95,7 +98,8 @@ TOKENS = {
         ),
         checkpoint=None,
     ),
-    'model.head': dict(type='beit_mm.MIMHead', embed_dims=32, vocab_size=256, num_masked=48),
+    'model.head': dict(
+        type='beit_mm.MIMHead', embed_dims=DECODER['embed_dims'], vocab_size=256, num_masked=48),
     'model.data_preprocessor.second_mean': [0.0],
     'model.data_preprocessor.second_std': [255.0],
     'val_evaluator': dict(type='beit_mm.MIMAccuracy'),
@@ -193,7 +197,7 @@ MASKS = Row(
 
 def _partial() -> Row:
     points = [Point('0 blocks (linear)', frozen(MAE), LINEAR, 0)]
-    for blocks in range(1, DEPTH):
+    for blocks in SCALE.partial:
         options = {'model.backbone.frozen_stages': DEPTH - blocks}
         run = finetuned(f'mae-partial-{blocks}', MAE, options=options)
         points.append(Point(_blocks(blocks), run, TOP1, blocks))
@@ -211,4 +215,4 @@ def _partial() -> Row:
     )
 
 
-DECODER, PARTIAL = _depth(), _partial()
+DECODERS, PARTIAL = _depth(), _partial()

@@ -3,6 +3,7 @@
 from claim_recipes import (
     ALL,
     ARCH,
+    SCALE,
     STEPS,
     WIDTH,
     Run,
@@ -30,7 +31,10 @@ from claim_row import (
 )
 
 # As much time of a core as the plain network's, by what a step costs.
-HYBRID_STEPS = {400: 250, STEPS['finetune_all']: 1000}
+HYBRID_STEPS = {
+    steps: round(steps * (SCALE.hybrid or 1))
+    for steps in (STEPS['finetune_all'] // 4, STEPS['finetune_all'])
+}
 STEM = {'model.backbone.stem': dict(type='beit_mm.HybridStem', stages=())}
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -227,3 +228,14 @@ def test_a_row_runs_end_to_end(place, tmp_path):
     assert {path.parent.name for path in weights} == {'mae'}
     again = forked.run(command, env=environment, check=True, capture_output=True, text=True)
     assert 'runs left' not in again.stdout
+
+
+@pytest.mark.slow
+def test_the_larger_scale_has_the_same_rows():
+    """The tests above, of rows and configs, with its settings."""
+    names = 'names_a_setting or a_name_is_one_run or finished_before or are_nested'
+    tests = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', __file__, '-k', names]
+    larger = {**os.environ, 'CLAIMS_SCALE': 'larger'}
+    done = subprocess.run(tests, env=larger, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert '4 passed' in done.stdout
