@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from claim_recipes import CHOOSING, DEPTH, LABELS, SCALE, STEPS, WIDTH
+from claim_recipes import CHOOSING, DEPTH, LABELS, SCALE, STEPS, WIDTH, Run
 from claim_row import Claim, Point, Row
 from claim_rows import ROWS
 from claim_runs import results_of
@@ -266,8 +266,11 @@ def claims_csv(results: Path) -> str:
     return text.getvalue()
 
 
-def write_report(results: Path, docs: Path) -> None:
-    """docs/claims.md, and in docs/claims/ the tables and plots of what was run."""
+def write_report(results: Path, docs: Path, run: Run | None = None) -> None:
+    """docs/claims.md, and in docs/claims/ the tables and plots of what was run.
+
+    With a run the plots of rows that have it alone: drawing takes seconds.
+    """
     from claim_plots import draw_row
 
     folder = docs / 'claims'
@@ -276,6 +279,8 @@ def write_report(results: Path, docs: Path) -> None:
         (docs / place).write_text(text)
     (folder / 'claims.csv').write_text(claims_csv(results))
     for row in ROWS:
+        if run and run not in row.runs:
+            continue
         if any(figures_of(point, results) for point in row.points if point.drawn):
             (folder / f'{row.name}.csv').write_text(points_csv(row, results))
             draw_row(row, results, folder)

@@ -157,7 +157,7 @@ def run_next(rows: list[Row], args: argparse.Namespace, place: Place, clock: 'Cl
                 print(f'  {figures}', flush=True)
                 tidy(seed, place)
                 with locked(place.out / 'lock'):
-                    write_report(place.results, args.docs)
+                    write_report(place.results, args.docs, run)
                 return True
     return False
 

@@ -153,7 +153,7 @@ def test_two_processes_take_runs_of_different_seeds(place, tmp_path, monkeypatch
 
     monkeypatch.setattr(claims, 'carry_out', carry_out)
     monkeypatch.setattr(claims, 'with_lost_starts', lambda run, seed, place: [run])
-    monkeypatch.setattr(claims, 'write_report', lambda results, docs: None)
+    monkeypatch.setattr(claims, 'write_report', lambda results, docs, run: None)
     assert claims.run_next(ROWS[:1], args, place, clock)
     assert taken == [('tokenizer', 0), ('tokenizer', 1)]
     assert set(claim_runs.results_of(RUNS['tokenizer'], place.results)) == {0, 1}
