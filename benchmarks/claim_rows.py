@@ -8,6 +8,7 @@ from claim_recipes import SCALE
 ROWS = (
     of_beit.PRETRAINING,
     of_mae.PRETRAINING,
+    of_beit.INITIAL_VALUES,
     of_beit.TOKENS,
     of_beit.MASKS,
     of_mae.SHARE,

@@ -29,6 +29,7 @@ NEW = (
     *('second_interpolation', 'with_mask_token', 'encode_all', 'predict_all', 'frozen_stages'),
     *('brightness', 'contrast', 'saturation', 'flip_prob', 'ratio', 'skip_dropped', 'stem'),
     *('second_mean', 'second_std', 'use_rel_pos_bias', 'compile_blocks', 'log_metric_by_epoch'),
+    'initial_values',
 )
 # The seed of the draw of the photos that choose.
 CHOICE = 100

@@ -48,6 +48,25 @@ PRETRAINING = Row(
     (Point('BEiT', BEIT_TUNED), Point('from scratch', SCRATCH)),
     (Claim('BEiT', 'from scratch', '83.2 over 81.8'),),
 )
+XAVIER = {'model.backbone.initial_values': 'xavier'}
+INITIAL_VALUES = Row(
+    'beit-initial-values',
+    'Pre-training BEiT is better than training from scratch, from larger initial values too.',
+    'BEiT, table 1',
+    (
+        Point('BEiT, Xavier', tuned(beit('beit-xavier', XAVIER, TOKENIZER))),
+        Point('from scratch, Xavier', finetuned('scratch-xavier', None, 'beit', XAVIER)),
+        Point('BEiT', BEIT_TUNED),
+        Point('from scratch', SCRATCH),
+    ),
+    (
+        Claim('BEiT, Xavier', 'from scratch, Xavier', '83.2 over 81.8'),
+        Claim('from scratch, Xavier', 'from scratch', 'not measured'),
+        Claim('BEiT, Xavier', 'BEiT', 'not measured'),
+    ),
+    note="The paper's initial values are small, whatever the width: a network 64 wide takes long "
+    "to grow out of them. Xavier's, those of MAE and ViT, grow as the width shrinks.",
+)
 TOKENS = Row(
     'beit-tokens',
     'Visual tokens are better targets than pixels, under either kind of mask.',

@@ -190,6 +190,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(root, undisturbed):
     assert_same_end(undisturbed, root / 'signal')
 
 
+@pytest.mark.slow
 def test_on_another_number_of_processes_photos_crops_and_masks_stay(root, undisturbed):
     """After the stop above, on one process with the whole batch."""
     work_dir = root / 'fewer'

@@ -30,6 +30,9 @@ class BEiT(VisionTransformer):
         layer_scale_init_value: 0.1 for base, 1e-5 for large; 0 for no LayerScale.
         final_norm: Whether the last block's output passes a LayerNorm. Pre-training does;
             'avg_featmap' has its own norm in its place.
+        initial_values: 'truncated-normal', the paper's; or 'xavier', those of
+            :class:`VisionTransformer`, from which narrow networks learn more in short runs
+            (``docs/claims/beit.md``).
         settings: See :class:`VisionTransformer`.
 
     Raises:
@@ -37,6 +40,7 @@ class BEiT(VisionTransformer):
     """
 
     KEY_BIAS = False
+    INITIAL_VALUES = ('truncated-normal', 'xavier')
 
     def __init__(
         self,
@@ -46,8 +50,15 @@ class BEiT(VisionTransformer):
         use_shared_rel_pos_bias: bool = False,
         layer_scale_init_value: float = 0.1,
         final_norm: bool = False,
+        initial_values: str = 'truncated-normal',
         **settings: Any,
     ) -> None:
+        if initial_values not in self.INITIAL_VALUES:
+            raise ValueError(
+                f'initial_values {initial_values!r}: there are {", ".join(self.INITIAL_VALUES)}'
+            )
+        # Before the base, which gives them.
+        self.initial_values = initial_values
         super().__init__(
             arch,
             positions='learned' if use_abs_pos_emb else None,
@@ -62,6 +73,11 @@ class BEiT(VisionTransformer):
     def check_config(cls, component: Component, plan: Plan) -> Iterator[str]:
         """What cannot work in a config, see :class:`beit_mm.component.Component`."""
         yield from super().check_config(component, plan)
+        if component['initial_values'] not in cls.INITIAL_VALUES:
+            yield (
+                f'{component.key}.initial_values is {component["initial_values"]!r}; '
+                f'there are {", ".join(cls.INITIAL_VALUES)}'
+            )
         if 'positions' in component.given:
             yield (
                 f"{component.key}.positions is a VisionTransformer's; the positions of a "
@@ -73,8 +89,11 @@ class BEiT(VisionTransformer):
 
         Truncated normal for projections and tokens, zero for biases and relative tables; the last
         matrix of both branches of block l is divided by sqrt(2 l), which keeps the residual
-        stream's variance in check as depth grows.
+        stream's variance in check as depth grows. Or as ViT does, see ``initial_values``.
         """
+        if self.initial_values == 'xavier':
+            super().reset_parameters()
+            return
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 init_projection_(module)

@@ -188,6 +188,9 @@ TOLD = {
         {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.positions': 'learned'},
         "model.backbone.positions is a VisionTransformer's; the positions of a BEiT are "
         'use_abs_pos_emb, use_rel_pos_bias and use_shared_rel_pos_bias'),
+    'initial values that are not known': (
+        {'model.backbone.type': 'beit_mm.BEiT', 'model.backbone.initial_values': 'kaiming'},
+        "model.backbone.initial_values is 'kaiming'; there are truncated-normal, xavier"),
 }  # fmt: skip
 
 

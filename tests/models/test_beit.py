@@ -194,7 +194,7 @@ def test_arguments_have_mmpretrains_names_and_defaults():
     # What it does not take itself it hands on to the Transformer below.
     below = inspect.signature(VisionTransformer).parameters
     ours = {**below, **inspect.signature(BEiT).parameters}
-    of_other_papers = 'positions', 'positions_at', 'num_extra_tokens', 'stem'
+    of_other_papers = 'positions', 'positions_at', 'num_extra_tokens', 'stem', 'initial_values'
     ours = {name: ours[name] for name in ours.keys() - {'settings', *of_other_papers}}
     theirs = inspect.signature(BEiTViT).parameters
     own = {'with_mask_token', 'with_cp', 'skip_dropped', 'compile_blocks', 'bands', 'fit_bands'}
@@ -321,6 +321,21 @@ def test_initialisation_is_the_papers(call_init_weights):
     # Not a weight: what the positions are made for.
     assert model.state_dict()['patch_grid'].tolist() == [8, 8]
     assert checked == set(model.state_dict()) - {'patch_grid'}
+
+
+def test_initialisation_by_xavier_grows_as_the_width_shrinks():
+    torch.manual_seed(0)
+    model = BEiT(**small_settings(initial_values='xavier', use_abs_pos_emb=True))
+    shapes = {'patch_embed.proj': (8 * 8 * 3, 48), 'blocks.1.attn.qkv': (48, 144),
+              'blocks.2.mlp.fc2': (96, 48)}  # fmt: skip
+    for name, (fan_in, fan_out) in shapes.items():
+        weight = model.get_submodule(name).weight
+        limit = math.sqrt(6 / (fan_in + fan_out))
+        assert 0.99 * limit < weight.abs().max() <= limit, name
+        assert weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.03), name
+    assert model.blocks[1].attn.rel_pos_bias.table.eq(0).all()
+    with pytest.raises(ValueError, match="initial_values 'kaiming': there are truncated-normal, x"):
+        BEiT(**small_settings(initial_values='kaiming'))
 
 
 def test_shared_table_starts_at_zero():
