@@ -10,6 +10,8 @@ VENV_OPENMMLAB ?= .venv-openmmlab
 SEED ?= 0
 METHOD ?= beit
 # In one process: make test PARALLEL=
+# All tests in one go: make test MARKS=
+MARKS ?= -m 'not slow'
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 .PHONY: quickstart test test-slow docs install install-openmmlab test-openmmlab
@@ -39,7 +41,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m 'not slow'
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PARALLEL) $(MARKS)
 # What runs another way on a GPU; no other test sees one.
 	if command -v nvidia-smi >/dev/null; then $(VENV)/bin/python -m pytest -m cuda tests/cuda; fi
 
