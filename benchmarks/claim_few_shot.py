@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
@@ -24,7 +25,9 @@ def few_shot_top1(cfg: Config, checkpoint: str) -> float:
     weights = dict(type='Pretrained', checkpoint=checkpoint)
     backbone = MODELS.build({**cfg.model.backbone, 'out_type': 'featmap', 'init_cfg': weights})
     backbone.init_weights()
+    backbone.to(get_device())
     preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.model.data_preprocessor})
+    preprocessor.to(get_device())
     sets = []
     for name in ('train', 'test'):
         dataset = cfg[f'{name}_dataloader'].dataset

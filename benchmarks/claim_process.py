@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+# Where a GPU was asked for without this, as mmengine does as it is imported, no fork can use it.
+os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
+
 
 def import_everything() -> None:
     """What stages import, once for all of them."""

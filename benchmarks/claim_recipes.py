@@ -177,11 +177,22 @@ def told(kind: str, rate: float, decay: float) -> str:
     return f'{kind}, rate {rate:g}, layer decay {decay:g}'
 
 
+def tried_top1() -> dict[str, float]:
+    """Top-1 of the settings of fine-tuning that were tried."""
+    return json.loads(CHOSEN.read_text())['top1'] if CHOSEN.is_file() else {}
+
+
+def is_chosen() -> bool:
+    """Whether all settings of fine-tuning were tried."""
+    names = {told(kind, *setting) for kind, tried in SCALE.tried.items() for setting in tried}
+    return names <= tried_top1().keys()
+
+
 def chosen(kind: str) -> tuple[float, float]:
-    """Rate and layer decay of fine-tuning with the best top-1, or while none is known the first."""
-    if not CHOSEN.is_file():
+    """Rate and layer decay of fine-tuning with the best top-1; the first until all were tried."""
+    if not is_chosen():
         return SCALE.tried[kind][0]
-    top1 = json.loads(CHOSEN.read_text())['top1']
+    top1 = tried_top1()
     return max(SCALE.tried[kind], key=lambda setting: top1[told(kind, *setting)])
 
 

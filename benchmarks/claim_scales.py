@@ -8,25 +8,25 @@ class Scale(NamedTuple):
 
     Attributes:
         results: Folder in benchmarks/results/.
-        docs: Folder that has claims.md and claims/.
+        docs: Folder of the site that has claims.md and claims/; None where no page has them.
         width, depth, heads: Of the Transformer.
         decoder, tokenizer: Sizes of MAE's decoder and of the image tokenizer.
         steps, batch: Training steps of a stage, and photos in each.
-        pretrain_rate: Learning rate of pre-training; what `beit-mm pretrain` takes for these.
+        pretrain_rate: Learning rate of pre-training.
         tried: Rates and layer decays of fine-tuning that are tried, by kind.
         partial: How many of the last blocks are fine-tuned alone.
         classes: Of the folder, at most; those of the first names.
         workers: Processes that load photos.
         hybrid: Steps of a hybrid network for each of the plain one, in equal time; None where that
             has not been measured, which leaves the row out.
-        where, photos, command, more: What the page says of them.
+        title, where, photos, command, more: What the page says of them.
         unit: What the seconds are of that a run takes: ``core`` or ``GPU``.
         pace: Seconds of that for each of a core at the small scale, about.
         compile_blocks: Of the networks, see :class:`beit_mm.models.VisionTransformer`.
     """
 
     results: str
-    docs: str
+    docs: str | None
     width: int
     depth: int
     heads: int
@@ -40,6 +40,7 @@ class Scale(NamedTuple):
     classes: int
     workers: int
     hybrid: float | None
+    title: str
     where: str
     photos: str
     command: str
@@ -76,6 +77,7 @@ SCALES = dict(
         classes=40,
         workers=0,
         hybrid=0.625,
+        title='at small size',
         where='on one CPU core',
         photos='40 classes of Tiny ImageNet (64 x 64 photos, 19,000 for training)',
         command='python benchmarks/claims.py --data data/tiny_imagenet_40',
@@ -85,10 +87,10 @@ SCALES = dict(
         compile_blocks=None,
     ),
     # ViT-S. A GPU may be lent for minutes: no run is longer than a few, and all that a result
-    # needs can be run anew.
+    # needs can be run anew. How long runs take is a guess, as is what a hybrid would cost.
     larger=Scale(
         results='claims_larger',
-        docs='docs/larger',
+        docs=None,
         width=384,
         depth=12,
         heads=6,
@@ -107,8 +109,9 @@ SCALES = dict(
         classes=100,
         workers=12,
         hybrid=None,
-        where='within an hour or two of one GPU',
-        photos='100 classes of Tiny ImageNet (64 x 64 photos, 500 each), or as many as there are',
+        title='with ViT-S',
+        where='within hours of one GPU',
+        photos='100 classes of Tiny ImageNet (64 x 64 photos, 475 each for training)',
         command='CLAIMS_SCALE=larger python benchmarks/claims.py --data data/tiny_imagenet',
         more='',
         unit='GPU',

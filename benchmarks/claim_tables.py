@@ -24,7 +24,7 @@ PAGES = dict(
     vit="The claims of ViT's paper",
     same='What must not change accuracy',
 )
-HEAD = f"""# The papers' claims at small size
+HEAD = f"""# The papers' claims {SCALE.title}
 
 Does the code do what the papers say? Their own figures take thousands of GPU hours; what can be
 measured {SCALE.where} is whether the *order* of methods is theirs. Each line is a claim of a

@@ -11,12 +11,13 @@ run serves all rows that hold it, and one that was stopped goes on. Given again 
 it takes a second core, and other seeds. CLAIMS_SCALE=larger trains ViT-S, which takes a GPU;
 benchmarks/gpu.py does so by pieces of minutes. What is kept of each run lies in
 benchmarks/results/claims/, and from it come docs/claims.md and, in docs/claims/, the tables and
-plots. --choose tries the settings of fine-tuning on training photos that nothing else reads; where
-benchmarks/results/claims_chosen.json is missing, the command begins with that.
+plots. --choose tries the settings of fine-tuning on training photos that nothing else reads, which
+comes first at a new scale.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -24,18 +25,17 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from claim_process import import_everything
-from claim_recipes import CHOSEN, SCALE, STEPS, Run, finetuned, told
+from claim_recipes import CHOSEN, SCALE, STEPS, Run, finetuned, is_chosen, told, tried_top1
 from claim_row import BEIT, MAE, Row
 from claim_rows import ROWS
 from claim_runs import Place, carry_out, folder_of, keep, place_of, results_of
 from claim_tables import write_report
 from this_machine import describe
-from variants import ROOT
+from variants import ROOT, write_in_one_step
 
 RESULTS = ROOT / 'benchmarks/results' / SCALE.results
 SEEDS = (0, 1, 2)
@@ -47,11 +47,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--data', type=Path, help='folder with train/ and val/')
     parser.add_argument('--camvid', type=Path, help='CamVid; default: beside the data')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/papers_claims'))
-    parser.add_argument('--results', type=Path, default=RESULTS, help='what is kept of each run')
-    parser.add_argument(
-        '--docs', type=Path, default=ROOT / SCALE.docs, help='of claims.md and claims/'
-    )
+    parser.add_argument('--out', type=Path, default=Path('work_dirs', f'papers_{SCALE.results}'))
+    parser.add_argument('--results', type=Path, help='what is kept of each run')
+    parser.add_argument('--docs', type=Path, help='of claims.md and claims/')
     parser.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS))
     parser.add_argument('--minutes', type=float, help='begin no run after so many')
     parser.add_argument(
@@ -67,9 +65,15 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not (args.data or args.list or args.report):
         parser.error('--data is needed to run anything')
-    if args.length != 1 and args.results == RESULTS:
-        parser.error('--length is for trying: give another --results and --docs')
+    if args.length != 1 and args.results is None:
+        parser.error('--length is for trying: give other --results')
     return args
+
+
+def pages_of(results: Path) -> Path:
+    """The folder of claims.md and claims/: that of the site for the results that it is about."""
+    of_site = SCALE.docs is not None and results == RESULTS
+    return ROOT / SCALE.docs if of_site else results / 'pages'
 
 
 def missing(rows: list[Row], seeds: list[int], results: Path) -> list[tuple[Row, int, Run]]:
@@ -101,16 +105,18 @@ def tidy(seed: int, place: Place) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Keep other processes out; without ``wait``, say whether none was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Keep other processes out of a folder; without ``wait``, say whether none was there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(handle)
 
 
 def list_rows(seeds: list[int], results: Path) -> None:
@@ -128,55 +134,69 @@ def list_rows(seeds: list[int], results: Path) -> None:
     print(f'{"all":26s}             {total:7.0f}')
 
 
-def run_missing(args: argparse.Namespace, place: Place) -> None:
+def run_missing(args: argparse.Namespace, place: Place, clock: 'Clock') -> None:
     rows = [row for row in ROWS if not args.row or row.name in args.row]
     if not place.camvid.is_dir():
         print(f'{place.camvid} is no folder: segmentation is left out')
         rows = [row for row in rows if all(run.stage != 'segment' for run in row.runs)]
-    clock = Clock(time.monotonic())
-    while run_next(rows, args, place, clock):
-        if args.minutes and clock.minutes > args.minutes:
-            print(f'{args.minutes:g} minutes are over; the same command goes on')
-            break
+    while not clock.is_over and run_next(rows, args, place, clock):
+        pass
+    if left := missing(rows, args.seeds, place.results):
+        why = f'{clock.limit} minutes are over' if clock.is_over else 'others are at their seeds'
+        print(f'{len(left)} runs are left: {why}; the same command goes on')
 
 
 def run_next(rows: list[Row], args: argparse.Namespace, place: Place, clock: 'Clock') -> bool:
     """Carry out the first missing run of a seed that no other process is at; whether there was."""
     for seed in dict.fromkeys(of for _, of, _ in missing(rows, args.seeds, place.results)):
-        with locked(place.out / str(seed) / 'lock', wait=False) as free:
+        with locked(place.out / str(seed), wait=False) as free:
             # Asked again: another process may have ended it in between.
             if free and (left := missing(rows, [seed], place.results)):
                 row, _, run = left[0]
                 ahead = missing(rows, args.seeds, place.results)
                 print(f'{row.name}: {run.name}, seed {seed}; {clock.expected(ahead)}', flush=True)
-                for step in with_lost_starts(run, seed, place):
-                    figures = carry_out(step, seed, place)
-                    with locked(place.out / 'lock'):
-                        keep(step, seed, figures, place.results)
+                figures = run_with_starts(run, seed, place)
                 clock.told += run.cost
                 print(f'  {figures}', flush=True)
                 tidy(seed, place)
-                with locked(place.out / 'lock'):
+                with locked(place.results):
                     write_report(place.results, args.docs, run)
                 return True
     return False
 
 
-@dataclass
+def run_with_starts(run: Run, seed: int, place: Place) -> dict:
+    """Figures of a run, behind those that it needs whose weights are no longer there."""
+    for step in with_lost_starts(run, seed, place):
+        figures = carry_out(step, seed, place)
+        with locked(place.results):
+            # What a lost start had, others have been compared with.
+            if seed not in results_of(step, place.results):
+                keep(step, seed, figures, place.results)
+    return figures
+
+
+@dataclasses.dataclass
 class Clock:
-    """How fast this process goes.
+    """How fast this process goes, and how long it may.
 
     Attributes:
         start: Of time.monotonic().
+        limit: Minutes; None for no end.
         told: Seconds that its runs were expected to take.
     """
 
     start: float
+    limit: float | None = None
     told: float = 0.0
 
     @property
     def minutes(self) -> float:
         return (time.monotonic() - self.start) / 60
+
+    @property
+    def is_over(self) -> bool:
+        return self.limit is not None and self.minutes > self.limit
 
     def expected(self, left: list[tuple[Row, int, Run]]) -> str:
         """What is left, in words."""
@@ -186,13 +206,17 @@ class Clock:
                 f'about {hours * rate:.1f} at this speed')  # fmt: skip
 
 
-def choose(place: Place) -> None:
+def choose(place: Place, clock: Clock) -> None:
     """Top-1 on photos kept for it, of the settings tried, from the weights of the first seed."""
-    found = {}
     for kind, tried in SCALE.tried.items():
         start = dict(beit=BEIT, mae=MAE).get(kind)
         network = 'beit' if kind in ('beit', 'scratch') else 'vit'
         for rate, decay in tried:
+            name = told(kind, rate, decay)
+            if name in tried_top1():
+                continue
+            if clock.is_over:
+                return
             options = {
                 'optim_wrapper.optimizer.lr': rate,
                 'optim_wrapper.paramwise_cfg.layer_decay_rate': decay,
@@ -201,36 +225,45 @@ def choose(place: Place) -> None:
                 f'choose-{kind}-{rate}-{decay}', start, network, options,
                 steps=STEPS['finetune'] // 2, held_out=True,
             )  # fmt: skip
-            for step in with_lost_starts(run, 0, place):
-                figures = carry_out(step, 0, place)
-                if step is not run:
-                    keep(step, 0, figures, place.results)
-            name = told(kind, rate, decay)
-            found[name] = figures['curve'][-1][1]
-            print(name, found[name], flush=True)
-    CHOSEN.write_text(json.dumps(dict(top1=found, machine=describe()), indent=2) + '\n')
+            for needed in run.needs:
+                if not (folder_of(needed, 0, place) / 'result.json').is_file():
+                    run_with_starts(needed, 0, place)
+            top1 = carry_out(run, 0, place)['curve'][-1][1]
+            print(name, top1, flush=True)
+            report = dict(top1=tried_top1() | {name: top1}, machine=describe())
+            write_in_one_step(CHOSEN, json.dumps(report, indent=2) + '\n')
 
 
 def main() -> None:
     args = parse_args()
+    results = args.results or RESULTS
     if args.list:
-        return list_rows(args.seeds, args.results)
+        return list_rows(args.seeds, results)
     if args.report:
-        return write_report(args.results, args.docs)
-    # Seconds of one core; and on a GPU asked so, a process can be forked that uses it.
-    os.environ |= dict(OMP_NUM_THREADS='1', PYTORCH_NVML_BASED_CUDA_CHECK='1')
+        return write_report(results, args.docs or pages_of(results))
+    # Seconds of one core.
+    os.environ['OMP_NUM_THREADS'] = '1'
     torch.set_num_threads(1)
     import_everything()
     camvid = args.camvid or args.data.parent / 'camvid'
-    place = place_of(args.data, camvid, args.out, args.results, args.length)
-    if args.choose or (not CHOSEN.is_file() and args.length == 1):
-        with locked(place.out / '0' / 'lock', wait=False) as free:
+    place = place_of(args.data, camvid, args.out, args.results or RESULTS, args.length)
+    if args.results is None and len(place.classes) < SCALE.classes:
+        # Figures of fewer classes are others.
+        folder = RESULTS.with_name(f'{RESULTS.name}_{len(place.classes)}_classes')
+        place = dataclasses.replace(place, results=folder)
+    args.docs = args.docs or pages_of(place.results)
+    clock = Clock(time.monotonic(), args.minutes)
+    if args.choose:
+        with locked(place.out / '0', wait=False) as free:
             if not free:
-                sys.exit(f'another process runs in {args.out}')
-            choose(place)
-    if not args.choose:
-        run_missing(args, place)
-    write_report(args.results, args.docs)
+                sys.exit(f'another process runs in {place.out}/0')
+            choose(place, clock)
+    elif args.length == 1 and not is_chosen():
+        sys.exit(f'{CHOSEN} has not all settings of fine-tuning: run --choose first')
+    else:
+        run_missing(args, place, clock)
+    with locked(place.results):
+        write_report(place.results, args.docs)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 from claim_recipes import (
     CURVE_POINTS,
     PIXELS,
+    SCALE,
     STEPS,
     beit,
     finetuned,
@@ -64,8 +65,9 @@ INITIAL_VALUES = Row(
         Claim('from scratch, Xavier', 'from scratch', 'not measured'),
         Claim('BEiT, Xavier', 'BEiT', 'not measured'),
     ),
-    note="The paper's initial values are small, whatever the width: a network 64 wide takes long "
-    "to grow out of them. Xavier's, those of MAE and ViT, grow as the width shrinks.",
+    note="The paper's initial values are small, whatever the width: a narrow network takes long "
+    "to grow out of them. Xavier's, those of MAE and ViT, grow as the width shrinks. Rates are "
+    "those chosen for the paper's.",
 )
 TOKENS = Row(
     'beit-tokens',
@@ -211,7 +213,7 @@ INTERMEDIATE = Row(
         Point('without', HALVES['plain']),
     ),
     (Claim('with intermediate fine-tuning', 'without', 'helps; 47.7 over 45.6 mIoU on ADE20K'),),
-    note='Every second class is the target, with 50 labels a class; the other 20 classes, with all '
+    note='Every second class is the target, with 50 labels a class; the other classes, with all '
     'labels, are between pre-training and it.',
 )
 SEGMENTATION = Row(
@@ -231,9 +233,9 @@ SEGMENTATION = Row(
         Claim('pre-trained', 'from scratch', '45.6, of supervised pre-training 45.3'),
         Claim('with intermediate fine-tuning', 'pre-trained', '47.7 over 45.6'),
     ),
-    note=f'CamVid, trained for {STEPS["segment"]} steps of 4 crops by configs/camvid/finetune.py; '
-    'pre-trained on Tiny ImageNet, as the paper does on ImageNet for ADE20K; intermediate '
-    "fine-tuning is on all of Tiny ImageNet's labels.",
+    note=f'CamVid, trained for {STEPS["segment"]} steps of {SCALE.batch["segment"]} crops by '
+    'configs/camvid/finetune.py; pre-trained on Tiny ImageNet, as the paper does on ImageNet for '
+    "ADE20K; intermediate fine-tuning is on all of Tiny ImageNet's labels.",
 )  # fmt: skip
 
 

@@ -107,18 +107,19 @@ OTHERS = {
     )
     for labels in (50, ALL)
 }  # fmt: skip
+HALF = f'{SCALE.classes // 2} classes'
 FEW = Row(
     'vit-few-shot',
     'The more a network was pre-trained on, the more of new classes it tells from five photos.',
     'ViT, figure 4',
     (
-        Point('20 classes, 475 labels each', few_shot(OTHERS[ALL]), FEW_SHOT),
-        Point('20 classes, 50 labels each', few_shot(OTHERS[50]), FEW_SHOT),
+        Point(f'{HALF}, 475 labels each', few_shot(OTHERS[ALL]), FEW_SHOT),
+        Point(f'{HALF}, 50 labels each', few_shot(OTHERS[50]), FEW_SHOT),
         Point('MAE, no labels', few_shot(MAE), FEW_SHOT),
         Point('BEiT, no labels', few_shot(BEIT), FEW_SHOT),
     ),
-    (Claim('20 classes, 475 labels each', '20 classes, 50 labels each', 'plotted'),),
-    note='Least squares on frozen features, five labels of each of the 20 other classes. MAE and '
+    (Claim(f'{HALF}, 475 labels each', f'{HALF}, 50 labels each', 'plotted'),),
+    note='Least squares on frozen features, five labels of each of the other classes. MAE and '
     'BEiT, which saw all photos and no label, are shown beside.',
 )
 
@@ -175,6 +176,7 @@ SKIPPING = Row(
     (Claim('work left out', 'multiplied', '', MARGIN),),
 )  # fmt: skip
 CACHE = Run('cached-views', 'cache', 0, 120, BEIT.options, teacher=TOKENIZER)
+TIMES_SEEN = round(STEPS['pretrain'] * SCALE.batch['pretrain'] / (SCALE.classes * ALL))
 CACHED = Row(
     'same-cached-tokens',
     'Four kept views of each photo are as good as new ones in each epoch.',
@@ -184,7 +186,7 @@ CACHED = Row(
         Point('new views', BEIT_TUNED),
     ),
     (Claim('four kept views', 'new views', '', MARGIN),),
-    note='A photo is seen eight times in all.',
+    note=f'A photo is seen {TIMES_SEEN} times in all.',
 )
 COMPILED = Row(
     'same-compiled',

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import forked
@@ -19,6 +20,7 @@ from scipy import stats
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 
+import claim_recipes  # noqa: E402
 import claim_runs  # noqa: E402
 import claim_tables  # noqa: E402
 import claims  # noqa: E402
@@ -179,6 +181,77 @@ def test_every_option_names_a_setting_of_its_recipe(place, monkeypatch):
         claim_runs.put(cfg, 'train_cfg.max_itres', 3)
 
 
+def test_settings_are_chosen_before_anything_is_measured(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(claim_recipes, 'CHOSEN', tmp_path / 'chosen.json')
+    monkeypatch.setattr(claims, 'CHOSEN', tmp_path / 'chosen.json')
+    better = {'beit': 1, 'mae': 0, 'scratch': 1, 'scratch_vit': 0}
+    tried = []
+
+    def carry_out(run, seed, place):
+        if not run.held_out:
+            return dict(cpu_seconds=1.0)
+        kind = run.name.split('-')[1]
+        tried.append(kind)
+        number = tried.count(kind) - 1
+        return dict(curve=[[1, 50.0], [2, 20.0 + (number == better[kind])]])
+
+    monkeypatch.setattr(claims, 'carry_out', carry_out)
+    folders = ['--out', str(tmp_path / 'out'), '--results', str(tmp_path / 'r')]
+    monkeypatch.setattr(sys, 'argv', ['claims.py', '--data', str(place.data), *folders])
+    with pytest.raises(SystemExit, match='run --choose first'):
+        claims.main()
+    of_tests = dataclasses.replace(place, out=tmp_path / 'out', results=tmp_path / 'r')
+    claims.choose(of_tests, claims.Clock(time.monotonic(), limit=-1.0))
+    assert not tried
+    claims.choose(of_tests, claims.Clock(time.monotonic()))
+    claims.choose(of_tests, claims.Clock(time.monotonic()))
+    assert sorted(tried) == sorted([*better, *better])
+    for kind, number in better.items():
+        assert claim_recipes.chosen(kind) == claim_recipes.SCALE.tried[kind][number]
+
+
+def test_a_run_changes_the_plots_of_its_rows_alone(tmp_path):
+    results, docs = tmp_path / 'results', tmp_path / 'docs'
+    for name in ('beit-finetuned', 'mae-finetuned'):
+        claim_runs.keep(RUNS[name], 0, {'accuracy/top1': 20.0, 'cpu_seconds': 1.0}, results)
+    claim_tables.write_report(results, docs, RUNS['mae-finetuned'])
+    drawn = {path.stem for path in (docs / 'claims').glob('*.csv')}
+    assert drawn >= {'claims', 'mae-pretraining', 'mae-mask-share'}
+    assert all(name == 'claims' or name.startswith(('mae', 'same')) for name in drawn)
+    assert 'begun: 1 of 3' not in (docs / 'claims.md').read_text()
+
+
+def test_a_start_that_was_lost_keeps_its_first_figures(tmp_path, monkeypatch, place):
+    place = dataclasses.replace(place, out=tmp_path / 'out', results=tmp_path / 'results')
+    for name, seconds in (('tokenizer', 1.0), ('beit', 2.0)):
+        claim_runs.keep(RUNS[name], 0, dict(cpu_seconds=seconds), place.results)
+    monkeypatch.setattr(claims, 'carry_out', lambda run, seed, place: dict(cpu_seconds=9.0))
+    claims.run_with_starts(RUNS['beit-finetuned'], 0, place)
+    seconds = {name: claim_runs.results_of(RUNS[name], place.results)[0]['cpu_seconds']
+               for name in ('tokenizer', 'beit', 'beit-finetuned')}  # fmt: skip
+    assert seconds == {'tokenizer': 1.0, 'beit': 2.0, 'beit-finetuned': 9.0}
+
+
+def test_runs_can_use_a_gpu_though_they_are_forks():
+    """CUDA, once asked for, cannot be used in forks: a stub stands for the driver's other way."""
+    code = """
+import os, sys
+import torch
+torch.cuda._device_count_nvml = lambda: 1
+sys.path.insert(0, sys.argv[1])
+import claims
+claims.import_everything()
+assert torch.cuda.is_available()
+if os.fork() == 0:
+    os._exit(torch.cuda._is_in_bad_fork())
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    command = [sys.executable, '-c', code, ROOT / 'benchmarks']
+    environment = {key: value for key, value in os.environ.items() if 'CUDA' not in key}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_labels_are_nested_and_apart_from_what_chooses(place):
     lists = {}
     for labels in (5, 25):
@@ -231,8 +304,8 @@ def test_a_row_runs_end_to_end(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_larger_scale_has_the_same_rows():
-    """The tests above, of rows and configs, with its settings."""
+def test_rows_and_configs_of_the_larger_scale():
+    """The tests above of them, with its settings."""
     names = 'names_a_setting or a_name_is_one_run or finished_before or are_nested'
     tests = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', __file__, '-k', names]
     larger = {**os.environ, 'CLAIMS_SCALE': 'larger'}

@@ -31,8 +31,8 @@ class BEiT(VisionTransformer):
         final_norm: Whether the last block's output passes a LayerNorm. Pre-training does;
             'avg_featmap' has its own norm in its place.
         initial_values: 'truncated-normal', the paper's; or 'xavier', those of
-            :class:`VisionTransformer`, from which narrow networks learn more in short runs
-            (``docs/claims/beit.md``).
+            :class:`VisionTransformer`, which suit a narrow network in a short run better
+            (``docs/claims/beit.md``, beit-initial-values).
         settings: See :class:`VisionTransformer`.
 
     Raises:
