@@ -185,6 +185,9 @@ def config_of(run: Run, seed: int, place: Place) -> Config:
     steps = max(2, round(run.steps * place.length))
     options = common_options(run, steps) | data_options(run, seed, place)
     options['randomness'] = dict(seed=seed)
+    if run.stage in ('beit', 'finetune_beit'):
+        # The paper's, as far as a row is not about them.
+        options['model.backbone.initial_values'] = 'truncated-normal'
     if run.stage in ('beit', 'mae'):
         options['optim_wrapper.optimizer.lr'] = SCALE.pretrain_rate
     if run.stage.startswith(('finetune', 'segment')):

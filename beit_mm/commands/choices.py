@@ -199,7 +199,9 @@ def values_for_backbone(sizes: Sizes) -> dict[str, Any]:
 def settings_for_beit(sizes: Sizes) -> dict[str, Any]:
     """What a BEiT takes by its width."""
     return dict(
-        use_abs_pos_emb=sizes.is_small, layer_scale_init_value=1.0 if sizes.is_small else 0.1
+        use_abs_pos_emb=sizes.is_small,
+        layer_scale_init_value=1.0 if sizes.is_small else 0.1,
+        initial_values='xavier' if sizes.is_small else 'truncated-normal',
     )
 
 

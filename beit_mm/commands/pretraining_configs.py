@@ -56,6 +56,7 @@ def _values_of_beit(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
         min_block=max(2, round(MIN_BLOCK_SHARE * patches)),
         use_abs_pos_emb=chosen['use_abs_pos_emb'],
         layer_scale=chosen['layer_scale_init_value'],
+        initial_values=chosen['initial_values'],
     )
 
 

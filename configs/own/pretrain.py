@@ -46,9 +46,11 @@ grid_size = (8, 8)
 # The paper's 40 % of the patches, and blocks of a twelfth or more.
 num_masked = 25
 min_block = 5
-# Small networks learn their positions too slowly from relative bias alone.
+# Small networks learn their positions too slowly from relative bias alone, and all too slowly from
+# the paper's initial values, 'truncated-normal'.
 use_abs_pos_emb = True
 layer_scale = 1.0
+initial_values = 'xavier'
 batch_size = 32
 learning_rate = 1e-3
 max_iters = 2000
@@ -64,6 +66,7 @@ model = dict(
         patch_size=patch_size,
         use_abs_pos_emb=use_abs_pos_emb,
         layer_scale_init_value=layer_scale,
+        initial_values=initial_values,
         in_channels=in_channels,
         bands=band_names,
         type='beit_mm.BEiT',

@@ -42,7 +42,11 @@ reduce_zero_label = False
 weights = dict(type='Pretrained', checkpoint='work_dirs/own/pretrained.pth')
 # Of weights of MAE or ViT: type='beit_mm.VisionTransformer', positions='learned'.
 network = dict(
-    type='beit_mm.BEiT', use_abs_pos_emb=True, use_rel_pos_bias=True, layer_scale_init_value=1.0
+    type='beit_mm.BEiT',
+    use_abs_pos_emb=True,
+    use_rel_pos_bias=True,
+    layer_scale_init_value=1.0,
+    initial_values='xavier',
 )
 arch = dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512)
 embed_dims = 128

@@ -12,7 +12,14 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from PIL import Image
 
-from beit_mm.commands.choices import Machine, choose_sizes, choose_steps, values_for_decoder
+from beit_mm.commands.choices import (
+    Machine,
+    choose_sizes,
+    choose_steps,
+    settings_for_beit,
+    values_for_decoder,
+    values_for_network,
+)
 from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.how_to_read import HowToRead
 from beit_mm.commands.lengths import check_length, seconds_left
@@ -21,6 +28,7 @@ from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.timing import seconds_a_step
 from beit_mm.component import ConfigError
 from beit_mm.datasets.decoding import read_pixels
+from beit_mm.models import BEiT
 from beit_mm.models.sizes import ARCHS
 from beit_mm.recipes import find_recipe, folder_of_recipes, list_recipes
 
@@ -59,6 +67,16 @@ def test_a_batch_of_a_named_network_fits_a_gpu(name):
     sizes = choose_sizes(10**6, 224, Machine(1, 16, 32 * 2**30), size=224, arch=name)
     assert sizes.batch_size <= {'base': 256, 'large': 128, 'huge': 64}.get(name, 1024)
     assert sizes.batch_size >= 8
+
+
+# Xavier's bound, of 3 x 8 x 8 pixels and a width of 128; and the paper's.
+@pytest.mark.parametrize(('arch', 'bound'), [(None, (6 / (192 + 128)) ** 0.5), ('tiny', 0.02)])
+def test_a_network_too_narrow_for_the_papers_initial_values_has_larger_ones(arch, bound):
+    sizes = choose_sizes(1000, 32, TWO_CORES, arch=arch)
+    chosen = settings_for_beit(sizes)
+    assert values_for_network(sizes)['network'].items() >= chosen.items()
+    network = BEiT(sizes.arch, img_size=32, patch_size=8, **chosen)
+    assert 0.97 * bound < network.patch_embed.proj.weight.abs().max() <= bound
 
 
 def test_length_by_data_and_machine():
