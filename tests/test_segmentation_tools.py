@@ -94,21 +94,24 @@ def test_train_with_two_processes_resume_with_one_and_test(config, tmp_path):
     assert state['decode_head.up_convs.0.0.bn.num_batches_tracked'] == 4
 
 
-def test_trains_in_a_project_without_mmpretrain(config):
+def test_trains_in_a_project_without_mmpretrain_each_run_with_its_own_log(config):
     code = """
 import sys
 sys.modules['mmpretrain'] = None
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-cfg = Config.fromfile(sys.argv[1])
-cfg.work_dir, cfg.train_cfg.max_iters = sys.argv[2], 1
-Runner.from_cfg(cfg).train()
+for work_dir in sys.argv[2:]:
+    cfg = Config.fromfile(sys.argv[1])
+    cfg.work_dir, cfg.experiment_name, cfg.train_cfg.max_iters = work_dir, work_dir, 1
+    Runner.from_cfg(cfg).train()
 """
-    work_dir = config.parent / 'alone'
+    work_dirs = [config.parent / name for name in ('alone', 'again')]
     subprocess.run(
-        [sys.executable, '-c', code, config, work_dir],
+        [sys.executable, '-c', code, config, *work_dirs],
         env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PORT': str(free_port())},
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    assert np.isfinite(logged(work_dir)[0]['loss'])
+    for work_dir in work_dirs:
+        (line,) = logged(work_dir)
+        assert np.isfinite(line['loss'])

@@ -17,4 +17,4 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=16_000, save_best='mIoU'),
 )
 log_processor = dict(by_epoch=False)
-visualizer = dict(type='SegLocalVisualizer', name='visualizer')
+visualizer = dict(type='SegLocalVisualizer')
