@@ -2,7 +2,7 @@
 
     python tools/train.py configs/quickstart/finetune.py
 
-Takes stage 2's weights. Expected on MNIST's digits (seed 0, measured here): 86.6 %
+Takes stage 2's weights. Expected on MNIST's digits (seed 0, measured here): 87.7 %
 top-1.
 """
 
