@@ -20,10 +20,12 @@ class Processor(NamedTuple):
     Attributes:
         vendor: As the processor names it, such as 'AuthenticAMD' or 'GenuineIntel'; '' if unknown.
         instructions: The widest instructions that PyTorch uses: 'AVX512', 'AVX2', 'DEFAULT' ...
+        has_amx: Whether it multiplies matrices of bfloat16 as a whole.
     """
 
     vendor: str
     instructions: str
+    has_amx: bool = False
 
 
 class Choice(NamedTuple):
@@ -40,13 +42,17 @@ class Choice(NamedTuple):
 @cache
 def processor() -> Processor:
     """The processor of this machine."""
-    vendor = ''
     cpuinfo = Path('/proc/cpuinfo')
+    told: dict[str, str] = {}
     if cpuinfo.is_file():
-        lines = cpuinfo.read_text().splitlines()
-        vendors = (line.partition(':')[2].strip() for line in lines if line.startswith('vendor_id'))
-        vendor = next(vendors, '')
-    return Processor(vendor, torch.backends.cpu.get_cpu_capability())
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(':')
+            told.setdefault(name.strip(), value.strip())
+    return Processor(
+        vendor=told.get('vendor_id', ''),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        has_amx='amx_bf16' in told.get('flags', '').split(),
+    )
 
 
 def choose_products(processor: Processor, has_onednn: bool) -> Choice:
@@ -78,6 +84,23 @@ def choose_half_attention(has_products: bool) -> Choice:
     if not has_products:
         return Choice(what, 'PyTorch', 'oneDNN has no products of bfloat16 on this processor')
     return Choice(what, 'the formula, in place', "the gradients of PyTorch's own are slower")
+
+
+def judge_half(processor: Processor, has_products: bool) -> Choice:
+    """Whether the CPU trains in bfloat16 'faster' or 'slower' than in float32.
+
+    Args:
+        processor: What it says of itself.
+        has_products: Whether oneDNN has products of bfloat16 here.
+    """
+    what = 'bfloat16 (--amp) beside float32, CPU'
+    if not has_products:
+        return Choice(what, 'slower', 'oneDNN has no products of bfloat16 on this processor')
+    if processor.vendor == 'GenuineIntel' and not processor.has_amx:
+        return Choice(
+            what, 'slower', 'without AMX an Intel processor multiplies it at half the rate'
+        )
+    return Choice(what, 'faster', 'the processor multiplies bfloat16')
 
 
 def choose_compiling(device: torch.device, enough_torch: bool) -> Choice:

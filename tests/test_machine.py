@@ -17,6 +17,7 @@ from beit_mm.machine import (
     choose_compiling,
     choose_half_attention,
     choose_products,
+    judge_half,
     processor,
 )
 
@@ -41,6 +42,35 @@ def test_products(vendor, instructions, has_onednn, chosen):
 def test_attention_in_bfloat16():
     assert choose_half_attention(True).chosen == 'the formula, in place'
     assert choose_half_attention(False).chosen == 'PyTorch'
+
+
+@pytest.mark.parametrize(
+    ('vendor', 'has_amx', 'has_products', 'judged'),
+    [
+        ('AuthenticAMD', False, True, 'faster'),
+        ('AuthenticAMD', False, False, 'slower'),
+        ('GenuineIntel', True, True, 'faster'),
+        ('GenuineIntel', False, True, 'slower'),
+        ('GenuineIntel', False, False, 'slower'),
+        ('', False, True, 'faster'),
+    ],
+)
+def test_training_in_bfloat16(vendor, has_amx, has_products, judged):
+    assert judge_half(Processor(vendor, 'AVX512', has_amx), has_products).chosen == judged
+
+
+@pytest.mark.parametrize(
+    ('cpuinfo', 'told'),
+    [
+        ('vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n', True),
+        ('vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16\n', False),
+    ],
+)
+def test_whether_there_is_amx_is_read_from_what_linux_says(monkeypatch, cpuinfo, told):
+    monkeypatch.setattr(machine.Path, 'is_file', lambda path: True)
+    monkeypatch.setattr(machine.Path, 'read_text', lambda path: cpuinfo)
+    ours = processor.__wrapped__()
+    assert (ours.vendor, ours.has_amx) == ('GenuineIntel', told)
 
 
 @pytest.mark.parametrize('limit', ['ATEN_CPU_CAPABILITY=default', 'ONEDNN_MAX_CPU_ISA=AVX2'])

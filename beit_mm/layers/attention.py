@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..machine import choose_half_attention
+from ..machine import choose_half_attention, judge_half, processor
 from .linear import Linear, linear
 from .relative_position import RelativePositionBias, RelativePositions
 
@@ -15,6 +15,8 @@ def _has_half_products() -> bool:
 
 
 HALF = choose_half_attention(_has_half_products())
+# Whether training in it is faster here at all.
+HALF_TRAINING = judge_half(processor(), _has_half_products())
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

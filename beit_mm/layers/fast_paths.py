@@ -33,6 +33,7 @@ def fast_paths(device: torch.device) -> list[Choice]:
             "PyTorch's fused kernel for CPUs has no gradient of the bias",
         ),
         attention.HALF,
+        attention.HALF_TRAINING,
         Choice(
             'tokenizer',
             'channels last, as many images at a time as caches hold',

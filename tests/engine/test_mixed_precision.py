@@ -9,6 +9,7 @@ from torch import nn
 
 from beit_mm.engine import use_mixed_precision
 from beit_mm.engine.optimizing import mixed_precision as amp_module
+from beit_mm.machine import Processor, judge_half
 
 
 class Regression(BaseModel):
@@ -62,3 +63,26 @@ def test_on_a_gpu_it_is_mmengines(monkeypatch):
     cfg = config(loss_scale=512.0)
     use_mixed_precision(cfg)
     assert cfg.optim_wrapper.loss_scale == 512.0
+
+
+@pytest.mark.parametrize(
+    ('vendor', 'has_amx', 'device', 'warned'),
+    [
+        ('GenuineIntel', False, 'cpu', True),
+        ('GenuineIntel', False, 'cuda', False),
+        ('GenuineIntel', True, 'cpu', False),
+        ('AuthenticAMD', False, 'cpu', False),
+    ],
+)
+def test_a_run_that_float32_would_make_faster_is_warned_of(
+    monkeypatch, vendor, has_amx, device, warned
+):
+    judged = judge_half(Processor(vendor, 'AVX512', has_amx), has_products=True)
+    monkeypatch.setattr(amp_module, 'HALF_TRAINING', judged)
+    monkeypatch.setattr(amp_module, 'get_device', lambda: 'cpu')
+    cfg, device = config(), torch.device(device)
+    exact = build_optim_wrapper(Regression(), cfg.optim_wrapper)
+    assert amp_module.slow_precision(exact, device) is None
+    use_mixed_precision(cfg)
+    mixed = build_optim_wrapper(Regression(), cfg.optim_wrapper)
+    assert ('--amp' in (amp_module.slow_precision(mixed, device) or '')) == warned

@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from ...layers.attention import HALF_TRAINING
 from ...registry import OPTIM_WRAPPERS
 
 
@@ -17,8 +18,8 @@ class BFloat16OptimWrapper(OptimWrapper):
     """Forward pass under bfloat16 autocast, on CPUs and GPUs alike; weights stay in float32.
 
     bfloat16 has float32's range, so that no loss has to be scaled. mmengine's ``AmpOptimWrapper``
-    does not start on a CPU. One with AVX512-BF16 or AMX trains small Transformers about twice as
-    fast.
+    does not start on a CPU. What a CPU gains depends on it: AMD's with AVX512-BF16 train up to
+    twice as fast as in float32, Intel's without AMX take 1.7 times as long, which is warned of.
     """
 
     @contextmanager
@@ -38,3 +39,12 @@ def use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
     for setting in ('loss_scale', 'dtype'):
         cfg.optim_wrapper.pop(setting, None)
+
+
+def slow_precision(optim_wrapper: object, device: torch.device) -> str | None:
+    """What to say of a run in bfloat16 that float32 would make faster; None of others."""
+    if not isinstance(optim_wrapper, BFloat16OptimWrapper) or device.type != 'cpu':
+        return None
+    if HALF_TRAINING.chosen == 'faster':
+        return None
+    return f'bfloat16 is slower than float32 here ({HALF_TRAINING.why}): leave out --amp'

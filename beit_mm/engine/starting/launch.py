@@ -21,6 +21,7 @@ from ..checking.first_batch import check_first_batch
 from ..checking.names_check import LOADERS
 from ..checking.others_check import strange_keys
 from ..checking.own_variables import unread_options, unread_variables
+from ..optimizing.mixed_precision import slow_precision
 from ..optimizing.param_groups import share_groups_of_config
 from ..running.exact_resume import resume_exactly
 from ..running.run_stopped import RunStopped
@@ -145,6 +146,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
         lines = [f'  {choice}' for choice in fast_paths(device)]
         runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
+        if warning := slow_precision(runner.optim_wrapper, device):
+            runner.logger.warning(warning)
     return runner
 
 
