@@ -146,8 +146,8 @@ def build_runner(cfg: Config, mode: str) -> Runner:
         device = next((p.device for p in runner.model.parameters()), torch.device('cpu'))
         lines = [f'  {choice}' for choice in fast_paths(device)]
         runner.logger.info('\n'.join(['What is fast on this machine:', *lines]))
-        if warning := slow_precision(runner.optim_wrapper, device):
-            runner.logger.warning(warning)
+        if slow := slow_precision(runner.optim_wrapper, device):
+            runner.logger.warning(slow)
     return runner
 
 
