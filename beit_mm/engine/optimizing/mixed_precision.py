@@ -47,4 +47,7 @@ def slow_precision(optim_wrapper: object, device: torch.device) -> str | None:
         return None
     if HALF_TRAINING.chosen == 'faster':
         return None
-    return f'bfloat16 is slower than float32 here ({HALF_TRAINING.why}): leave out --amp'
+    return (
+        f'bfloat16 is slower than float32 here ({HALF_TRAINING.why}): train without --amp, or '
+        'with --cfg-options optim_wrapper.type=OptimWrapper'
+    )
