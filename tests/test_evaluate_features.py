@@ -33,13 +33,13 @@ def colours(tmp_path_factory):
     return root
 
 
-def evaluate(colours, *arguments, code=0):
+def evaluate(colours, *arguments, code=0, options=()):
     root = f'dataset.data_root={colours}'
     result = forked.run(
         [
             sys.executable, ROOT / 'tools/evaluate_features.py', ROOT / CONFIG, *arguments,
             '--json', colours / 'report.json', '--cfg-options',
-            *(f'{loader}_dataloader.{root}' for loader in ('train', 'val', 'test')),
+            *(f'{loader}_dataloader.{root}' for loader in ('train', 'val', 'test')), *options,
         ],
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )  # fmt: skip
@@ -78,3 +78,16 @@ def test_what_is_not_there_is_named(colours):
         colours, 'none', '--layer', '9', code=2
     )
     assert 'no_such.pth' in evaluate(colours, 'no_such.pth', code=2)
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ('num_classes=7', 'num_classes is a variable of the config, which nothing reads any more'),
+        ('model.backbone.init_cfg.checkpoint=x', 'among --cfg-options, and CHECKPOINT says it'),
+        ('model.backbone.out_indices=1', 'among --cfg-options, and --layer and --by-layer say it'),
+        ('num_classes', "--cfg-options 'num_classes': it must be KEY=VALUE"),
+    ],
+)
+def test_settings_that_nothing_would_read_are_refused(colours, option, said):
+    assert said in evaluate(colours, 'none', code=2, options=[option])

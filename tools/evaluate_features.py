@@ -11,11 +11,21 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from beit_mm.engine import check_config, told_in_a_line
 from beit_mm.engine.measuring.feature_evaluation import evaluate_features
+from beit_mm.engine.starting.launch import check_options
+from beit_mm.engine.starting.telling import mistakes_of
+from beit_mm.options import Options
+
+# Settings that the arguments decide.
+SAID_ELSEWHERE = {
+    'model.backbone.init_cfg': 'CHECKPOINT says it',
+    'model.backbone.out_indices': '--layer and --by-layer say it',
+    'model.backbone.out_type': 'it is featmap here',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--json', type=Path, help='write the figures to this file too')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',
         help='settings of the config to override',
     )  # fmt: skip
     parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
@@ -41,7 +51,9 @@ def parse_args() -> argparse.Namespace:
 def load_config(args: argparse.Namespace) -> Config:
     """The config, with a backbone that starts from the checkpoint and returns feature maps."""
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    check_options(cfg, args.cfg_options, SAID_ELSEWHERE)
+    with mistakes_of('--cfg-options'):
+        cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     cfg.model.backbone.init_cfg = (
         None if args.checkpoint == 'none' else dict(type='Pretrained', checkpoint=args.checkpoint)

@@ -8,8 +8,12 @@ from mmengine.config import Config
 from mmengine.fileio import dump
 
 from ..component import ConfigError
-from ..engine.starting.launch import build_runner
+from ..engine.starting.launch import build_runner, check_options
+from ..engine.starting.telling import mistakes_of
 from .trained import CLASSIFIER, SEGMENTOR, finished_run
+
+# Settings of a config that are none of a test's.
+SAID_ELSEWHERE = {'load_from': 'the checkpoint says it', 'resume': 'a test does not resume'}
 
 
 def run_test(
@@ -25,13 +29,14 @@ def run_test(
         config: A file, or a folder that ``beit-mm finetune`` or ``segment`` has made.
         checkpoint: Weights, in any layout; of a folder they are known.
         out: A .json or .pkl file for the metrics.
-        cfg_options: Settings of the config, which win.
+        cfg_options: Settings of the config, which win; not ``load_from`` and ``resume``.
 
     Returns:
         Name -> value.
 
     Raises:
-        ConfigError: If a file is not there, or the config cannot work.
+        ConfigError: If a file is not there, the config cannot work, or nothing would read a
+            setting.
     """
     path = Path(config).expanduser()
     made = path.is_dir()
@@ -41,9 +46,12 @@ def run_test(
     if checkpoint is None:
         raise ConfigError(f'{config} is a config: the weights to test come behind it')
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(cfg_options or {}))
+    options = dict(cfg_options or {})
+    check_options(cfg, options, SAID_ELSEWHERE)
     cfg.launcher, cfg.load_from, cfg.resume = 'none', str(checkpoint), False
     cfg.work_dir = str(path.parent / 'test') if made else f'work_dirs/{path.stem}'
+    with mistakes_of('--cfg-options'):
+        cfg.merge_from_dict(options)
     metrics = build_runner(cfg, mode='test').test()
     if out is not None:
         dump(metrics, str(out))

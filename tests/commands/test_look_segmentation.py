@@ -1,5 +1,7 @@
 """`beit-mm look segmentation` beside the metric that a run reports."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
+from beit_mm.commands import testing_runs
 from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.look_segmentation import look_segmentation
 from beit_mm.commands.testing_runs import run_test
@@ -62,6 +65,31 @@ def test_iou_is_that_of_the_runs_metric_on_what_was_held_out(run, tmp_path, caps
     assert len(shown['files']) == 5
     first = np.asarray(Image.open(run / 'masks/2.png')).astype(int) - 1
     np.testing.assert_array_equal(shown['truth_0'], first)
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        (dict(batch_size=7), 'batch_size is a variable of the config, which nothing reads any m'),
+        (dict(load_from='x.pth'), 'load_from is among --cfg-options, and the checkpoint says it'),
+        (dict(resume=True), 'resume is among --cfg-options, and a test does not resume'),
+        ({'test_dataloader.dataset.pipeline.a': 1}, '--cfg-options failed'),
+    ],
+)
+def test_settings_that_a_test_would_not_read_are_refused(run, option, said):
+    with pytest.raises(ConfigError, match=said):
+        run_test(run / 'run', cfg_options=option)
+
+
+def test_a_test_takes_the_folder_that_is_asked_for(run, tmp_path, monkeypatch):
+    taken = []
+    runner = SimpleNamespace(test=lambda: dict(mIoU=1.0))
+    monkeypatch.setattr(testing_runs, 'build_runner', lambda cfg, mode: taken.append(cfg) or runner)
+    for options in ({}, {'work_dir': str(tmp_path), 'test_dataloader.batch_size': 7}):
+        assert run_test(run / 'run', cfg_options=options) == dict(mIoU=1.0)
+    assert [cfg.work_dir for cfg in taken] == [str(run / 'run/test'), str(tmp_path)]
+    assert taken[1].test_dataloader.batch_size == 7
+    assert all(cfg.load_from == str(run / 'run/segmentor.pth') for cfg in taken)
 
 
 def test_a_config_with_its_weights_gives_the_same_as_its_folder(run, tmp_path):

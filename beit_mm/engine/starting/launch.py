@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,7 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with mistakes_of('reading the config'):
         cfg = Config.fromfile(args.config)
-    said = [*unread_variables(cfg), *unread_options(cfg, args.cfg_options)]
-    if wrong := [line for line in said if not isinstance(line, Note)]:
-        raise ConfigError('\n'.join(wrong))
-    for note in said:
-        print(note)
+    check_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     before = cfg.to_dict()
@@ -88,6 +85,30 @@ def load_config(args: argparse.Namespace) -> Config:
     if followed := follow_length(cfg, before.get('train_cfg') or {}, args.cfg_options):
         print(followed)
     return cfg
+
+
+def check_options(
+    cfg: Config, options: Mapping[str, Any], said_elsewhere: Mapping[str, str] | None = None
+) -> None:
+    """Refuse settings that would change nothing; print what may be read by somebody else's parts.
+
+    Args:
+        cfg: As the file has it, before the options.
+        options: Of the command line, dotted key -> value.
+        said_elsewhere: Key that the options may not set -> what sets it in their place.
+
+    Raises:
+        ConfigError: With all that is wrong, a line each.
+    """
+    said = [*unread_variables(cfg), *unread_options(cfg, options)]
+    for key in options:
+        for place, where in (said_elsewhere or {}).items():
+            if key == place or key.startswith(f'{place}.'):
+                said.append(f'{key} is among --cfg-options, and {where}: leave it out')
+    if wrong := [line for line in said if not isinstance(line, Note)]:
+        raise ConfigError('\n'.join(wrong))
+    for note in said:
+        print(note)
 
 
 def build_runner(cfg: Config, mode: str) -> Runner:
