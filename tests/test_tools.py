@@ -41,7 +41,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def run(command, *arguments, cwd) -> str:
+def run(command, *arguments, cwd, code=0) -> str:
     environment = {
         **os.environ,
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
@@ -54,7 +54,7 @@ def run(command, *arguments, cwd) -> str:
         [*prefix, ROOT / 'tools' / command, *map(str, arguments)],
         cwd=cwd, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert result.returncode == code, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
 
 
@@ -106,6 +106,32 @@ def test_train_resume_and_test(images, tmp_path):
     error = (tokenizer.decode(ids) - batch).square().mean().item()
     assert metrics['tokenizer/recon_mse'] == pytest.approx(error, rel=1e-4)
     assert metrics['tokenizer/codes_used'] == len(ids.unique())
+
+
+@pytest.mark.parametrize(
+    ('command', 'option', 'said'),
+    [
+        (['train.py', CONFIG, '--work-dir', 'a'], 'work_dir=b', '--work-dir says it'),
+        (['train.py', CONFIG, '--launcher', 'pytorch'], 'launcher=none', '--launcher says it'),
+        (['train.py', CONFIG, '--resume', 'a.pth'], 'load_from=b', '--resume CHECKPOINT says it'),
+        (['test.py', CONFIG, 'a.pth'], 'load_from=b', 'CHECKPOINT says it'),
+        (['test.py', CONFIG, 'a.pth'], 'resume=True', 'a test does not resume'),
+    ],
+)
+def test_a_setting_that_an_argument_says_is_refused(tmp_path, command, option, said):
+    key = option.partition('=')[0]
+    output = run(*command, '--cfg-options', option, cwd=tmp_path, code=2)
+    assert f'{key} is among --cfg-options, and {said}: leave it out' in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_and_a_start_by_options_alone_are_taken(images, tmp_path):
+    """--resume without a checkpoint begins where there is none, with the weights of load_from."""
+    start = DiscreteVAE(128, 32, 3, 1, 32, quantizer='vector')
+    torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
+    more = [f'load_from={tmp_path / "start.pth"}', f'work_dir={tmp_path / "b"}']
+    run('train.py', CONFIG, '--resume', *options(images, *SHORT, *more), cwd=tmp_path)
+    assert (tmp_path / 'b/iter_4.pth').is_file()
 
 
 @pytest.mark.slow

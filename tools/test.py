@@ -14,6 +14,9 @@ from beit_mm.engine import (
     told_in_a_line,
 )
 
+# Settings of a config that are none of a test's.
+SAID_ELSEWHERE = {'load_from': 'CHECKPOINT says it', 'resume': 'a test does not resume'}
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with told_in_a_line(args.config, args.debug):
-        cfg = load_config(args)
+        cfg = load_config(args, SAID_ELSEWHERE)
         cfg.load_from = args.checkpoint
         # The config that a resumed run has dumped says True.
         cfg.resume = False

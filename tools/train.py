@@ -38,9 +38,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with told_in_a_line(args.config, args.debug):
-        cfg = load_config(args)
+        named = args.resume not in (None, 'auto')
+        cfg = load_config(args, {'load_from': '--resume CHECKPOINT says it'} if named else {})
         if args.amp:
-            use_mixed_precision(cfg)
+            use_mixed_precision(cfg, args.cfg_options)
         track(cfg, args.track)
         choose_start(cfg, args.resume)
         refuse_foreign_work_dir(cfg)

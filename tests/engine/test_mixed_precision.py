@@ -1,5 +1,7 @@
 """Mixed precision: bfloat16 in the forward pass on a CPU, mmengine's own elsewhere."""
 
+import contextlib
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -7,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from beit_mm.component import ConfigError
 from beit_mm.engine import use_mixed_precision
 from beit_mm.engine.optimizing import mixed_precision as amp_module
 from beit_mm.machine import Processor, judge_half
@@ -63,6 +66,29 @@ def test_on_a_gpu_it_is_mmengines(monkeypatch):
     cfg = config(loss_scale=512.0)
     use_mixed_precision(cfg)
     assert cfg.optim_wrapper.loss_scale == 512.0
+
+
+@pytest.mark.parametrize(
+    ('device', 'asked', 'is_refused'),
+    [
+        ('cpu', dict(type='OptimWrapper'), True),
+        ('cuda', dict(type='OptimWrapper'), True),
+        ('cpu', dict(dtype='float16'), True),
+        ('cuda', dict(dtype='float16'), False),
+        ('cpu', dict(dtype='bfloat16'), False),
+        ('cpu', dict(loss_scale=512.0), True),
+        ('cuda', dict(loss_scale=512.0), False),
+        ('cpu', dict(accumulative_counts=2), False),
+    ],
+)
+def test_what_the_command_line_asks_for_is_not_lost(monkeypatch, device, asked, is_refused):
+    monkeypatch.setattr(amp_module, 'get_device', lambda: device)
+    cfg = config()
+    cfg.optim_wrapper.update(asked)
+    ((name, value),) = asked.items()
+    told = pytest.raises(ConfigError, match=rf'optim_wrapper\.{name}={value} and --amp are both')
+    with told if is_refused else contextlib.nullcontext():
+        use_mixed_precision(cfg, {f'optim_wrapper.{name}': value})
 
 
 @pytest.mark.parametrize(

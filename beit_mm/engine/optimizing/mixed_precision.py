@@ -1,6 +1,6 @@
 """Mixed precision on whatever the machine has."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from ...component import ConfigError
 from ...layers.attention import HALF_TRAINING
 from ...registry import OPTIM_WRAPPERS
 
@@ -30,15 +31,30 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
-def use_mixed_precision(cfg: Config) -> None:
-    """Have a config train in mixed precision: mmengine's on an accelerator, ours on a CPU."""
-    if get_device() != 'cpu':
+def use_mixed_precision(cfg: Config, asked: Container[str] = ()) -> None:
+    """Have a config train in mixed precision: mmengine's on an accelerator, ours on a CPU.
+
+    Args:
+        cfg: A whole config, changed in place. Of what it has for a GPU, a CPU takes nothing.
+        asked: Keys that a command line sets, whose values are to count.
+
+    Raises:
+        ConfigError: If one of them would not.
+    """
+    before, on_cpu = dict(cfg.optim_wrapper), get_device() == 'cpu'
+    if on_cpu:
+        cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
+        for setting in ('loss_scale', 'dtype'):
+            cfg.optim_wrapper.pop(setting, None)
+    else:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-        return
-    cfg.optim_wrapper.type = 'beit_mm.BFloat16OptimWrapper'
-    for setting in ('loss_scale', 'dtype'):
-        cfg.optim_wrapper.pop(setting, None)
+    now = {'dtype': 'bfloat16', **cfg.optim_wrapper} if on_cpu else cfg.optim_wrapper
+    for name, value in before.items():
+        key = f'optim_wrapper.{name}'
+        if key in asked and now.get(name) != value:
+            why = 'on a CPU --amp is bfloat16, and scales no loss' if on_cpu else '--amp sets it'
+            raise ConfigError(f'{key}={value} and --amp are both given; {why}: leave one out')
 
 
 def slow_precision(optim_wrapper: object, device: torch.device) -> str | None:

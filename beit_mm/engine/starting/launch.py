@@ -64,11 +64,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(
+    args: argparse.Namespace, said_elsewhere: Mapping[str, str] | None = None
+) -> Config:
     """Read the config and apply the common arguments; the options come last and win.
 
+    Args:
+        args: Of :func:`add_common_arguments`.
+        said_elsewhere: See :func:`check_options`; what the common arguments say is among it.
+
     Raises:
-        ConfigError: If it cannot be read, or an option names what nothing reads.
+        ConfigError: If it cannot be read, an option names what nothing reads, or an argument says
+            the same.
     """
     end_with_launcher()
     for variable, source in RANK_VARIABLES.get(args.launcher, {}).items():
@@ -76,7 +83,12 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with mistakes_of('reading the config'):
         cfg = Config.fromfile(args.config)
-    check_options(cfg, args.cfg_options)
+    said_elsewhere = dict(said_elsewhere or {})
+    if args.work_dir:
+        said_elsewhere['work_dir'] = '--work-dir says it'
+    if args.launcher != 'none':
+        said_elsewhere['launcher'] = '--launcher says it'
+    check_options(cfg, args.cfg_options, said_elsewhere)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     before = cfg.to_dict()
