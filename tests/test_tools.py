@@ -125,6 +125,19 @@ def test_a_setting_that_an_argument_says_is_refused(tmp_path, command, option, s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ('command', 'said'),
+    [
+        (['cache_tokens.py', CONFIG, '--views', '2', '--out', 't', '--work-dir', 'w'], '--work-d'),
+        (['fit_patch_components.py', CONFIG, '--out', 'p.npz', '--work-dir', 'w'], '--work-dir'),
+        (['fit_patch_components.py', CONFIG, '--out', 'p.npz', '--launcher', 'mpi'], '--launcher'),
+        (['check_images.py', 'photos', '--workers', '0'], "it is '0'; it must be a whole number"),
+    ],
+)
+def test_an_argument_that_would_change_nothing_is_none(tmp_path, command, said):
+    assert said in run(*command, cwd=tmp_path, code=2)
+
+
 def test_a_folder_and_a_start_by_options_alone_are_taken(images, tmp_path):
     """--resume without a checkpoint begins where there is none, with the weights of load_from."""
     start = DiscreteVAE(128, 32, 3, 1, 32, quantizer='vector')

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_common_arguments(parser)
+    add_common_arguments(parser, work_dir=False)
     parser.add_argument('--out', required=True, help='folder of the cache')
     parser.add_argument('--views', type=int, required=True, help='views of each photo')
     parser.add_argument('--seed', type=int, default=0, help='which views these are')

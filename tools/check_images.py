@@ -9,6 +9,7 @@ The list has a line a photo: its path inside the folder, a tab, what is wrong.
 import argparse
 
 from beit_mm.commands.checking_photos import check
+from beit_mm.commands.parsing import positive
 from beit_mm.engine import told_in_a_line
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', help='searched with all folders inside')
     parser.add_argument('list', nargs='?', help='file to write')
-    parser.add_argument('--workers', type=int, help='processes')
+    parser.add_argument('--workers', type=positive, help='processes; default: one a core')
     args = parser.parse_args()
     with told_in_a_line('check_images.py', debug=False):
         check(args.folder, args.list, workers=args.workers)

@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
     layers.add_argument('--layer', type=int, help='block, counted from 1; default: the last')
     layers.add_argument('--by-layer', action='store_true', help='a row for every block')
     parser.add_argument('--neighbors', type=int, default=20, help='of k-NN')
-    parser.add_argument('--seed', type=int, default=0, help='of random weights')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of random weights, which a checkpoint replaces'
+    )
     parser.add_argument('--json', type=Path, help='write the figures to this file too')
     parser.add_argument(
         '--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',

@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_common_arguments(parser)
+    add_common_arguments(parser, work_dir=False, launcher=False)
     parser.add_argument('--out', required=True, help='.npz file to write')
     parser.add_argument('--images', type=int, default=5000, help='how many are looked at')
     return parser.parse_args()

@@ -42,13 +42,25 @@ RANK_VARIABLES = {
 }  # fmt: skip
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that training and testing share."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, *, work_dir: bool = True, launcher: bool = True
+) -> None:
+    """The arguments that training and testing share, and other tools that take a config.
+
+    Args:
+        parser: Of the tool.
+        work_dir: Whether it writes into a work directory.
+        launcher: Whether several processes share its work.
+    """
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='launcher'
-    )
+    parser.set_defaults(work_dir=None, launcher='none')
+    if work_dir:
+        parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    if launcher:
+        parser.add_argument(
+            '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+            help='launcher',
+        )  # fmt: skip
     parser.add_argument(
         '--cfg-options',
         nargs='+',
