@@ -39,6 +39,12 @@ from variants import ROOT, write_in_one_step
 
 RESULTS = ROOT / 'benchmarks/results' / SCALE.results
 SEEDS = (0, 1, 2)
+# What else is read where it is not about runs of rows. Given others would change nothing.
+TAKEN_BESIDE = dict(
+    list=('data', 'seeds', 'results'),
+    report=('data', 'results', 'docs'),
+    choose=('data', 'out', 'docs', 'minutes'),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +69,16 @@ def parse_args() -> argparse.Namespace:
     what.add_argument('--report', action='store_true', help='only write the tables and plots')
     what.add_argument('--choose', action='store_true', help='try settings of fine-tuning')
     args = parser.parse_args()
+    for mode, taken in TAKEN_BESIDE.items():
+        given = [
+            name for name, value in vars(args).items()
+            if name not in (mode, *taken) and value != parser.get_default(name)
+        ]  # fmt: skip
+        if getattr(args, mode) and given:
+            parser.error(
+                f'--{mode} and --{given[0]} are both given; beside --{mode} there are '
+                f'{", ".join(f"--{name}" for name in taken)} alone'
+            )
     if not (args.data or args.list or args.report):
         parser.error('--data is needed to run anything')
     if args.length != 1 and args.results is None:

@@ -210,6 +210,30 @@ def test_settings_are_chosen_before_anything_is_measured(tmp_path, monkeypatch, 
         assert claim_recipes.chosen(kind) == claim_recipes.SCALE.tried[kind][number]
 
 
+@pytest.mark.parametrize(
+    ('mode', 'refused', 'taken'),
+    [
+        ('--list', ['--row', 'mae-pretraining'], ['--seeds', '0', '--results', 'r']),
+        ('--list', ['--minutes', '3'], []),
+        ('--report', ['--seeds', '0'], ['--results', 'r', '--docs', 'd']),
+        ('--report', ['--length', '0.5'], []),
+        ('--choose', ['--results', 'r'], ['--out', 'o', '--minutes', '3', '--docs', 'd']),
+        ('--choose', ['--row', 'mae-pretraining'], ['--seeds', '0', '1', '2']),
+        ('--choose', ['--length', '0.01', '--results', 'r'], []),
+        ('--choose', ['--seeds', '1'], []),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(monkeypatch, capsys, mode, refused, taken):
+    command = ['claims.py', '--data', 'photos', mode]
+    monkeypatch.setattr(sys, 'argv', [*command, *taken])
+    assert getattr(claims.parse_args(), mode.strip('-'))
+    monkeypatch.setattr(sys, 'argv', [*command, *taken, *refused])
+    with pytest.raises(SystemExit):
+        claims.parse_args()
+    assert f'{mode} and --' in (told := capsys.readouterr().err)
+    assert any(f'{name} are both given' in told for name in refused)
+
+
 def test_a_run_changes_the_plots_of_its_rows_alone(tmp_path):
     results, docs = tmp_path / 'results', tmp_path / 'docs'
     for name in ('beit-finetuned', 'mae-finetuned'):
