@@ -115,6 +115,9 @@ class Bench:
         shown = ' '.join(['python', *map(str, command.arguments)])
         print(f'== {command.name}: {shown}', flush=True)
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), **command.environment}
+        if self.args.device == 'cpu':
+            # Not every command is told the device, and those take a GPU where there is one.
+            environment['CUDA_VISIBLE_DEVICES'] = ''
         start = time.monotonic()
         log = self.args.out / f'{command.name}.log'
         code = run_within(self.minutes_left() * 60, arguments, environment, log)
@@ -336,6 +339,8 @@ def parse_args() -> argparse.Namespace:
     args.stages = args.stages.split(',')
     if unknown := [name for name in args.stages if name not in STAGES]:
         parser.error(f'--stages {",".join(unknown)}: there are {", ".join(STAGES)}')
+    if args.data and 'claims' not in args.stages:
+        parser.error('--data is for claims, which is not among --stages')
     return args
 
 

@@ -98,6 +98,33 @@ def test_what_does_not_fit_the_time_is_left_out_and_named(rehearse, capsys):
     assert 'claims: left out, it takes --data' in printed
 
 
+def test_on_a_cpu_no_command_sees_a_gpu(rehearse, monkeypatch):
+    seen = []
+
+    def keep(seconds, arguments, environment, log):
+        seen.append(environment.get('CUDA_VISIBLE_DEVICES'))
+        log.write_text('')
+        return 1
+
+    monkeypatch.setattr(gpu, 'run_within', keep)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    for device, visible in (('cpu', ''), ('cuda', '0')):
+        seen.clear()
+        monkeypatch.setattr(gpu, 'describe', lambda device: {})
+        assert rehearse('--device', device, '--stages', 'pipeline,quickstart')[0] == 1
+        assert seen == [visible] * 2
+
+
+def test_photos_that_no_stage_takes_are_refused(monkeypatch, capsys):
+    command = ['gpu.py', '--data', 'photos', '--stages']
+    monkeypatch.setattr(sys, 'argv', [*command, 'check,claims'])
+    assert gpu.parse_args().data.name == 'photos'
+    monkeypatch.setattr(sys, 'argv', [*command, 'check,step'])
+    with pytest.raises(SystemExit):
+        gpu.parse_args()
+    assert '--data is for claims, which is not among --stages' in capsys.readouterr().err
+
+
 def test_what_runs_out_of_time_is_stopped_with_all_that_it_has_started(tmp_path):
     """A child that outlived it would hold the GPU, and here the output."""
     child = 'import time; time.sleep(60)'
