@@ -253,6 +253,14 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'autoencoder takes one, [S]'
             )
         generator, grid = component.part('target_generator'), backbone.ask('grid_of')
+        counted = None if component['encode_all'] else head.get('num_masked')
+        if counted is not None and component['predict_all']:
+            # What the encoder does not see is fewer places than the head predicts.
+            yield (
+                f'{head.key}.num_masked is {counted}; with predict_all it must be None, to count '
+                'the places in every step'
+            )
+            counted = None
         for _, step in plan.steps():
             one_view = hasattr(step.kind, 'check_views') and step.get('second_size') is None
             if one_view and generator.ask('vocab_size_of') is not None:
@@ -260,19 +268,27 @@ class MaskedAutoencoder(MaskedImageModeling):
                     f'{step.key}.second_size is None; the classes of {generator.key} are of a '
                     'second view, in [0, 1], whose size it must be'
                 )
-            hidden = step.get('num_masked')
-            if not hasattr(step.kind, 'check_grid') or hidden is None or grid is None:
+            where, hidden = step.ask('hidden_of') or ('', None)
+            if hidden is None or grid is None:
                 continue
             if not 0 < hidden < grid[0] * grid[1]:
                 yield (
-                    f'{step.key}.num_masked is {hidden}; of {grid[0] * grid[1]} patches some must '
-                    'be hidden and some seen'
+                    f'{where} is {hidden}; of {grid[0] * grid[1]} patches some must be hidden and '
+                    'some seen'
                 )
-            elif head.get('num_masked') not in (None, hidden) and not component['encode_all']:
+            elif counted not in (None, hidden):
                 yield (
-                    f'{head.key}.num_masked is {head.get("num_masked")}; it must be '
-                    f'{step.key}.num_masked, {hidden}, or None to count the places in every step'
+                    f'{head.key}.num_masked is {counted}; it must be {where}, {hidden}, or None to '
+                    'count the places in every step'
                 )
+
+    @classmethod
+    def _check_room(
+        cls, component: Component, masks: Component, head: Component, grid: tuple[int, int]
+    ) -> Iterator[str]:
+        """Where places are split by the head's number, room for more is too much: see above."""
+        if component['encode_all']:
+            yield from super()._check_room(component, masks, head, grid)
 
     def hidden_states(self, images: Tensor, mask: Tensor | None) -> Tensor:
         """Mask, encode, decode.

@@ -22,23 +22,6 @@ HAS_A_STEM = (
 )
 
 
-def _check_room(
-    component: Component, masks: Component, head: Component, grid: tuple[int, int]
-) -> Iterator[str]:
-    """The head has room for the places of an image; a GPU would stop without a word of which."""
-    most = head.get('num_masked')
-    if most is None:
-        return
-    of, places = masks.ask('hidden_of') or ('', None)
-    if component['predict_all']:
-        places, of = grid[0] * grid[1], 'with predict_all the number of patches'
-    if places is not None and places > most:
-        yield (
-            f'{head.key}.num_masked is {most}; it must be at least {places}, {of}, or None to '
-            'count the places in every step'
-        )
-
-
 def views_of(inputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """The views of a batch, one or several."""
     return [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -105,7 +88,7 @@ class MaskedImageModeling(BaseModel):
                 yield from step.ask('check_grid', grid, backbone) or ()
                 yield from step.ask('check_views', grid, backbone, stride) or ()
                 if loader == 'train_dataloader' and hasattr(step.kind, 'check_grid'):
-                    yield from _check_room(component, step, head, grid)
+                    yield from cls._check_room(component, step, head, grid)
         if backbone.get('out_type') not in (None, 'raw'):
             yield f"{backbone.key}.out_type is {backbone['out_type']!r}; it must be 'raw'"
         if backbone.get('stem') is not None:
@@ -127,6 +110,23 @@ class MaskedImageModeling(BaseModel):
             yield (
                 f'{head.key}.tokens_per_place is {head.get("tokens_per_place") or 1}; it must be '
                 f'{key or "1"}, {in_place}'
+            )
+
+    @classmethod
+    def _check_room(
+        cls, component: Component, masks: Component, head: Component, grid: tuple[int, int]
+    ) -> Iterator[str]:
+        """The head has room for the places of an image; a GPU would not say which has more."""
+        most = head.get('num_masked')
+        if most is None:
+            return
+        of, places = masks.ask('hidden_of') or ('', None)
+        if component['predict_all']:
+            places, of = grid[0] * grid[1], 'with predict_all the number of patches'
+        if places is not None and places > most:
+            yield (
+                f'{head.key}.num_masked is {most}; it must be at least {places}, {of}, or None to '
+                'count the places in every step'
             )
 
     def _check_head(self) -> None:

@@ -127,6 +127,25 @@ TOLD = {
         {'model.target_generator.patch_size': 16},
         'a target of model.target_generator stands for 16 x 16 pixels; without a second view it '
         'must be the patch of model.backbone, 8 x 8'),
+    **{
+        f'a head of {number} places': (
+            {'model.head.num_masked': number},
+            '\n'.join(
+                f'model.head.num_masked is {number}; it must be {step}.num_masked, 12, or None to '
+                'count the places in every step'
+                for step in ('train_dataloader.dataset.pipeline[1]',
+                             'val_dataloader.dataset.pipeline[2]')))
+        for number in (10, 14)
+    },
+    'a number of places where all are predicted': (
+        {'model.predict_all': True},
+        'model.head.num_masked is 12; with predict_all it must be None, to count the places in '
+        'every step'),
+    'a head with too few places for an encoder of all': (
+        {'model.encode_all': True, 'model.backbone.with_mask_token': True,
+         'model.head.num_masked': 10},
+        'model.head.num_masked is 10; it must be at least 12, train_dataloader.dataset.pipeline[1]'
+        '.num_masked, or None to count the places in every step'),
     'no decoder': (
         {'model.decoder': None},
         'model.decoder is missing; it must be the config of an MAEDecoder'),
@@ -202,3 +221,18 @@ def test_mistakes_of_the_parts_are_told_in_a_line(photos, case):
     with pytest.raises(ConfigError) as stop:
         check_config(cfg, 'train')
     assert str(stop.value) == said
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'model.head.num_masked': None},
+        {'model.head.num_masked': None, 'model.predict_all': True},
+        {'model.head.num_masked': 14, 'model.encode_all': True,
+         'model.backbone.with_mask_token': True},
+    ],
+)  # fmt: skip
+def test_places_that_are_counted_or_have_room_are_no_mistake(photos, settings):
+    cfg = config(photos)
+    cfg.merge_from_dict(settings)
+    check_config(cfg, 'train')
