@@ -51,7 +51,8 @@ def finetune(
             those of the weights.
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
-        cfg_options: Settings of the config, which win over all others.
+        cfg_options: Settings of the config, which win over all others. Of ``sweep`` not the rate,
+            and not when a run is validated and saved.
         dry_run: Whether to print the config alone.
         sweep: Learning rates, of which the best is looked for, in the place of a training on all
             images: see :func:`beit_mm.commands.sweeping.sweep_rates`. Without a number, a third of

@@ -12,13 +12,14 @@ from mmengine.config import Config
 from ..checkpoints import read_checkpoint, take_tensors, told_of_network
 from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
+from ..datasets.reading.choosing import TO_MEASURE
 from ..engine.starting.measured_ranges import repeat_ranges
 from ..engine.starting.stages import Progress, Stage, changes_of_images, run_stage
 from ..models.sizes import resolve_arch
 from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
-from .how_to_read import HowToRead
+from .how_to_read import HowToRead, parse_bands, parse_range
 
 # Configs that the commands write.
 MARKERS = ('pretrain.py', 'finetune.py', 'segment.py', 'sweep.py')
@@ -90,19 +91,23 @@ class RunFolder:
         """The config of a run that is gone on with.
 
         Args:
-            given: Of the command, what would make another run of it.
+            given: Of the command, what would make another run of it where the config does not say
+                the same.
 
         Raises:
             ConfigError: If there is any of that.
         """
+        cfg = Config.fromfile(self.marker)
         if wrong := [
-            f'--{name.replace("_", "-")}' for name, value in given.items() if value is not None
+            f'--{name.replace("_", "-")}'
+            for name, value in given.items()
+            if value is not None and not _says(cfg, name, value)
         ]:
             raise ConfigError(
                 f'{" and ".join(wrong)} cannot be changed by --resume: what {self.marker} says '
                 'holds; leave it out, or begin another run in another --out'
             )
-        return Config.fromfile(self.marker)
+        return cfg
 
     def change(self, options: Mapping[str, Any]) -> None:
         """Put the user's options into the config of a run that is gone on with.
@@ -149,6 +154,19 @@ class RunFolder:
         if repeat_ranges(cfg, work_dir):
             self.write(stage.config.name, cfg.pretty_text)
         return checkpoint
+
+
+def _says(cfg: Config, option: str, value: Any) -> bool:
+    """Whether a run was begun with such a value, as far as its config tells."""
+    if option == 'size':
+        return value == cfg.image_size
+    if option == 'bands':
+        return parse_bands(value) == cfg.get('bands')
+    if option == 'value_range':
+        asked, known = parse_range(value), cfg.get('value_range')
+        # What was measured is written in numbers, for each type of pixels.
+        return isinstance(known, Mapping) if asked in TO_MEASURE else asked == known
+    return value == cfg.get(option)
 
 
 def write_bare_weights(checkpoint: Path, target: Path, config: Path) -> None:

@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -18,6 +18,12 @@ from .run_folder import RunFolder
 from .starting_weights import Start
 
 RATE = 'optim_wrapper.optimizer.lr'
+# Of a run whose last weights count: when it looks at what is held back, saves, and keeps the best.
+AT_THE_END = (
+    'train_cfg.val_interval',
+    'default_hooks.checkpoint.interval',
+    'default_hooks.checkpoint.save_best',
+)
 # Without rates: so many times the one that is taken without a sweep.
 TIMES = (1 / 3, 1, 3)
 # What is there once a rate is done.
@@ -109,13 +115,13 @@ def sweep_rates(
         others: How many more trainings share its minutes.
 
     Raises:
-        ConfigError: If a rate is no number above 0, or none of them can be trained with.
+        ConfigError: If a rate is no number above 0, none of them can be trained with, or an option
+            is one that the sweep sets.
         SystemExit: If a training fails otherwise than by diverging.
     """
     if any(not 0 < rate < float('inf') for rate in rates):
         raise ConfigError(f'--sweep is {" ".join(map(str, rates))}; each must be above 0')
-    if RATE in asked.options:
-        raise ConfigError(f'{RATE} and --sweep are both given; the sweep sets it')
+    check_options(asked.options)
     # Folders are called by six digits.
     rates = sorted({float(f'{rate:g}') for rate in rates})
     runs = others + (len(rates) or len(TIMES))
@@ -145,14 +151,24 @@ def sweep_rates(
     return swept
 
 
+def check_options(options: Mapping[str, Any], others: Sequence[str] = ()) -> None:
+    """Hold the user's settings against what a sweep sets.
+
+    Args:
+        options: Settings of the config.
+        others: Keys of what else is set.
+
+    Raises:
+        ConfigError: If there is one of these.
+    """
+    if taken := [key for key in (RATE, *AT_THE_END, *others) if key in options]:
+        raise ConfigError(f'--cfg-options has {", ".join(taken)}; the sweep sets it')
+
+
 def judged_at_the_end(cfg: Config) -> dict[str, Any]:
     """Options of a run whose last weights count, not the best on the way; it is still resumed."""
     steps = cfg.train_cfg.max_iters
-    return {
-        'train_cfg.val_interval': steps,
-        'default_hooks.checkpoint.interval': max(1, -(-steps // 4)),
-        'default_hooks.checkpoint.save_best': None,
-    }
+    return dict(zip(AT_THE_END, (steps, max(1, -(-steps // 4)), None), strict=True))
 
 
 def train_once(

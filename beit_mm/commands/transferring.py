@@ -18,10 +18,20 @@ from .lengths import check_length
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start, start_of
-from .sweeping import RATE, REPORT, images_by_class, judged_at_the_end, sweep_rates, train_once
+from .sweeping import (
+    RATE,
+    REPORT,
+    check_options,
+    images_by_class,
+    judged_at_the_end,
+    sweep_rates,
+    train_once,
+)
 
 # Of so many of the labelled images one chooses the rate.
 ONE_OF = 5
+# What the training on all labels learns from and is tested on.
+LOADERS, LIST = ('train', 'val', 'test'), '{}_dataloader.dataset.ann_file'
 # What is said of the images held out.
 TESTED = 'held out, by which nothing was chosen'
 
@@ -74,17 +84,20 @@ def transfer(
         sweep: Learning rates to choose from; without, see
             :func:`beit_mm.commands.finetuning.finetune`.
         steps: Of each training.
-        size, bands, value_range, no_data, cfg_options: As of ``finetune``.
+        size, bands, value_range, no_data: As of ``finetune``.
         resume: Whether to go on in ``out``; what is done is not done again.
+        cfg_options: As of ``finetune --sweep``, and no other lists of images.
 
     Returns:
         Mean top-1 of the tasks of each group, and of all under 'mean', in per cent.
 
     Raises:
-        ConfigError: If a task has fewer images to train with, or images with several labels.
+        ConfigError: If a task has fewer images to train with, images with several labels, or has
+            begun with other settings.
         SystemExit: If training fails, with the end of its log.
     """
     check_length(steps, None)
+    check_options(cfg_options or {}, [LIST.format(loader) for loader in LOADERS])
     asked = Asked(str(weights), steps, size=size, bands=bands, value_range=value_range,
                   no_data=no_data, resume=resume, options=dict(cfg_options or {}))  # fmt: skip
     begun_from = start_of(asked.weights)
@@ -167,9 +180,6 @@ def _run_task(
     """The rate of a task, and what it comes to on the images held out."""
     run = RunFolder(folder / 'sweep', 'sweep.py')
     start = time.monotonic()
-    if asked.resume and run.marker.is_file():
-        # A task that has begun reads its images as it did; those that come have yet to hear it.
-        asked = asked._replace(size=None, bands=None, value_range=None, no_data=None)
     swept = sweep_rates(run, labelled, begun_from, asked, rates, start)
     if (kept := len(swept.photos.train)) != len(labelled.train):
         raise ConfigError(
@@ -189,8 +199,8 @@ def _run_task(
         )
         train_list, val_list = write_lists(everything, all_of_them)
         options = {RATE: swept.best, **judged_at_the_end(cfg)}
-        for loader, path in (('train', train_list), ('val', val_list), ('test', val_list)):
-            options[f'{loader}_dataloader.dataset.ann_file'] = str(path)
+        for loader, path in zip(LOADERS, (train_list, val_list, val_list), strict=True):
+            options[LIST.format(loader)] = str(path)
         text = config_of(cfg.pretty_text, options).pretty_text
         train_once(stage, text, all_of_them, None, Progress([stage]), TESTED)
     report = json.loads((everything.path / REPORT).read_text(encoding='utf-8'))

@@ -396,7 +396,8 @@ def test_options_of_a_new_length_take_the_schedule_with_them(tmp_path):
     run = RunFolder(tmp_path, 'pretrain.py')
     run.write('pretrain.py', text)
     with pytest.raises(ConfigError, match='--size and --arch cannot be changed by --resume'):
-        run.known(size=64, arch='base', minutes=None)
+        run.known(size=128, arch='base', minutes=None)
+    assert run.known(size=64, bands=None, no_data=None).image_size == 64
     with pytest.raises(ConfigError, match='optim_wrapper'):
         run.change({'optim_wraper.optimizer.lr': 1})
     assert (tmp_path / 'pretrain.py').read_text() == text

@@ -111,8 +111,12 @@ def test_what_a_sweep_cannot_take_is_said(classes, trained, tmp_path):
         finetune(classes, sweep=[1], **arguments)
     with pytest.raises(ConfigError, match='each must be above 0'):
         finetune(classes, sweep=[0.1, -1], **arguments)
-    with pytest.raises(ConfigError, match='the sweep sets it'):
-        finetune(classes, sweep=[0.1], cfg_options={sweeping.RATE: 0.1}, **arguments)
+    for key in (sweeping.RATE, 'train_cfg.val_interval', 'default_hooks.checkpoint.save_best'):
+        with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the sweep sets it'):
+            finetune(classes, sweep=[0.1], cfg_options={key: 1}, **arguments)
+    key = 'val_dataloader.dataset.ann_file'
+    with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the sweep sets it'):
+        transfer([classes], cfg_options={key: 'mine.txt'}, **arguments)
     lone = write_classes(tmp_path / 'lone', dict(cat=4, dog=1), val=1)
     with pytest.raises(ConfigError, match="class 'dog' has 1 image to train with"):
         hold_back(photos_with_labels(lone))
@@ -182,6 +186,27 @@ def test_a_better_rate_is_trained_with_before_it_is_told(classes, trained, tmp_p
         ('rate_0.003', 0.003),
         ('all_0.003', 0.003),
     ]
+
+
+def test_a_task_that_has_begun_keeps_how_it_reads_images(classes, trained, tmp_path):
+    arguments = dict(weights='none', sweep=[0.03], labels=40, steps=50)
+    own = dict(size=32, bands='3', value_range='0,200', no_data=7.0)
+    transfer([classes], out=tmp_path / 'out', **arguments, **own)
+    # The command that began it goes on with it.
+    transfer([classes], out=tmp_path / 'out', **arguments, **own, resume=True)
+    for other in (dict(size=64), dict(bands='1'), dict(value_range='0,100'), dict(no_data=8.0)):
+        option = next(iter(other)).replace('_', '-')
+        with pytest.raises(ConfigError, match=f'--{option} cannot be changed by --resume'):
+            transfer([classes], out=tmp_path / 'out', **arguments, **{**own, **other}, resume=True)
+
+
+def test_a_task_stopped_before_it_has_saved_anything_begins_as_asked(classes, trained, tmp_path):
+    arguments = dict(weights='none', out=tmp_path / 'out', sweep=[0.03], labels=40, steps=50)
+    sweep = tmp_path / 'out/pets/sweep'
+    transfer([classes], size=64, **arguments)
+    (sweep / 'rate_0.03/classifier.pth').unlink()
+    transfer([classes], size=64, **arguments, resume=True)
+    assert sweeping.Config.fromfile(sweep / 'sweep.py').image_size == 64
 
 
 def test_what_diverged_is_not_the_best_of_what_knows_nothing():
