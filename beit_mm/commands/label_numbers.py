@@ -61,7 +61,8 @@ def number_classes(
         divide_by: See :class:`beit_mm.datasets.LoadLabels`.
 
     Raises:
-        ConfigError: If the masks show one class alone, or more than there are names for.
+        ConfigError: If the masks show one class alone, or more than there are names for, or have
+            no such numbers or colours.
     """
     path = None if colors is None else Path(colors).expanduser()
     if path is not None and not path.is_file():
@@ -69,6 +70,11 @@ def number_classes(
     out = None if ignore is None else [_as_ignored(label) for label in ignore]
     if path is None and not _has_colors(pairs):
         return _by_number(pairs, given, out, divide_by)
+    if divide_by is not None:
+        raise ConfigError(
+            f'--divide-by is {divide_by}, for masks of numbers, and those in {pairs.masks} have '
+            'colours'
+        )
     return _by_color(pairs, given, path, out or [])
 
 
@@ -119,6 +125,11 @@ def _by_color(
     out: list[str | int],
 ) -> Numbering:
     """Classes of colours."""
+    if wrong := [number for number in out if isinstance(number, int)]:
+        raise ConfigError(
+            f'--ignore is {wrong[0]}, a number, and the masks in {pairs.masks} have colours: it '
+            'must be one, such as #000000'
+        )
     seen = {as_hex(n): where for n, where in _seen(pairs, lambda p: pack(read_colors(p))).items()}
     path = path or find_beside(pairs.masks, OF_COLORS)
     if path is not None:
@@ -151,7 +162,7 @@ def _by_color(
         names = list(given)
     if len(names) < 2:
         raise ConfigError(f'the masks in {pairs.masks} show {_few(names)} alone; there must be two')
-    table |= {color: None for color in out if isinstance(color, str)}
+    table |= {str(color): None for color in out}
     if none := [color for color, number in table.items() if number is None]:
         print(f'no class: {_few(none)}')
     painted = {number: color for color, number in reversed(table.items()) if number is not None}
@@ -170,6 +181,11 @@ def _by_number(
     divide_by: int | None,
 ) -> Numbering:
     """Classes of numbers."""
+    if wrong := [color for color in out or () if isinstance(color, str)]:
+        raise ConfigError(
+            f'--ignore is {wrong[0]}, a colour, and the masks in {pairs.masks} have numbers: it '
+            'must be one, such as 0'
+        )
 
     def numbers(path: Path) -> np.ndarray:
         labels = as_whole(numbers_in(str(path)), path)
@@ -182,7 +198,7 @@ def _by_number(
         if len(names) < 2:
             raise ConfigError('--classes has 1 name, and the masks have 2 classes: 0 and 255')
         return Numbering(names, colours(len(names)), _values(names, label_map={IGNORED: 1}))
-    ignored = _ignored(list(seen)) if out is None else [n for n in out if isinstance(n, int)]
+    ignored = _ignored(list(seen)) if out is None else [int(number) for number in out]
     there = [number for number in seen if number not in ignored]
     if told := [number for number in seen if number in ignored]:
         print(f'no class: {", ".join(map(str, told))} (--ignore)')

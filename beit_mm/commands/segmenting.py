@@ -32,6 +32,8 @@ from .starting_weights import check_same_weights, start_of, values_of_weights
 from .trained import load_trained, predict_files, truth_of
 
 EPOCHS = 100
+# Which .json the masks of a run are drawn of.
+ANNOTATIONS = 'annotations.txt'
 # Of the panel at the end; pixels of the long side.
 SHOWN, EDGE = 6, 320
 
@@ -93,29 +95,33 @@ def segment(
     drawn: dict[str, str] = {}
     if coco is not None:
         pairs, drawn = pairs_of_coco(root, coco, run.path / 'masks')
-        numbering = classes_of_coco(coco)
     else:
         pairs = find_pairs(root, existing_folder(masks))
-        numbering = number_classes(pairs, classes, colors, ignore, divide_by)
+    begun = not dry_run and run.begin(resume)
+    # Of a run that is gone on with the config says it.
+    numbering = None if begun else _numbering(pairs, coco, classes, colors, ignore, divide_by)
     machine = this_machine()
     options = dict(cfg_options or {})
     begun_from = start_of(str(weights))
     photos = pairs.photos(begun_from.choose(bands, value_range, no_data))
-    if dry_run:
-        own = values_of_weights(begun_from, photos, machine, size)
-        values = _values(run, pairs, photos, machine, own, numbering)
-        print(config_of(_text(values, steps or 1000), options).pretty_text)
-        return run.path
-    if run.begin(resume):
+    if numbering is None:
         known = run.known(
-            minutes=minutes, size=size, classes=classes, colors=colors, ignore=ignore, bands=bands,
-            value_range=value_range, no_data=no_data,
+            minutes=minutes, size=size, classes=classes, colors=colors, ignore=ignore,
+            divide_by=divide_by, bands=bands, value_range=value_range, no_data=no_data,
         )  # fmt: skip
         check_same_weights(known.weights, str(weights))
         check_same_folder(known.image_root, pairs.images)
         check_same_folder(known.mask_root, pairs.masks)
+        # Runs from before this file was written have none.
+        if coco is not None and (run.path / ANNOTATIONS).is_file():
+            check_same_folder(run.lines_of(ANNOTATIONS)[0], Path(masks).expanduser())
         photos = photos._replace(train=run.lines_of('train.txt'), val=run.lines_of('val.txt'))
         run.change(with_length(options, steps))
+    elif dry_run:
+        own = values_of_weights(begun_from, photos, machine, size)
+        values = _values(run, pairs, photos, machine, own, numbering)
+        print(config_of(_text(values, steps or 1000), options).pretty_text)
+        return run.path
     else:
         with run.removed_if_refused():
             own = values_of_weights(begun_from, photos, machine, size)
@@ -123,6 +129,7 @@ def segment(
             if coco is not None:
                 run.written.append(pairs.masks)
                 write_coco_masks(coco, drawn, pairs.masks)
+                run.write(ANNOTATIONS, f'{Path(masks).expanduser().resolve()}\n')
             for side, stems in (('train', photos.train), ('val', photos.val)):
                 run.write(f'{side}.txt', '\n'.join(stems) + '\n')
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
@@ -150,6 +157,20 @@ def _coco(masks: str | Path, classes: Sequence[str] | None, *others: Any) -> Coc
     for line in coco.said:
         print(f'{path}: {line}')
     return coco
+
+
+def _numbering(
+    pairs: MaskPairs,
+    coco: CocoAnnotations | None,
+    classes: Sequence[str] | None,
+    colors: str | Path | None,
+    ignore: Sequence[str | int] | None,
+    divide_by: int | None,
+) -> Numbering:
+    """The classes of annotations, or of masks."""
+    if coco is not None:
+        return classes_of_coco(coco)
+    return number_classes(pairs, classes, colors, ignore, divide_by)
 
 
 def _values(

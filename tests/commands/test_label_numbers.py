@@ -190,6 +190,19 @@ def test_lines_of_names_and_colours(tmp_path):
     assert read_names(path) == {0: 'sky', 1: 'road'}
 
 
+@pytest.mark.parametrize(
+    ('stripes', 'given', 'said'),
+    [
+        ([0, 1, 255], dict(ignore=['#ff0000']), '--ignore is #ff0000, a colour, and .* numbers'),
+        ([RED, GREEN], dict(ignore=[0]), '--ignore is 0, a number, and the masks .* have colours'),
+        ([RED, GREEN], dict(divide_by=1000), '--divide-by is 1000, for masks of numbers, and'),
+    ],
+)
+def test_options_of_the_other_kind_of_masks_are_refused(pairs, stripes, given, said):
+    with pytest.raises(ConfigError, match=said):
+        number_classes(pairs(stripes), **given)
+
+
 def test_a_mask_of_another_size_is_told(pairs):
     made = pairs([0, 1, 2])
     Image.new('L', (7, 7)).save(made.mask('2'))

@@ -1,0 +1,65 @@
+"""A segmentor that is gone on with learns what it began to learn, by the same command."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beit_mm.commands import segmenting
+from beit_mm.commands.segmenting import segment
+from beit_mm.component import ConfigError
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Begin a run, or go on with it; it saves a checkpoint and learns nothing."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    for index in range(6):
+        Image.new('RGB', (64, 48)).save(images / f'{index}.png')
+
+    def train(self, *_):
+        (self.path / 'segment').mkdir(exist_ok=True)
+        (self.path / 'segment/last_checkpoint').touch()
+
+    monkeypatch.setattr(segmenting.RunFolder, 'train', train)
+    monkeypatch.setattr(segmenting, 'choose_length', lambda *a: 20)
+    for name in ('best_checkpoint', 'write_bare_weights', '_look_back'):
+        monkeypatch.setattr(segmenting, name, lambda *a: None)
+
+    def begin(masks, **given):
+        return segment(images, tmp_path / masks, 'none', tmp_path / 'run', **given)
+
+    return begin
+
+
+def test_masks_are_divided_as_they_were(begin, tmp_path):
+    (tmp_path / 'masks').mkdir()
+    # Too many numbers for classes, where nothing divides them.
+    mask = np.arange(26_000, 26_000 + 48 * 64, dtype=np.uint16).reshape(48, 64)
+    for index in range(6):
+        Image.fromarray(mask).save(tmp_path / f'masks/{index}.png')
+    begin('masks', divide_by=1000)
+    begin('masks', divide_by=1000, resume=True)
+    begin('masks', resume=True)
+    with pytest.raises(ConfigError, match='--divide-by cannot be changed by --resume'):
+        begin('masks', divide_by=500, resume=True)
+
+
+def test_masks_are_those_of_the_same_annotations(begin, tmp_path):
+    for name in 'ab':
+        corners = [8, 8, 40, 8, 40, 40, 8, 40]
+        known = dict(
+            images=[dict(id=i, file_name=f'{i}.png', height=48, width=64) for i in range(6)],
+            annotations=[dict(id=i, image_id=i, category_id=1, segmentation=[corners])
+                         for i in range(6)],
+            categories=[dict(id=1, name='cat')],
+        )  # fmt: skip
+        (tmp_path / f'{name}.json').write_text(json.dumps(known))
+    run = begin('a.json')
+    begin('a.json', resume=True)
+    with pytest.raises(ConfigError, match=r'learns from .*a\.json, and .*b\.json is given'):
+        begin('b.json', resume=True)
+    (run / 'annotations.txt').unlink()
+    begin('b.json', resume=True)
