@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,10 @@ from ..visualization import confusion_matrix, draw_confusions, draw_curves
 from .choices import Machine, this_machine
 from .filling import config_of, fill_recipe, with_options
 from .lengths import check_same_folder, choose_length, with_length
-from .photos import Photos, photos_with_labels
+from .photos import Photos
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .several_labels import list_of, look_back_at_several, read_list
-from .sharded_photos import SHARDED, sharded_with_labels
+from .sharded_photos import SHARDED, labelled_photos
 from .starting_weights import Start, check_same_weights, values_of_weights
 from .trained import load_trained, predict_files
 
@@ -63,9 +63,7 @@ class Asked(NamedTuple):
             ConfigError: If there are not two classes with images on both sides.
         """
         choose = begun_from.choose(self.bands, self.value_range, self.no_data)
-        return sharded_with_labels(source, choose) or photos_with_labels(
-            source, self.multi_label, choose
-        )
+        return labelled_photos(source, self.multi_label, choose)
 
 
 def name_of(source: str | Path, photos: Photos) -> str:
@@ -192,7 +190,7 @@ def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
     """The images that a run has been learning from, whatever has come into the folder since.
 
     Raises:
-        ConfigError: If the classes are others now.
+        ConfigError: If the classes are others now, or an image has another label.
     """
     classes = list(known.classes)
     if set(given.classes) != set(classes):
@@ -207,6 +205,7 @@ def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
         )
     if given.several is not None:
         sides = [read_list(run.path / f'{side}.json', classes) for side in ('train', 'val')]
+        _check_labels(run, {**sides[0], **sides[1]}, given.several)
         return given._replace(
             train=list(sides[0]), val=list(sides[1]), several={**sides[0], **sides[1]}
         )
@@ -214,11 +213,38 @@ def _photos_of(run: RunFolder, known: Config, given: Photos) -> Photos:
         [line.rpartition(' ')[::2] for line in run.lines_of(f'{side}.txt')]
         for side in ('train', 'val')
     )
+    labels = {name: classes[int(number)] for name, number in [*train, *val]}
+    _check_labels(run, _one_each(labels), _one_each(given.labels))
     return given._replace(
-        labels={name: classes[int(number)] for name, number in [*train, *val]},
+        labels=labels,
         train=[name for name, _ in train],
         val=[name for name, _ in val],
     )
+
+
+def _check_labels(
+    run: RunFolder, known: Mapping[str, Sequence[str]], given: Mapping[str, Sequence[str]]
+) -> None:
+    """Hold the labels of a run's images against those that they have now; images may be gone.
+
+    Raises:
+        ConfigError: If one has others.
+    """
+    for name, labels in known.items():
+        now = given.get(name, labels)
+        if set(now) != set(labels):
+            raise ConfigError(
+                f'the label of {name} is {_as_text(now)} now, and {_as_text(labels)} in the run '
+                f'in {run.path}: begin another run in another --out'
+            )
+
+
+def _one_each(labels: Mapping[str, str]) -> dict[str, tuple[str]]:
+    return {name: (label,) for name, label in labels.items()}
+
+
+def _as_text(labels: Sequence[str]) -> str:
+    return ', '.join(map(repr, labels)) or 'none'
 
 
 def _look_back(run: RunFolder, photos: Photos, start: float, chosen_by: str) -> str:

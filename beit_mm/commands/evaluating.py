@@ -14,8 +14,8 @@ from ..engine.measuring.several_labels_evaluation import knn_mean_precision, lin
 from .changed_images import Changes
 from .features import Extractor, extractor, features_in_order
 from .few_shot_evaluation import check_shots, evaluate_few_shot, few_shot_picture
-from .photos import Photos, photos_with_labels
-from .sharded_photos import sharded_with_labels
+from .photos import Photos
+from .sharded_photos import labelled_photos
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
         ) from error
     if out is not None and not few_shot:
         raise ConfigError('--out is where the picture of --few-shot goes, which is not given')
-    photos = sharded_with_labels(source) or photos_with_labels(source, multi_label)
+    photos = labelled_photos(source, multi_label)
     if few_shot:
         check_shots(photos, few_shot, seeds)
         path = few_shot_picture(out, photos)

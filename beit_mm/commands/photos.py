@@ -133,7 +133,7 @@ def photos_with_labels(
         if found.several:
             return _photos_of_several(path, root, found, choose(root, [*found.labels]))
         labels, sides = {name: names[0] for name, names in found.labels.items()}, found.sides
-    elif multi_label:
+    elif multi_label not in (None, False):
         raise ConfigError(f'{source} is a folder; images with several labels are in a table')
     else:
         root = existing_folder(source)

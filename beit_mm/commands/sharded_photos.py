@@ -15,6 +15,7 @@ from .photos import (
     existing_folder,
     held_out_without_labels,
     hold_out,
+    photos_with_labels,
     short_side,
 )
 
@@ -109,6 +110,31 @@ def sharded_without_labels(folder: str | Path, choose: Chooser = how_to_read) ->
     root = Path(sharded.where.split('://')[-1].rstrip('/'))
     val, side = decodable(sharded, val, how), short_side(sharded, names)
     return Photos(root, train, val, {}, side, how, shards=sharded.where)
+
+
+def labelled_photos(
+    source: str | Path,
+    multi_label: bool | str | None = None,
+    choose: Chooser = how_to_read,
+) -> Photos:
+    """Images with classes, of shards, of folders or of a table.
+
+    Args:
+        source, multi_label, choose: See :func:`beit_mm.commands.photos.photos_with_labels` and
+            :func:`sharded_with_labels`.
+
+    Raises:
+        ConfigError: See there; or if shards are to give images several labels.
+    """
+    sharded = sharded_with_labels(source, choose)
+    if sharded is None:
+        return photos_with_labels(source, multi_label, choose)
+    if multi_label not in (None, False):
+        raise ConfigError(
+            f'--multi-label is given, and {source} has shards, whose images have one label each; '
+            'images with several are in a table'
+        )
+    return sharded
 
 
 def sharded_with_labels(source: str | Path, choose: Chooser = how_to_read) -> Photos | None:

@@ -89,8 +89,11 @@ def labels_of_rows(
             ','; None if the table is to tell.
 
     Raises:
-        ConfigError: If a row has no label where each image has one, or is there twice.
+        ConfigError: If a row has no label where each image has one, has several, or is there twice;
+            or if there is nothing for a mark to part.
     """
+    if multi_label == '':
+        raise ConfigError('--multi-label is an empty mark; it must be a mark, or stand alone')
     file_column, label_column = find_column(columns, PATHS), find_column(columns, LABELS)
     rows = [row for row in rows if file_column is not None and row[file_column].strip()]
     yes_or_no = [] if label_column else _columns_of_yes_or_no(columns, rows, file_column)
@@ -101,6 +104,11 @@ def labels_of_rows(
         )
     split_column = find_column(columns, SPLITS)
     sides = _sides(path, rows, file_column, split_column) if split_column else {}
+    if label_column is None and isinstance(multi_label, str):
+        raise ConfigError(
+            f'--multi-label is the mark {multi_label!r}, and {path} has no column of labels whose '
+            'cells it parts: leave the mark out'
+        )
     if label_column is None:
         labels, said = _by_columns(columns, rows, file_column, yes_or_no)
         alone = all(len(names) == 1 for names in labels.values())
@@ -112,6 +120,8 @@ def labels_of_rows(
         said.append(f'{tests} images for a test are left out, as there are others to validate with')
     if not several and (none := [name for name, names in labels.items() if not names]):
         raise ConfigError(f'{path}: {none[0]} has no {label_column or "label"}')
+    if not several and (more := [name for name, names in labels.items() if len(names) > 1]):
+        raise ConfigError(f'{path}: {more[0]} has several labels, and multi_label is {multi_label}')
     if several:
         counts = [len(names) for names in labels.values()]
         said.append(

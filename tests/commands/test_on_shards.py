@@ -16,6 +16,8 @@ from photos import encoded, pixels
 from PIL import Image
 
 from beit_mm.commands.main import main
+from beit_mm.commands.sharded_photos import labelled_photos
+from beit_mm.component import ConfigError
 from beit_mm.models import BEiT
 
 
@@ -88,6 +90,18 @@ def test_what_is_no_shard_in_a_store_is_told_in_a_line(root, tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert 'beit-mm pretrain: ' in said[0]
+
+
+def test_shards_give_no_image_several_labels(tmp_path):
+    for label in 'ab':
+        (tmp_path / 'photos' / label).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(pixels(number)).save(tmp_path / f'photos/{label}/{number}.png')
+    main(['shard', str(tmp_path / 'photos'), str(tmp_path / 'shards')])
+    assert labelled_photos(tmp_path / 'shards', False).classes == ['a', 'b']
+    for mark in (True, ',', ''):
+        with pytest.raises(ConfigError, match=r'--multi-label is given, and .* has shards'):
+            labelled_photos(tmp_path / 'shards', mark)
 
 
 @pytest.mark.slow

@@ -116,6 +116,13 @@ def test_tables_that_cannot_be_told(table):
         table('path,label\n0.png,a|b\n1.png,b\n2.png,b\n3.png,b')
     with pytest.raises(ConfigError, match='a column of 0 and 1 for each class'):
         table('path,age,weight\n0.png,3,4\n1.png,5,6\n')
+    with pytest.raises(ConfigError, match=r'0\.png has several labels, and multi_label is False'):
+        table('path,a,b\n0.png,1,1\n1.png,1,0\n2.png,0,1\n', multi_label=False)
+    with pytest.raises(ConfigError, match=r"the mark ',', and .* has no column of labels"):
+        table(COLUMNS, multi_label=',')
+    for text in (COLUMNS, ROWS):
+        with pytest.raises(ConfigError, match='--multi-label is an empty mark'):
+            table(text, multi_label='')
 
 
 def test_each_class_is_held_out_by_its_share():

@@ -48,7 +48,7 @@ def trained(monkeypatch):
         top1 = None if rate == 1 else round(90 - 10 * abs(np.log10(rate / 3e-3)), 2)
         stage.config.parent.mkdir(parents=True, exist_ok=True)
         (stage.config.parent / 'classifier.pth').touch()
-        (stage.config.parent / 'report.json').write_text(json.dumps(dict(top1=top1)))
+        (stage.config.parent / 'report.json').write_text(json.dumps(dict(top1=top1, mAP=top1)))
 
     for module in (sweeping, transferring):
         monkeypatch.setattr(module, 'train_once', train_once)
@@ -207,6 +207,23 @@ def test_a_task_stopped_before_it_has_saved_anything_begins_as_asked(classes, tr
     (sweep / 'rate_0.03/classifier.pth').unlink()
     transfer([classes], size=64, **arguments, resume=True)
     assert sweeping.Config.fromfile(sweep / 'sweep.py').image_size == 64
+
+
+@pytest.mark.parametrize('mark', ['', '|both'])
+def test_a_run_that_is_gone_on_with_has_its_labels(classes, trained, tmp_path, mark):
+    def table(name, first, second):
+        rows = [f'{classes}/train/cat/{i:02}.png,{first}{mark}' for i in range(10)]
+        rows += [f'{classes}/train/dog/{i:02}.png,{second}{mark}' for i in range(10)]
+        (tmp_path / name).write_text('\n'.join(['path,label', *rows, '']))
+        return tmp_path / name
+
+    arguments = dict(weights='none', out=tmp_path / 'run', steps=50, sweep=[0.03])
+    finetune(table('a.csv', 'cat', 'dog'), **arguments)
+    finetune(tmp_path / 'a.csv', **arguments, resume=True)
+    with pytest.raises(
+        ConfigError, match=r"the label of .* is 'dog'.* now, and 'cat'.* in the run"
+    ):
+        finetune(table('b.csv', 'dog', 'cat'), **arguments, resume=True)
 
 
 def test_what_diverged_is_not_the_best_of_what_knows_nothing():
