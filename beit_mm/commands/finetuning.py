@@ -10,7 +10,7 @@ from ..engine.starting.stages import Progress, Stage
 from .choices import this_machine
 from .classifier_runs import Asked, begin_run, finish_run, name_of, text_of
 from .filling import config_of
-from .lengths import check_dry_run, check_length
+from .lengths import check_dry_run, steps_asked
 from .run_folder import RunFolder
 from .starting_weights import start_of, values_of_weights
 from .sweeping import hold_back, sweep_rates, table_of
@@ -53,7 +53,8 @@ def finetune(
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the config, which win over all others. Of ``sweep`` not the rate,
             and not when a run is validated and saved.
-        dry_run: Whether to print the config alone.
+        dry_run: Whether to print the config alone; not of ``minutes``, which a run measures, and
+            not of ``sweep``.
         sweep: Learning rates, of which the best is looked for, in the place of a training on all
             images: see :func:`beit_mm.commands.sweeping.sweep_rates`. Without a number, a third of
             the rate that is taken without, this, and three times as much.
@@ -69,10 +70,11 @@ def finetune(
         SystemExit: If training fails, with the end of its log.
     """
     start = time.monotonic()
-    check_length(steps, minutes)
-    check_dry_run(dry_run, resume)
+    options = dict(cfg_options or {})
+    steps = steps_asked(steps, minutes, options)
+    check_dry_run(dry_run, resume, minutes, sweep)
     asked = Asked(str(weights), steps, minutes, size, multi_label, bands, value_range, no_data,
-                  resume, dict(cfg_options or {}), track)  # fmt: skip
+                  resume, options, track)  # fmt: skip
     begun_from = start_of(asked.weights)
     photos = asked.photos_of(source, begun_from)
     name, kind = name_of(source, photos), 'finetune' if sweep is None else 'sweep'

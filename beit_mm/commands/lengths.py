@@ -1,7 +1,7 @@
 """How long a run lasts: steps, or minutes of this machine."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,44 @@ from .timing import seconds_a_step, seconds_an_image
 
 # Seconds that a stage needs before its first step and after its last; and the pictures at the end.
 AROUND_A_STAGE, AFTERWARDS = 9, 8
+# The setting of a config that says how long.
+LENGTH = 'train_cfg.max_iters'
 # With fewer steps nothing is learned.
 LEAST_STEPS = 20
 
 
-def check_length(steps: int | None, minutes: float | None) -> None:
-    """Hold steps and minutes against each other.
+def steps_asked(steps: int | None, minutes: float | None, options: Mapping[str, Any]) -> int | None:
+    """Steps that the user wants, by ``--steps`` or as a setting of the config; None if not said.
 
     Raises:
-        ConfigError: If both are given, or one is not above zero.
+        ConfigError: If the length is said twice, or is not above zero.
     """
-    if steps is not None and minutes is not None:
-        raise ConfigError('--steps and --minutes are both given; one of them says how long')
-    for name, value in (('--steps', steps), ('--minutes', minutes)):
-        if value is not None and value <= 0:
-            raise ConfigError(f'{name} is {value}; it must be above 0')
+    said = {'--steps': steps, '--minutes': minutes, LENGTH: options.get(LENGTH)}
+    given = {name: value for name, value in said.items() if value is not None}
+    if len(given) > 1:
+        raise ConfigError(f'{" and ".join(given)} are both given; one of them says how long')
+    for name, value in given.items():
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise ConfigError(f'{name} is {value}; it must be a number above 0')
+    return steps if steps is not None else options.get(LENGTH)
 
 
-def check_dry_run(dry_run: bool, resume: bool) -> None:
-    """Hold a dry run against resuming.
+def check_dry_run(
+    dry_run: bool, resume: bool, minutes: float | None, sweep: Sequence[float] | None = None
+) -> None:
+    """Hold a dry run against what one config without a run does not show.
 
     Raises:
-        ConfigError: If both are asked for.
+        ConfigError: If there is any of that.
     """
-    if dry_run and resume:
-        raise ConfigError('--dry-run and --resume are both given; the config of a run is in --out')
+    said = {
+        '--resume': (resume, 'the config of a run is in --out'),
+        '--minutes': (minutes is not None, 'a run measures how many steps fit; --steps says it'),
+        '--sweep': (sweep is not None, 'a sweep writes the config of each rate'),
+    }
+    for name, (given, why) in said.items():
+        if dry_run and given:
+            raise ConfigError(f'--dry-run and {name} are both given; {why}')
 
 
 def check_same_folder(known: str, given: str | Path) -> None:
@@ -69,7 +82,7 @@ def with_length(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]
     """Options of a run that is gone on with, and its new length, over which its rates go down."""
     if steps is None:
         return dict(options)
-    return {'train_cfg.max_iters': steps, **options}
+    return {LENGTH: steps, **options}
 
 
 def seconds_left(minutes: float, start: float, around: float, least: float) -> float:

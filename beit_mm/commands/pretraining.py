@@ -26,9 +26,9 @@ from .lengths import (
     LEAST_STEPS,
     as_epochs,
     check_dry_run,
-    check_length,
     check_same_folder,
     seconds_left,
+    steps_asked,
     with_length,
 )
 from .photos import Photos, photos_without_labels
@@ -93,7 +93,7 @@ def pretrain(
         resume: Whether to go on with the run in ``out``.
         track: Where else the figures go, such as 'tensorboard'.
         cfg_options: Settings of the pre-training's config, which win over all others.
-        dry_run: Whether to print the config alone.
+        dry_run: Whether to print the config alone; not of ``minutes``, which a run measures.
 
     Returns:
         The folder, with ``pretrained.pth`` and ``report.md`` in it.
@@ -103,13 +103,13 @@ def pretrain(
         SystemExit: If training fails, with the end of its log.
     """
     start = time.monotonic()
-    check_length(steps, minutes)
-    check_dry_run(dry_run, resume)
+    options = dict(cfg_options or {})
+    steps = steps_asked(steps, minutes, options)
+    check_dry_run(dry_run, resume, minutes)
     choose = functools.partial(how_to_read, bands=bands, value_range=value_range, no_data=no_data)
     photos = sharded_without_labels(folder, choose) or photos_without_labels(folder, choose)
     run = RunFolder(out or Path('work_dirs', f'{photos.root.name}_pretrain'), 'pretrain.py')
     machine = this_machine()
-    options = dict(cfg_options or {})
     sizes = choose_sizes(len(photos.train), photos.short_side, machine, size, arch)
     tokens = _tokens_for(method, tokenizer, sizes, photos, run)
     if dry_run:
@@ -131,7 +131,9 @@ def pretrain(
             run.write('train.txt', '\n'.join(photos.train) + '\n')
             run.write('val.txt', '\n'.join(photos.val) + '\n')
             print(_what_was_chosen(photos, machine, sizes, tokens, method, run))
-            first, second = _lengths(run, photos, sizes, tokens, machine, steps, minutes, start)
+            first, second = _lengths(
+                run, photos, sizes, tokens, machine, steps, minutes, start, options
+            )
             if first.steps:
                 run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
             text = transformer_text(run, photos, sizes, tokens, second.steps)
@@ -201,11 +203,13 @@ def _lengths(
     steps: int | None,
     minutes: float | None,
     start: float,
+    options: Mapping[str, Any],
 ) -> tuple[Length, Length]:
     """Of the tokenizer's stage and the Transformer's, by a few steps of both."""
     own = tokenizer is not None and tokenizer.file == run.path / 'tokenizer.pth'
-    text = transformer_text(run, photos, sizes, tokenizer, 1000)
-    a_step = seconds_a_step(config_of(text, {}), machine)
+    cfg = config_of(transformer_text(run, photos, sizes, tokenizer, 1000), options)
+    batch = cfg.train_dataloader.batch_size * machine.processes
+    a_step = seconds_a_step(cfg, machine)
     a_tokenizer_step = 0.0
     if own:
         text = tokenizer_text(run, photos, sizes, 1000)
@@ -218,13 +222,12 @@ def _lengths(
         first = int(share / a_tokenizer_step) if own else 0
         steps = int((left - share) / a_step)
     else:
-        batch = sizes.batch_size * machine.processes
         steps = steps or choose_steps(len(photos.train), batch, a_step, machine, EPOCHS)
         first = max(1, int(TOKENIZER_STEPS * steps)) if own else 0
     first = min(first, MOST_TOKENIZER_STEPS)
     lengths = Length(first, first * a_tokenizer_step), Length(steps, steps * a_step)
     whole = sum(length.seconds + AROUND_A_STAGE for length in lengths if length.steps) + AFTERWARDS
-    epochs = as_epochs(steps * sizes.batch_size * machine.processes / len(photos.train))
+    epochs = as_epochs(steps * batch / len(photos.train))
     tokens = f'{first} steps of the tokenizer, then ' if own else ''
     print(f'  length      {tokens}{steps} steps of the Transformer ({epochs} epochs), about '
           f'{as_minutes(whole)} in all (--steps, --minutes)')  # fmt: skip

@@ -20,9 +20,9 @@ from .how_to_read import picture_of
 from .label_numbers import Numbering, classes_of_coco, number_classes
 from .lengths import (
     check_dry_run,
-    check_length,
     check_same_folder,
     choose_length,
+    steps_asked,
     with_length,
 )
 from .mask_pairs import MaskPairs, find_pairs, pairs_of_coco
@@ -87,8 +87,9 @@ def segment(
         SystemExit: If training fails, with the end of its log.
     """
     start = time.monotonic()
-    check_length(steps, minutes)
-    check_dry_run(dry_run, resume)
+    options = dict(cfg_options or {})
+    steps = steps_asked(steps, minutes, options)
+    check_dry_run(dry_run, resume, minutes)
     root = existing_folder(images)
     run = RunFolder(out or Path('work_dirs', f'{root.name}_segment'), 'segment.py')
     coco = _coco(masks, classes, colors, ignore, divide_by)
@@ -101,7 +102,6 @@ def segment(
     # Of a run that is gone on with the config says it.
     numbering = None if begun else _numbering(pairs, coco, classes, colors, ignore, divide_by)
     machine = this_machine()
-    options = dict(cfg_options or {})
     begun_from = start_of(str(weights))
     photos = pairs.photos(begun_from.choose(bands, value_range, no_data))
     if numbering is None:

@@ -14,7 +14,7 @@ from ..component import ConfigError
 from ..engine.starting.stages import Progress, Stage
 from .classifier_runs import Asked, name_of, write_lists
 from .filling import config_of
-from .lengths import check_length
+from .lengths import steps_asked
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start, start_of
@@ -96,10 +96,11 @@ def transfer(
             begun with other settings.
         SystemExit: If training fails, with the end of its log.
     """
-    check_length(steps, None)
-    check_options(cfg_options or {}, [LIST.format(loader) for loader in LOADERS])
+    options = dict(cfg_options or {})
+    check_options(options, [LIST.format(loader) for loader in LOADERS])
+    steps = steps_asked(steps, None, options)
     asked = Asked(str(weights), steps, size=size, bands=bands, value_range=value_range,
-                  no_data=no_data, resume=resume, options=dict(cfg_options or {}))  # fmt: skip
+                  no_data=no_data, resume=resume, options=options)  # fmt: skip
     begun_from = start_of(asked.weights)
     tasks = _tasks_of(sources, begun_from, asked)
     chosen = {task: take_labelled(photos, labels) for task, photos in tasks.items()}

@@ -22,7 +22,7 @@ from beit_mm.commands.choices import (
 )
 from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.how_to_read import HowToRead
-from beit_mm.commands.lengths import check_length, seconds_left
+from beit_mm.commands.lengths import LENGTH, check_dry_run, seconds_left, steps_asked
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.timing import seconds_a_step
@@ -86,7 +86,7 @@ def test_length_by_data_and_machine():
     assert choose_steps(10_000, 100, 0.1, TWO_CORES, 800) == 18_000
     assert choose_steps(10, 10, 0.001, TWO_CORES, 800) == 2000
     with pytest.raises(ConfigError, match='are both given'):
-        check_length(3, 3.0)
+        steps_asked(3, 3.0, {})
     with pytest.raises(ConfigError, match=r'--minutes is 0\.1; to start and to make 20 steps'):
         seconds_left(0.1, start=0.0, around=17, least=3)
 
@@ -94,6 +94,53 @@ def test_length_by_data_and_machine():
 def save(path: Path, size=(40, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('RGB', size).save(path)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'minutes', 'options', 'said'),
+    [
+        (3, None, {LENGTH: 4}, f'--steps and {LENGTH} are both given'),
+        (None, 3.0, {LENGTH: 4}, f'--minutes and {LENGTH} are both given'),
+        (None, None, {LENGTH: 'many'}, f'{LENGTH} is many; it must be a number above 0'),
+    ],
+)
+def test_a_length_is_said_once(steps, minutes, options, said):
+    with pytest.raises(ConfigError, match=said):
+        steps_asked(steps, minutes, options)
+
+
+def test_steps_by_an_option_of_their_own_or_of_the_config():
+    assert steps_asked(None, 3.0, {}) is None
+    assert steps_asked(4, None, {'train_cfg.val_interval': 2}) == 4
+    assert steps_asked(None, None, {LENGTH: 4}) == 4
+
+
+@pytest.mark.parametrize(
+    ('given', 'option'),
+    [((True, None), '--resume'), ((False, 3.0), '--minutes'), ((False, None, []), '--sweep')],
+)
+def test_a_dry_run_shows_no_more_than_one_config(given, option):
+    with pytest.raises(ConfigError, match=f'--dry-run and {option} are both given'):
+        check_dry_run(True, *given)
+    check_dry_run(False, *given)
+
+
+@pytest.mark.parametrize('length', [dict(minutes=2), dict(cfg_options={LENGTH: 40})])
+def test_a_pretraining_is_timed_with_the_options_of_its_user(tmp_path, monkeypatch, capsys, length):
+    from beit_mm.commands import pretraining
+
+    for index in range(16):
+        save(tmp_path / f'photos/{index}.png')
+    timed = []
+    monkeypatch.setattr(pretraining, 'seconds_a_step', lambda cfg, _: timed.append(cfg) or 0.5)
+    monkeypatch.setattr(pretraining.RunFolder, 'train', lambda *a: 1 / 0)
+    length.setdefault('cfg_options', {})['train_dataloader.batch_size'] = 55
+    with pytest.raises(ZeroDivisionError):
+        pretraining.pretrain(tmp_path / 'photos', tmp_path / 'run', **length)
+    assert [cfg.train_dataloader.batch_size for cfg in timed] == [55]
+    steps = Config.fromfile(tmp_path / 'run/pretrain.py').train_cfg.max_iters
+    assert steps == 40 or 100 < steps < 240
+    assert f'{steps} steps of the Transformer ({5 * steps} epochs)' in capsys.readouterr().out
 
 
 def test_photos_without_labels_are_split_always_alike(tmp_path):
