@@ -32,7 +32,10 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
 
 def _no_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--no-data', type=float, metavar='VALUE', help='of pixels that hold no measurement'
+        '--no-data',
+        type=float,
+        metavar='VALUE',
+        help='of pixels that hold no measurement, where files do not say it',
     )
 
 
@@ -178,18 +181,14 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     add_size(parser)
-    parser.add_argument('--neighbors', type=positive, default=20, metavar='N', help='of k-NN')
+    parser.add_argument('--neighbors', type=positive, metavar='N', help='of k-NN: by default 20')
     _multi_label(parser)
     parser.add_argument(
         '--few-shot', nargs='+', type=positive, metavar='K',
         help='learn from K images of each class alone, by least squares; several K in one run',
     )  # fmt: skip
     parser.add_argument(
-        '--seeds',
-        type=positive,
-        default=5,
-        metavar='N',
-        help='choices of these images: by default 5',
+        '--seeds', type=positive, metavar='N', help='choices of these images: by default 5'
     )
     parser.add_argument('--out', metavar='FILE', help='picture of --few-shot to write, .png')
 
@@ -246,10 +245,10 @@ def _shard(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument('out', nargs='?', help='folder to write')
     parser.add_argument(
-        '--megabytes', type=positive_float, default=256, metavar='N', help='of a shard'
+        '--megabytes', type=positive_float, metavar='N', help='of a shard: by default 256'
     )
     parser.add_argument(
-        '--images', type=positive, default=10_000, metavar='N', help='in a shard, at most'
+        '--images', type=positive, metavar='N', help='in a shard, at most: by default 10,000'
     )
     parser.add_argument('--no-labels', action='store_true', help='folders are no classes')
     parser.add_argument('--verify', action='store_true', help='read shards, compare checksums')

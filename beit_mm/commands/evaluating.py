@@ -23,10 +23,10 @@ def evaluate(
     weights: str | Path,
     *,
     size: int | None = None,
-    neighbors: int = 20,
+    neighbors: int | None = None,
     multi_label: bool | str | None = None,
     few_shot: Sequence[int] | None = None,
-    seeds: int = 5,
+    seeds: int | None = None,
     out: str | Path | None = None,
 ) -> dict[str, float]:
     """k-NN and a linear classifier on the mean of the patches' last hidden states.
@@ -38,10 +38,10 @@ def evaluate(
         source: See :func:`beit_mm.commands.finetuning.finetune`.
         weights: What ``beit_mm.load`` takes.
         size: Height and width of an image; without, that of the weights.
-        neighbors: How many vote.
+        neighbors: How many vote, 20 by default; all if there are fewer.
         multi_label: See :func:`beit_mm.commands.finetuning.finetune`.
         few_shot: How many images of each class are learned from; each number by itself.
-        seeds: How many choices of these images.
+        seeds: How many choices of the images of ``few_shot``, 5 by default.
         out: Of ``few_shot``, the picture to write, .png; the figures lie beside it as .csv, .json
             and .npz. By default ``work_dirs/<name of the source>_evaluate/few_shot.png``.
 
@@ -52,7 +52,7 @@ def evaluate(
 
     Raises:
         ConfigError: If there are not two classes, a class has fewer images than are asked for, or
-            scikit-learn is missing.
+            scikit-learn is missing, or an option is of the classifier that is not asked for.
     """
     try:
         import sklearn  # noqa: F401
@@ -60,16 +60,24 @@ def evaluate(
         raise ConfigError(
             'a linear classifier takes scikit-learn: pip install scikit-learn'
         ) from error
-    if out is not None and not few_shot:
-        raise ConfigError('--out is where the picture of --few-shot goes, which is not given')
+    if few_shot is None:
+        if out is not None:
+            raise ConfigError('--out is where the picture of --few-shot goes, which is not given')
+        if seeds is not None:
+            raise ConfigError('--seeds is for --few-shot, which is not given')
+    elif neighbors is not None:
+        raise ConfigError(
+            '--neighbors is of k-NN, in whose place --few-shot stands: leave one of them out'
+        )
+    seeds, neighbors = 5 if seeds is None else seeds, 20 if neighbors is None else neighbors
     photos = labelled_photos(source, multi_label)
-    if few_shot:
+    if few_shot is not None:
         check_shots(photos, few_shot, seeds)
         path = few_shot_picture(out, photos)
     take = extractor(weights, size).for_images(photos.lies_in, photos.train)
     print(f'{len(photos.train)} images to learn from, {len(photos.val)} held out, of '
           f'{len(photos.classes)} classes, {take.size} x {take.size} pixels')  # fmt: skip
-    if few_shot:
+    if few_shot is not None:
         return evaluate_few_shot(take, photos, few_shot, seeds, path)
     train, train_labels = _features(take, photos, photos.train)
     test, test_labels = _features(take, photos, photos.val)
@@ -88,7 +96,7 @@ def evaluate(
             chance=100 * float(test_labels.bincount().max()) / len(test_labels),
         )
         unit, chance = 'top-1', 'commonest class      '
-    print(f'{neighbors} nearest neighbours  {figures["knn"]:5.1f} % {unit}')
+    print(f'{min(neighbors, len(train))} nearest neighbours  {figures["knn"]:5.1f} % {unit}')
     print(f'linear classifier      {figures["linear"]:5.1f} % {unit}')
     print(f'{chance}  {figures["chance"]:5.1f} %')
     return figures

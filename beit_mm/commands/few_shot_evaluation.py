@@ -33,8 +33,11 @@ def check_shots(photos: Photos, shots: Sequence[int], seeds: int) -> None:
     """Hold what is asked for against the images.
 
     Raises:
-        ConfigError: If images have several labels, or a class has fewer images to learn from.
+        ConfigError: If images have several labels, a class has fewer images to learn from, or
+            there is no number of images.
     """
+    if not shots:
+        raise ConfigError('--few-shot has no number; it must have one at least')
     if photos.several is not None:
         raise ConfigError('--few-shot takes images of one class each; these may have several')
     if seeds < 1 or min(shots) < 1:

@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
     name, shell = given.pop('command', None), given.pop('print_completion')
+    if shell is not None and name is not None:
+        parser.error(f'--print-completion is given, and beit-mm {name}: leave one of them out')
     if shell is not None:
         print(_completion(parser, shell))
         return

@@ -34,8 +34,8 @@ def shard(
     source: str | Path,
     out: str | Path | None = None,
     *,
-    megabytes: float = 256,
-    images: int = 10_000,
+    megabytes: float | None = None,
+    images: int | None = None,
     no_labels: bool = False,
     verify: bool = False,
 ) -> Path:
@@ -50,8 +50,8 @@ def shard(
             the columns path and label, and split if it says who is held out. With ``verify`` and
             without ``out`` shards, in a folder or a store.
         out: Folder to write.
-        megabytes: Of the images in a shard.
-        images: In a shard, at most.
+        megabytes: Of the images in a shard, 256 by default.
+        images: In a shard, at most, 10,000 by default.
         no_labels: Whether folders are no classes.
         verify: Whether to read all shards and compare their checksums, those in ``out`` after
             they have been written.
@@ -60,13 +60,25 @@ def shard(
         The folder of the shards.
 
     Raises:
-        ConfigError: If there are no images, ``out`` holds something else, or a shard is damaged.
+        ConfigError: If there are no images, ``out`` holds something else, a shard is damaged, or an
+            option is of shards that are written, and none are.
     """
     if out is None:
         if not verify:
             raise ConfigError('beit-mm shard takes FOLDER and OUT; with --verify one of shards')
+        given = {
+            '--megabytes': megabytes is not None,
+            '--images': images is not None,
+            '--no-labels': no_labels,
+        }
+        if wrong := [name for name, is_given in given.items() if is_given]:
+            raise ConfigError(
+                f'{" and ".join(wrong)}: of shards that are written, and OUT is not given'
+            )
         _verify(str(source))
         return Path(source)
+    megabytes = 256 if megabytes is None else megabytes
+    images = 10_000 if images is None else images
     if is_url(str(out)):
         raise ConfigError(f'{out}: shards are written to the disk; copy them to the store then')
     out = Path(out).expanduser().resolve()
@@ -93,6 +105,8 @@ def shard(
 def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str], list[Side]]:
     """The folder, name -> class, and what goes into which folder of shards."""
     path = Path(source).expanduser()
+    if no_labels and path.is_file():
+        raise ConfigError(f'--no-labels is of folders, and {source} is a file')
     root = path if path.is_file() else existing_folder(source)
     labels: dict[str, str] = {}
     if not no_labels and (path.is_file() or list_classes(root)):

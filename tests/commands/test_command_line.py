@@ -62,6 +62,7 @@ def test_the_examples_of_a_help_can_be_parsed(name, capsys):
         ('predict', 'arguments are required: model, images'),
         ('embed photos out.npz', 'arguments are required: --weights'),
         ('pretrain photos --cfg_option a=1', "did you mean '--cfg-options'?"),
+        ('--print-completion bash recipes', '--print-completion is given, and beit-mm recipes'),
     ],
 )
 def test_mistakes_are_told_with_what_to_type(arguments, said, capsys):
@@ -87,11 +88,14 @@ def test_mistakes_are_told_with_what_to_type(arguments, said, capsys):
         ('segment {tmp}/photos {tmp}/photos --weights none', '0 images with a mask'),
         ('export {tmp} a.onnx', 'is no folder that one of'),
         ('test {tmp}', 'has no finetune.py and no segment.py'),
+        ('shard {tmp} --verify --images 2 --no-labels', '--images and --no-labels: of shards that'),
+        ('shard {tmp} --verify --megabytes 1', '--megabytes: of shards that are written, and OUT'),
+        ('shard {file} {tmp}/out --no-labels', '--no-labels is of folders, and'),
     ],
 )
 def test_mistakes_in_what_is_there(arguments, said, capsys, tmp_path):
     (tmp_path / 'photos').mkdir()
-    error = refusal(capsys, *arguments.format(tmp=tmp_path).split())
+    error = refusal(capsys, *arguments.format(tmp=tmp_path, file=__file__).split())
     assert said in error
     assert error.startswith(f'beit-mm {arguments.split()[0]}: ')
     assert len(error.splitlines()) == 1

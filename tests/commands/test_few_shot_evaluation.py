@@ -126,11 +126,33 @@ def test_images_of_five_bands_from_one_choice(tmp_path):
     assert row['interval'] is None
 
 
+def test_no_more_neighbours_vote_than_there_are(photos, weights, tmp_path, capsys):
+    usual = evaluate(photos, weights)
+    assert '20 nearest neighbours' in capsys.readouterr().out
+    assert evaluate(photos, weights, neighbors=20) == usual
+    evaluate(photos, weights, neighbors=500)
+    assert '36 nearest neighbours' in capsys.readouterr().out
+
+
+def test_five_choices_where_nobody_says_how_many(photos, weights, tmp_path):
+    evaluate(photos, weights, few_shot=[1], out=tmp_path / 'few.png')
+    (row,) = json.loads((tmp_path / 'few.json').read_text())['few_shot']
+    assert len(row['by_seed']) == 5
+
+
 def test_what_cannot_be_is_said(photos, weights, tmp_path):
     with pytest.raises(ConfigError, match="is 13, and class 'cat' has 12 images to learn from"):
         evaluate(photos, weights, few_shot=[1, 13])
     with pytest.raises(ConfigError, match='is where the picture of --few-shot goes'):
         evaluate(photos, weights, out=tmp_path / 'few.png')
+    with pytest.raises(ConfigError, match='--seeds is for --few-shot, which is not given'):
+        evaluate(photos, weights, seeds=5)
+    with pytest.raises(ConfigError, match='--neighbors is of k-NN, in whose place --few-shot'):
+        evaluate(photos, weights, few_shot=[1], neighbors=20)
+    with pytest.raises(ConfigError, match='--few-shot has no number'):
+        evaluate(photos, weights, few_shot=[])
+    with pytest.raises(ConfigError, match='--seeds 0; each must be above 0'):
+        evaluate(photos, weights, few_shot=[1], seeds=0)
     with pytest.raises(ConfigError, match='must end in'):
         evaluate(photos, weights, few_shot=[1], out=tmp_path / 'few.pdf')
     (tmp_path / 'tags.csv').write_text(f'path,a,b\n{photos}/train/cat/00.png,1,1\n'
