@@ -103,9 +103,12 @@ def _nearest(asked: Vectors, found: Vectors, count: int) -> tuple[Tensor, Tensor
     """Places (Q, K) of those most like each image, which is none of its own, and their cosines."""
     place_of = {file.resolve(): place for place, file in enumerate(found.files)}
     itself = torch.tensor([place_of.get(file.resolve(), -1) for file in asked.files])
-    count = min(count, len(found.files) - int(itself.max() >= 0))
-    if not count:
+    most = len(found.files) - int(itself.max() >= 0)
+    if not most:
         raise ConfigError(f'{found.files[0]} is the only image; there must be two to compare')
+    if count > most:
+        print(f'--count is {count}, and there are {most} to show of each image', file=sys.stderr)
+        count = most
     return most_alike(
         torch.from_numpy(asked.features), torch.from_numpy(found.features), count, itself
     )

@@ -63,7 +63,7 @@ def look_reconstructions(
         mask: 'blockwise' or 'random'; without, as the paper of the pre-training: of MAE and ViT
             random, else blockwise.
         share: Of the patches that are hidden; without, of MAE 0.75, of ViT 0.5, else 0.4.
-        temperature: Of tokens that are drawn, in a row of their own.
+        temperature: Of tokens that are drawn, in a row of their own; not of MAE, which has none.
         seed: Of the masks and of the drawn tokens.
         count: Most images.
         size: Height and width of an image; without, that of the weights.
@@ -179,6 +179,11 @@ def _fill(
     targets, outputs = task.target_generator(second), task.outputs(part.batch, mask).float()
     arrays = dict(mask=mask.cpu().numpy(), targets=targets.cpu().numpy())
     if targets.is_floating_point():
+        if temperature is not None:
+            raise ConfigError(
+                f'--temperature is {temperature:g}, and the targets of this pre-training are '
+                'values and no tokens to draw: leave it out'
+            )
         predicted: Any = outputs
         hits = None
         errors = (outputs - targets).square().mean(dim=-1)

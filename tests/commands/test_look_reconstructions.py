@@ -162,6 +162,8 @@ def test_pixels_are_drawn_without_a_tokenizer(normalize, place, tmp_path, capsys
     assert f'squared error {error:.4f}' in capsys.readouterr().out
     with pytest.raises(ConfigError, match='leave --tokenizer out'):
         look_reconstructions(model, [place / 'photos'], tokenizer=place / 'tokenizer.pth')
+    with pytest.raises(ConfigError, match=r'--temperature is 0\.7, .* are values and no tokens'):
+        look_reconstructions(model, [place / 'photos'], temperature=0.7, out=tmp_path / 'b.png')
 
 
 def test_without_a_decoder_what_can_be_drawn_is(place, tmp_path, capsys):

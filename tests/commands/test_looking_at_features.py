@@ -71,7 +71,7 @@ def test_neighbours_are_those_of_the_vectors_that_embed_writes(looked, tmp_path,
     assert np.array_equal(found['nearest'], known.kneighbors()[1][rows])
 
 
-def test_an_image_among_others_is_not_its_own_neighbour(looked, tmp_path):
+def test_an_image_among_others_is_not_its_own_neighbour(looked, tmp_path, capsys):
     weights, photos = looked
     other = tmp_path / 'dog.png'
     other.write_bytes((photos / 'dog' / '05.png').read_bytes())
@@ -84,6 +84,7 @@ def test_an_image_among_others_is_not_its_own_neighbour(looked, tmp_path):
     assert found['query_labels'].tolist() == ['dog', '']
     # As many as there are: 33 images, two of them broken, and one the query itself.
     assert found['nearest'].shape == (2, 30)
+    assert '--count is 99, and there are 30 to show of each image' in capsys.readouterr().err
 
 
 def test_colours_are_the_components_of_a_block_whatever_the_order(looked, tmp_path, monkeypatch):
