@@ -63,7 +63,7 @@ def export(
     format: str | None = None,
     dynamic: bool = True,
     int8: bool = False,
-    opset: int = OPSET,
+    opset: int | None = None,
 ) -> Exported:
     """Write a model for other programs: plain images in, logits or features out.
 
@@ -81,7 +81,7 @@ def export(
         dynamic: Whether to take any number of images at a time; else one.
         int8: Whether weights are kept and multiplied in 8 bits, in .onnx alone: a quarter of the
             size; see docs/export.md for what that costs.
-        opset: Version of ONNX's operators.
+        opset: Version of ONNX's operators, of .onnx alone; 18 by default.
 
     Returns:
         What was written; it is printed too.
@@ -96,6 +96,8 @@ def export(
     form = FORMATS[chosen]
     if int8 and chosen != 'onnx':
         raise ConfigError(f'int8 goes with .onnx alone, and {out} is {chosen}')
+    if opset is not None and chosen != 'onnx':
+        raise ConfigError(f'opset is {opset}, which goes with .onnx alone, and {out} is {chosen}')
     if isinstance(size, str) and size != 'any':
         raise ConfigError(f"size is {size!r}; it must be a number, a pair of numbers, or 'any'")
     fixed = None if size is None or isinstance(size, str) else to_pair(size)
@@ -112,7 +114,9 @@ def export(
         with torch.no_grad():
             trials = _images(program, shapes, built.size)
             with _told(out, shapes):
-                form.write(program, trials[0], shapes, _metadata(built, shapes), partial, opset)
+                form.write(
+                    program, trials[0], shapes, _metadata(built, shapes), partial, opset or OPSET
+                )
             if int8:
                 quantize_onnx(partial)
             tolerance = INT8_TOLERANCE if int8 else TOLERANCE

@@ -143,11 +143,18 @@ def test_one_image_at_a_time(tmp_path):
     assert session.get_outputs()[0].name == 'logits'
 
 
+@pytest.mark.parametrize('suffix', ['.pt', '.pt2'])
+def test_what_goes_with_onnx_alone_is_refused_elsewhere(tmp_path, suffix):
+    for given in (dict(int8=True), dict(opset=20)):
+        with pytest.raises(ConfigError, match=rf'{next(iter(given))} .*goes with \.onnx alone'):
+            export(build(classifier()), None, tmp_path / f'out{suffix}', **given)
+
+
 def test_a_file_says_what_it_takes(tmp_path):
     cfg = classifier()
     checkpoint = save(cfg, tmp_path / 'weights.pth')
-    for suffix in ('.onnx', '.pt'):
-        export(cfg, checkpoint, tmp_path / f'out{suffix}', opset=20)
+    for suffix, opset in (('.onnx', 20), ('.pt', None)):
+        export(cfg, checkpoint, tmp_path / f'out{suffix}', opset=opset)
     model = onnx.load(tmp_path / 'out.onnx')
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(said['classes']) == list(CLASSES)
