@@ -12,6 +12,7 @@ from ..engine.checking.own_variables import unread_options
 from ..engine.starting.run_length import follow_length
 from ..engine.starting.telling import mistakes_of
 from ..recipes import folder_of_recipes
+from .choices import this_machine
 
 
 def fill_recipe(name: str, values: Mapping[str, Any], why: str) -> str:
@@ -60,9 +61,10 @@ def config_of(text: str, options: Mapping[str, Any]) -> Config:
     """The whole config of a text, with the user's options; schedules follow a new length.
 
     Raises:
-        ConfigError: If an option cannot be put in.
+        ConfigError: If an option cannot be put in, or would be overwritten.
     """
     cfg = Config.fromstring(text, '.py')
+    _check_own(options)
     with mistakes_of('--cfg-options'):
         said = [line for line in unread_options(cfg, dict(options)) if not isinstance(line, Note)]
         if said:
@@ -71,6 +73,23 @@ def config_of(text: str, options: Mapping[str, Any]) -> Config:
         cfg.merge_from_dict(dict(options))
         follow_length(cfg, before, options)
     return cfg
+
+
+def _check_own(options: Mapping[str, Any]) -> None:
+    """Hold the user's options against what a command says of its run itself.
+
+    Raises:
+        ConfigError: If one would be overwritten.
+    """
+    if 'work_dir' in options:
+        raise ConfigError('--cfg-options has work_dir, and --out says it: leave work_dir out')
+    if 'launcher' in options:
+        raise ConfigError('--cfg-options has launcher; the command starts a process for each GPU')
+    if 'optim_wrapper.type' in options and this_machine().gpus:
+        raise ConfigError(
+            '--cfg-options has optim_wrapper.type, and on a GPU the command trains with --amp: '
+            '--dry-run prints the config, which tools/train.py takes with your option'
+        )
 
 
 def with_options(text: str, options: Mapping[str, Any]) -> str:

@@ -181,9 +181,9 @@ def _by_number(
     divide_by: int | None,
 ) -> Numbering:
     """Classes of numbers."""
-    if wrong := [color for color in out or () if isinstance(color, str)]:
+    if strange := [color for color in out or () if isinstance(color, str)]:
         raise ConfigError(
-            f'--ignore is {wrong[0]}, a colour, and the masks in {pairs.masks} have numbers: it '
+            f'--ignore is {strange[0]}, a colour, and the masks in {pairs.masks} have numbers: it '
             'must be one, such as 0'
         )
 

@@ -177,7 +177,10 @@ def _tokens_for(
         raise ConfigError(f'--method is {method!r}; it must be one of {", ".join(METHODS)}')
     if method == BEIT or (method is None and tokenizer is not None):
         own = own_tokenizer(sizes, photos.how, run.path / 'tokenizer.pth')
-        return tokenizer_of(tokenizer, sizes) if tokenizer else own
+        # As a path it would be the folder that one is in.
+        if tokenizer == '':
+            raise ConfigError('--tokenizer is empty; it must be a folder or a file, or left out')
+        return own if tokenizer is None else tokenizer_of(tokenizer, sizes)
     if tokenizer is not None:
         raise ConfigError(
             '--tokenizer is given, and --method mae predicts pixels: leave one of them out'

@@ -453,6 +453,24 @@ def test_options_of_a_new_length_take_the_schedule_with_them(tmp_path):
     assert (cfg.param_scheduler[0].end, cfg.param_scheduler[1].T_max) == (50, 450)
 
 
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (dict(work_dir='elsewhere'), 'has work_dir, and --out says it'),
+        (dict(launcher='slurm'), 'has launcher; the command starts'),
+        ({'optim_wrapper.type': 'OptimWrapper'}, r'has optim_wrapper\.type, and on a GPU .* --amp'),
+    ],
+)
+def test_options_that_the_command_would_overwrite_are_refused(monkeypatch, options, said):
+    monkeypatch.setattr('beit_mm.commands.filling.this_machine', lambda: H100)
+    text = fill_recipe('own/mae.py', {}, 'A test.')
+    with pytest.raises(ConfigError, match=said):
+        with_options(text, options)
+    monkeypatch.setattr('beit_mm.commands.filling.this_machine', lambda: TWO_CORES)
+    if 'optim_wrapper.type' in options:
+        assert Config.fromstring(with_options(text, options), '.py').optim_wrapper.type
+
+
 def test_a_folder_of_images_that_are_cut_off_is_told(tmp_path):
     """Their headers are whole."""
     rng = np.random.default_rng(0)
@@ -491,6 +509,7 @@ def test_a_decoder_follows_its_encoder(arch, decoder):
     [
         (dict(method='dino'), "--method is 'dino'; it must be one of beit, mae"),
         (dict(method='mae', tokenizer='t'), '--method mae predicts pixels: leave one of them out'),
+        (dict(tokenizer=''), '--tokenizer is empty; it must be a folder or a file'),
     ],
 )
 def test_methods_that_cannot_be_are_told(tmp_path, given, said):
