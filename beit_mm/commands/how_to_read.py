@@ -1,6 +1,7 @@
 """How the images of a run are read: bands, depth, means and spreads, chosen by the images."""
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -68,7 +69,11 @@ class HowToRead(NamedTuple):
     @property
     def values(self) -> dict[str, Any]:
         """Variables of the recipes in ``configs/own``."""
-        return dict(self._asdict())
+        values = dict(self._asdict())
+        if self.no_data is not None and not math.isfinite(self.no_data):
+            # Void without being named, and the text of a config has no such number.
+            values['no_data'] = None
+        return values
 
     @property
     def line(self) -> str:

@@ -23,6 +23,7 @@ from beit_mm.commands.choices import (
 from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.how_to_read import HowToRead
 from beit_mm.commands.lengths import LENGTH, check_dry_run, seconds_left, steps_asked
+from beit_mm.commands.main import build_parser
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.timing import seconds_a_step
@@ -225,6 +226,17 @@ def test_a_filled_recipe_differs_in_its_values_alone():
     assert ast.get_docstring(ast.parse(text)) == 'Mine.'
     with pytest.raises(KeyError, match='has no image_sise'):
         fill_recipe('own/pretrain.py', dict(image_sise=96), 'Mine.')
+
+
+@pytest.mark.parametrize('no_data', [float('nan'), float('inf'), -9999.0, None])
+def test_pixels_that_are_no_number_need_no_name(no_data):
+    """The text of a config cannot name them, and they hold no measurement anyway."""
+    arguments = ['pretrain', 'photos', *([] if no_data is None else ['--no-data', str(no_data)])]
+    named = no_data if no_data == -9999 else None
+    assert build_parser().parse_args(arguments).no_data == named
+    how = HowToRead(1, dict(float32=[(0.0, 1.0)]), [1.0], [2.0], no_data)
+    values = {name: value for name, value in how.values.items() if name != 'bands'}
+    assert Config.fromstring(fill_recipe('own/mae.py', values, 'Mine.'), '.py').no_data == named
 
 
 def test_the_index_lists_every_recipe_with_the_figure_of_its_docstring():
