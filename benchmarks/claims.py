@@ -43,7 +43,7 @@ SEEDS = (0, 1, 2)
 TAKEN_BESIDE = dict(
     list=('data', 'seeds', 'results'),
     report=('data', 'results', 'docs'),
-    choose=('data', 'out', 'docs', 'minutes'),
+    choose=('data', 'out', 'results', 'docs', 'minutes'),
 )
 
 

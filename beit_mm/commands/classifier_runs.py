@@ -228,8 +228,13 @@ def _check_labels(
     """Hold the labels of a run's images against those that they have now; images may be gone.
 
     Raises:
-        ConfigError: If one has others.
+        ConfigError: If one has others, or none of the images is there any more.
     """
+    if not known.keys() & given.keys():
+        raise ConfigError(
+            f'of the images that the run in {run.path} learns from none is given: begin another '
+            'run in another --out'
+        )
     for name, labels in known.items():
         now = given.get(name, labels)
         if set(now) != set(labels):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..options import Options
 from .look_arguments import LOOK, LOOKS
-from .parsing import WEIGHTS, Command, add_size, no_data_value, positive, positive_float
+from .parsing import WEIGHTS, Command, add_size, positive, positive_float
 
 TRACKERS = ('tensorboard', 'wandb', 'mlflow')
 LAYOUTS = (
@@ -33,7 +33,7 @@ def _of_a_run(parser: argparse.ArgumentParser) -> None:
 def _no_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-data',
-        type=no_data_value,
+        type=float,
         metavar='VALUE',
         help='of pixels that hold no measurement, where files do not say it',
     )

@@ -85,10 +85,11 @@ def _check_own(options: Mapping[str, Any]) -> None:
         raise ConfigError('--cfg-options has work_dir, and --out says it: leave work_dir out')
     if 'launcher' in options:
         raise ConfigError('--cfg-options has launcher; the command starts a process for each GPU')
-    if 'optim_wrapper.type' in options and this_machine().gpus:
+    wrapper = options.get('optim_wrapper.type', 'AmpOptimWrapper')
+    if wrapper != 'AmpOptimWrapper' and this_machine().gpus:
         raise ConfigError(
-            '--cfg-options has optim_wrapper.type, and on a GPU the command trains with --amp: '
-            '--dry-run prints the config, which tools/train.py takes with your option'
+            f'--cfg-options has optim_wrapper.type={wrapper}, and on a GPU the command trains with '
+            '--amp, which is AmpOptimWrapper: leave it out'
         )
 
 

@@ -32,8 +32,10 @@ def steps_asked(steps: int | None, minutes: float | None, options: Mapping[str, 
     if len(given) > 1:
         raise ConfigError(f'{" and ".join(given)} are both given; one of them says how long')
     for name, value in given.items():
-        if not isinstance(value, (int, float)) or value <= 0:
-            raise ConfigError(f'{name} is {value}; it must be a number above 0')
+        kinds = (int, float) if name == '--minutes' else int
+        if not isinstance(value, kinds) or value <= 0:
+            wanted = 'number' if name == '--minutes' else 'whole number'
+            raise ConfigError(f'{name} is {value}; it must be a {wanted} above 0')
     return steps if steps is not None else options.get(LENGTH)
 
 

@@ -107,7 +107,7 @@ def _nearest(asked: Vectors, found: Vectors, count: int) -> tuple[Tensor, Tensor
     if not most:
         raise ConfigError(f'{found.files[0]} is the only image; there must be two to compare')
     if count > most:
-        print(f'--count is {count}, and there are {most} to show of each image', file=sys.stderr)
+        print(f'{most} others are there to show, in place of {count}', file=sys.stderr)
         count = most
     return most_alike(
         torch.from_numpy(asked.features), torch.from_numpy(found.features), count, itself

@@ -6,7 +6,6 @@ installed for it. shtab writes the shells' completions from it.
 
 import argparse
 import difflib
-import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn
 
@@ -99,15 +98,6 @@ def positive_float(text: str) -> float:
 def natural(text: str) -> int:
     """A whole number from zero on."""
     return _number(text, int, 'a whole number from 0 on', least=0)
-
-
-def no_data_value(text: str) -> float | None:
-    """A number; None for NaN and infinite ones, which hold no measurement without being named."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'it is {text!r}; it must be a number') from None
-    return value if math.isfinite(value) else None
 
 
 def _number(text: str, kind, wanted: str, least: int | None = None):

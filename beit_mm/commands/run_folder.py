@@ -1,5 +1,6 @@
 """The folder that a command writes: configs, logs, weights, pictures, a report."""
 
+import math
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -98,6 +99,7 @@ class RunFolder:
             ConfigError: If there is any of that.
         """
         cfg = Config.fromfile(self.marker)
+        minutes = given.pop('minutes', None)
         if wrong := [
             f'--{name.replace("_", "-")}'
             for name, value in given.items()
@@ -106,6 +108,10 @@ class RunFolder:
             raise ConfigError(
                 f'{" and ".join(wrong)} cannot be changed by --resume: what {self.marker} says '
                 'holds; leave it out, or begin another run in another --out'
+            )
+        if minutes is not None:
+            print(
+                '--minutes is of a run that begins: this one keeps its steps; --steps is for more'
             )
         return cfg
 
@@ -162,6 +168,10 @@ def _says(cfg: Config, option: str, value: Any) -> bool:
         return value == cfg.image_size
     if option == 'bands':
         return parse_bands(value) == cfg.get('bands')
+    if option == 'method':
+        return (value == 'mae') == ('decoder' in cfg)
+    if option == 'no_data' and not math.isfinite(value):
+        value = None
     if option == 'value_range':
         asked, known = parse_range(value), cfg.get('value_range')
         # What was measured is written in numbers, for each type of pixels.

@@ -152,7 +152,7 @@ def sweep_rates(
 
 
 def check_options(options: Mapping[str, Any], others: Sequence[str] = ()) -> None:
-    """Hold the user's settings against what a sweep sets.
+    """Hold the user's settings against what a sweep, or a command that has one, sets.
 
     Args:
         options: Settings of the config.
@@ -162,7 +162,7 @@ def check_options(options: Mapping[str, Any], others: Sequence[str] = ()) -> Non
         ConfigError: If there is one of these.
     """
     if taken := [key for key in (RATE, *AT_THE_END, *others) if key in options]:
-        raise ConfigError(f'--cfg-options has {", ".join(taken)}; the sweep sets it')
+        raise ConfigError(f'--cfg-options has {", ".join(taken)}; the command sets it')
 
 
 def judged_at_the_end(cfg: Config) -> dict[str, Any]:

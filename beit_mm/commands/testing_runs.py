@@ -13,7 +13,11 @@ from ..engine.starting.telling import mistakes_of
 from .trained import CLASSIFIER, SEGMENTOR, finished_run
 
 # Settings of a config that are none of a test's.
-SAID_ELSEWHERE = {'load_from': 'the checkpoint says it', 'resume': 'a test does not resume'}
+SAID_ELSEWHERE = {
+    'load_from': 'the checkpoint says it',
+    'resume': 'a test does not resume',
+    'launcher': 'the test is one process',
+}
 
 
 def run_test(

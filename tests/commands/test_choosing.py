@@ -23,7 +23,6 @@ from beit_mm.commands.choices import (
 from beit_mm.commands.filling import fill_recipe, with_options
 from beit_mm.commands.how_to_read import HowToRead
 from beit_mm.commands.lengths import LENGTH, check_dry_run, seconds_left, steps_asked
-from beit_mm.commands.main import build_parser
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
 from beit_mm.commands.timing import seconds_a_step
@@ -102,7 +101,9 @@ def save(path: Path, size=(40, 30)) -> None:
     [
         (3, None, {LENGTH: 4}, f'--steps and {LENGTH} are both given'),
         (None, 3.0, {LENGTH: 4}, f'--minutes and {LENGTH} are both given'),
-        (None, None, {LENGTH: 'many'}, f'{LENGTH} is many; it must be a number above 0'),
+        (None, None, {LENGTH: 'many'}, f'{LENGTH} is many; it must be a whole number above 0'),
+        (None, None, {LENGTH: 1e3}, f'{LENGTH} is 1000.0; it must be a whole number above 0'),
+        (None, 0, {}, '--minutes is 0; it must be a number above 0'),
     ],
 )
 def test_a_length_is_said_once(steps, minutes, options, said):
@@ -229,14 +230,16 @@ def test_a_filled_recipe_differs_in_its_values_alone():
 
 
 @pytest.mark.parametrize('no_data', [float('nan'), float('inf'), -9999.0, None])
-def test_pixels_that_are_no_number_need_no_name(no_data):
+def test_pixels_that_are_no_number_need_no_name(no_data, tmp_path):
     """The text of a config cannot name them, and they hold no measurement anyway."""
-    arguments = ['pretrain', 'photos', *([] if no_data is None else ['--no-data', str(no_data)])]
     named = no_data if no_data == -9999 else None
-    assert build_parser().parse_args(arguments).no_data == named
     how = HowToRead(1, dict(float32=[(0.0, 1.0)]), [1.0], [2.0], no_data)
     values = {name: value for name, value in how.values.items() if name != 'bands'}
-    assert Config.fromstring(fill_recipe('own/mae.py', values, 'Mine.'), '.py').no_data == named
+    run = RunFolder(tmp_path, 'pretrain.py')
+    run.write('pretrain.py', fill_recipe('own/mae.py', values, 'Mine.'))
+    assert run.known(no_data=no_data).no_data == named
+    with pytest.raises(ConfigError, match='--no-data cannot be changed'):
+        run.known(no_data=7.0)
 
 
 def test_the_index_lists_every_recipe_with_the_figure_of_its_docstring():
@@ -447,6 +450,19 @@ def test_what_is_refused_leaves_nothing(tmp_path, made):
     assert (tmp_path / 'run').exists() == made
 
 
+@pytest.mark.parametrize(
+    ('recipe', 'method', 'other'), [('mae', 'mae', 'beit'), ('pretrain', 'beit', 'mae')]
+)
+def test_the_command_that_began_a_run_goes_on_with_it(tmp_path, capsys, recipe, method, other):
+    run = RunFolder(tmp_path, 'pretrain.py')
+    run.write('pretrain.py', fill_recipe(f'own/{recipe}.py', {}, 'A test.'))
+    assert run.known(minutes=3.0, method=method).max_iters
+    assert '--minutes is of a run that begins' in capsys.readouterr().out
+    with pytest.raises(ConfigError, match='--method cannot be changed by --resume'):
+        run.known(method=other)
+    assert not capsys.readouterr().out
+
+
 def test_options_of_a_new_length_take_the_schedule_with_them(tmp_path):
     """In a run that begins and in one that is gone on with; what is refused changes nothing."""
     text = fill_recipe('own/pretrain.py', dict(max_iters=1000, warmup_iters=100), 'A test.')
@@ -470,7 +486,10 @@ def test_options_of_a_new_length_take_the_schedule_with_them(tmp_path):
     [
         (dict(work_dir='elsewhere'), 'has work_dir, and --out says it'),
         (dict(launcher='slurm'), 'has launcher; the command starts'),
-        ({'optim_wrapper.type': 'OptimWrapper'}, r'has optim_wrapper\.type, and on a GPU .* --amp'),
+        (
+            {'optim_wrapper.type': 'OptimWrapper'},
+            r'has optim_wrapper\.type=OptimWrapper, and on a GPU',
+        ),
     ],
 )
 def test_options_that_the_command_would_overwrite_are_refused(monkeypatch, options, said):
@@ -478,6 +497,7 @@ def test_options_that_the_command_would_overwrite_are_refused(monkeypatch, optio
     text = fill_recipe('own/mae.py', {}, 'A test.')
     with pytest.raises(ConfigError, match=said):
         with_options(text, options)
+    assert with_options(text, {'optim_wrapper.type': 'AmpOptimWrapper'})
     monkeypatch.setattr('beit_mm.commands.filling.this_machine', lambda: TWO_CORES)
     if 'optim_wrapper.type' in options:
         assert Config.fromstring(with_options(text, options), '.py').optim_wrapper.type

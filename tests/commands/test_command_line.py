@@ -55,7 +55,6 @@ def test_the_examples_of_a_help_can_be_parsed(name, capsys):
         ('pretrain photos more', "'more' is one argument too many"),
         ('pretrain photos --steps many', "it is 'many'; it must be a whole number above 0"),
         ('pretrain photos --minutes 0', "it is '0'; it must be a number above 0"),
-        ('pretrain photos --no-data none', "it is 'none'; it must be a number"),
         ('pretrain photos --track tensorbord', "did you mean 'tensorboard'?"),
         ('pretrain photos --cfg-options lr', 'it must be KEY=VALUE'),
         ('convert a.pth b.pth --to tim', "did you mean 'timm'?"),

@@ -1,6 +1,7 @@
 """A segmentor that is gone on with learns what it began to learn, by the same command."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ def begin(tmp_path, monkeypatch):
     for name in ('best_checkpoint', 'write_bare_weights', '_look_back'):
         monkeypatch.setattr(segmenting, name, lambda *a: None)
 
-    def begin(masks, **given):
-        return segment(images, tmp_path / masks, 'none', tmp_path / 'run', **given)
+    def begin(masks, where=tmp_path, **given):
+        return segment(images, where / masks, 'none', tmp_path / 'run', **given)
 
     return begin
 
@@ -47,7 +48,7 @@ def test_masks_are_divided_as_they_were(begin, tmp_path):
         begin('masks', divide_by=500, resume=True)
 
 
-def test_masks_are_those_of_the_same_annotations(begin, tmp_path):
+def test_masks_are_those_of_the_same_annotations(begin, tmp_path, monkeypatch):
     for name in 'ab':
         corners = [8, 8, 40, 8, 40, 40, 8, 40]
         known = dict(
@@ -57,7 +58,9 @@ def test_masks_are_those_of_the_same_annotations(begin, tmp_path):
             categories=[dict(id=1, name='cat')],
         )  # fmt: skip
         (tmp_path / f'{name}.json').write_text(json.dumps(known))
-    run = begin('a.json')
+    monkeypatch.chdir(tmp_path)
+    run = begin('a.json', where=Path())
+    monkeypatch.chdir(tmp_path.parent)
     begin('a.json', resume=True)
     with pytest.raises(ConfigError, match=r'learns from .*a\.json, and .*b\.json is given'):
         begin('b.json', resume=True)

@@ -84,7 +84,7 @@ def test_an_image_among_others_is_not_its_own_neighbour(looked, tmp_path, capsys
     assert found['query_labels'].tolist() == ['dog', '']
     # As many as there are: 33 images, two of them broken, and one the query itself.
     assert found['nearest'].shape == (2, 30)
-    assert '--count is 99, and there are 30 to show of each image' in capsys.readouterr().err
+    assert '30 others are there to show, in place of 99' in capsys.readouterr().err
 
 
 def test_colours_are_the_components_of_a_block_whatever_the_order(looked, tmp_path, monkeypatch):

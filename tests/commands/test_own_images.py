@@ -417,10 +417,9 @@ def test_options_reach_all_that_is_made_of_a_run(photos, pretrained, tmp_path, c
             line.rpartition(' ')[0] for line in held_out.splitlines()
         ]
         assert load_trained(out).cfg.param_scheduler[-1].T_max > 7
-        for wrong in (['--size', '64'], ['--minutes', '9']):
-            with pytest.raises(SystemExit):
-                main([*run, '--resume', *wrong])
-            assert f'{wrong[0]} cannot be changed by --resume' in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*run, '--resume', '--size', '64'])
+        assert '--size cannot be changed by --resume' in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main([*run[:2], '--weights', 'none', '--out', str(out), '--resume'])
         assert f'the run in --out began with {weights}' in capsys.readouterr().err

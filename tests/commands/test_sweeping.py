@@ -112,10 +112,10 @@ def test_what_a_sweep_cannot_take_is_said(classes, trained, tmp_path):
     with pytest.raises(ConfigError, match='each must be above 0'):
         finetune(classes, sweep=[0.1, -1], **arguments)
     for key in (sweeping.RATE, 'train_cfg.val_interval', 'default_hooks.checkpoint.save_best'):
-        with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the sweep sets it'):
+        with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the command sets it'):
             finetune(classes, sweep=[0.1], cfg_options={key: 1}, **arguments)
     key = 'val_dataloader.dataset.ann_file'
-    with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the sweep sets it'):
+    with pytest.raises(ConfigError, match=f'--cfg-options has {key}; the command sets it'):
         transfer([classes], cfg_options={key: 'mine.txt'}, **arguments)
     lone = write_classes(tmp_path / 'lone', dict(cat=4, dog=1), val=1)
     with pytest.raises(ConfigError, match="class 'dog' has 1 image to train with"):
@@ -211,9 +211,10 @@ def test_a_task_stopped_before_it_has_saved_anything_begins_as_asked(classes, tr
 
 @pytest.mark.parametrize('mark', ['', '|both'])
 def test_a_run_that_is_gone_on_with_has_its_labels(classes, trained, tmp_path, mark):
-    def table(name, first, second):
-        rows = [f'{classes}/train/cat/{i:02}.png,{first}{mark}' for i in range(10)]
-        rows += [f'{classes}/train/dog/{i:02}.png,{second}{mark}' for i in range(10)]
+    def table(name, first, second, begin=0):
+        places = range(begin, begin + 10)
+        rows = [f'{classes}/train/cat/{i:02}.png,{first}{mark}' for i in places]
+        rows += [f'{classes}/train/dog/{i:02}.png,{second}{mark}' for i in places]
         (tmp_path / name).write_text('\n'.join(['path,label', *rows, '']))
         return tmp_path / name
 
@@ -224,6 +225,10 @@ def test_a_run_that_is_gone_on_with_has_its_labels(classes, trained, tmp_path, m
         ConfigError, match=r"the label of .* is 'dog'.* now, and 'cat'.* in the run"
     ):
         finetune(table('b.csv', 'dog', 'cat'), **arguments, resume=True)
+    with pytest.raises(
+        ConfigError, match=r'of the images that the run .* learns from none is given'
+    ):
+        finetune(table('c.csv', 'cat', 'dog', begin=10), **arguments, resume=True)
 
 
 def test_what_diverged_is_not_the_best_of_what_knows_nothing():
