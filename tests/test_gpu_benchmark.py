@@ -84,9 +84,10 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path, rehearse, photos):
     report = json.loads((tmp_path / 'quickstart/report.json').read_text())
     assert commands['quickstart']['report'] == report
     assert commands['quickstart']['iterations_per_second'] > 0
-    kept = json.loads((tmp_path / 'claims_larger/mae-finetuned.json').read_text())
+    (kept,) = (tmp_path / 'claims_larger').glob('*.json')
+    kept = json.loads(kept.read_text())
     assert kept['settings']['options']['model.backbone.arch.embed_dims'] == 384
-    assert 0 <= kept['seeds']['0']['accuracy/top1'] <= 100
+    assert 0 < kept['seeds']['0']['mim/mse'] < 10
 
 
 def test_what_does_not_fit_the_time_is_left_out_and_named(rehearse, capsys):
