@@ -22,6 +22,7 @@ class Scale(NamedTuple):
         title, where, photos, command, more: What the page says of them.
         unit: What the seconds are of that a run takes: ``core`` or ``GPU``.
         pace: Seconds of that for each of a core at the small scale, about.
+        paced_by: What the seconds of runs that are left are of.
         compile_blocks: Of the networks, see :class:`beit_mm.models.VisionTransformer`.
     """
 
@@ -47,6 +48,7 @@ class Scale(NamedTuple):
     more: str
     unit: str
     pace: float
+    paced_by: str
     compile_blocks: bool | None
 
     @property
@@ -84,6 +86,8 @@ SCALES = dict(
         more=' With ViT-S on\na GPU: `python benchmarks/gpu.py --stages claims --data FOLDER`.',
         unit='core',
         pace=1.0,
+        paced_by='on an AMD EPYC of the fifth generation; an Intel Xeon without AMX took 2.2 times as '
+        'long',
         compile_blocks=None,
     ),
     # ViT-S. A GPU may be lent for minutes: no run is longer than a few, and all that a result
@@ -116,6 +120,7 @@ SCALES = dict(
         more='',
         unit='GPU',
         pace=0.6,
+        paced_by='a guess',
         # Each run is a process of its own, which would compile for longer than it gains.
         compile_blocks=False,
     ),

@@ -217,7 +217,7 @@ def cost(results: Path) -> str:
     return (
         f'{done} of {SEEDS * len(every)} runs are done, in {seconds / 3600:.1f} hours of one '
         f'{SCALE.unit}; the others take about {left / 3600:.1f}, and none more than '
-        f'{max(run.cost for run in every.values()) / 60:.0f} minutes.'
+        f'{max(run.cost for run in every.values()) / 60:.0f} minutes ({SCALE.paced_by}).'
     )
 
 

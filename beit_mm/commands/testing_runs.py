@@ -33,7 +33,8 @@ def run_test(
         config: A file, or a folder that ``beit-mm finetune`` or ``segment`` has made.
         checkpoint: Weights, in any layout; of a folder they are known.
         out: A .json or .pkl file for the metrics.
-        cfg_options: Settings of the config, which win; not ``load_from`` and ``resume``.
+        cfg_options: Settings of the config, which win; not ``load_from``, ``resume`` and
+            ``launcher``.
 
     Returns:
         Name -> value.
