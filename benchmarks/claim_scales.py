@@ -86,8 +86,8 @@ SCALES = dict(
         more=' With ViT-S on\na GPU: `python benchmarks/gpu.py --stages claims --data FOLDER`.',
         unit='core',
         pace=1.0,
-        paced_by='on an AMD EPYC of the fifth generation; an Intel Xeon without AMX took 2.2 times as '
-        'long',
+        paced_by='on an AMD EPYC of the fifth generation; an Intel Xeon without AMX took 2.2 times '
+        'as long',
         compile_blocks=None,
     ),
     # ViT-S. A GPU may be lent for minutes: no run is longer than a few, and all that a result
