@@ -1,5 +1,8 @@
 """An open image has the pixels that were put in the file, whatever part of it is read."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from photos import encoded, pixels
@@ -64,3 +67,18 @@ def test_what_is_no_image_is_broken(tmp_path):
 def test_bands_without_names():
     assert [numbered(n) for n in (1, 2, 3)] == [('grey',), ('1', '2'), ('red', 'green', 'blue')]
     assert Whole(np.zeros((2, 3), np.float32)).size == (2, 3)
+
+
+def test_pillow_asks_photos_own_formats_before_those_that_look_at_no_first_bytes():
+    # In a process of its own: the order is that of the first imports.
+    tell = (
+        'from beit_mm.datasets.reading.known_formats import readable_formats\n'
+        'readable_formats()\n'
+        'from PIL import Image\n'
+        'blind = [Image.ID.index(name) for name in Image.ID if Image.OPEN[name][1] is None]\n'
+        'print(len(blind), min(blind), *(Image.ID.index(name) for name in ("JPEG", "PNG")))'
+    )
+    told = subprocess.run([sys.executable, '-c', tell], capture_output=True, text=True, check=True)
+    blind, first, *photos = map(int, told.stdout.split())
+    assert blind
+    assert max(photos) < first

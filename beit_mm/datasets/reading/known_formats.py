@@ -87,6 +87,8 @@ def load_plugins() -> None:
 def readable_formats() -> frozenset[str]:
     """Names of the formats that can be read here."""
     load_plugins()
+    # Pillow asks its formats in the order of their import: photos' own before those that try all.
+    Image.preinit()
     known = Image.registered_extensions()
     return frozenset(
         name
