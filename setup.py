@@ -118,7 +118,7 @@ class BuildWithRecipes(build_py):
 setup(
     name='beit-mm',
     version='0.1.0',
-    description='BEiT pre-training, fine-tuning and segmentation for the OpenMMLab stack',
+    description='Masked image modeling (BEiT, MAE, ViT) for the OpenMMLab stack',
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

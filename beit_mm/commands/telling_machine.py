@@ -18,9 +18,13 @@ EXTRAS = {
     'images': ('imagecodecs', '.heic, all of TIFF, photos of more than 8 bits'),
     'medical': ('pydicom', 'DICOM and NIfTI'),
     'science': ('h5py', 'HDF5, Zarr, parts of JPEG 2000'),
+    'coco': ('faster_coco_eval', 'masks from annotations in JSON'),
+    'stores': ('s3fs', 'images in s3://, gs:// and behind http://'),
+    'sources': ('pyarrow', "lists in Parquet, Hugging Face's data sets, LMDB"),
     'hub': ('huggingface_hub', 'weights by hf-hub: and timm:'),
     'export': ('onnxscript', 'beit-mm export to ONNX'),
     'trackers': ('tensorboard', '--track'),
+    'look': ('umap', 'look map --how umap'),
 }
 
 

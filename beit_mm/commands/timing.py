@@ -42,7 +42,7 @@ def seconds_a_step(cfg: Config, machine: Machine) -> float:
         model = revert_sync_batchnorm(MODELS.build(settings))
         if machine.gpus:
             model.cuda()
-        # As tools/train.py --amp computes.
+        # It costs what the float16 of --amp does, and no loss need be scaled.
         with torch.autocast('cuda', torch.bfloat16, enabled=bool(machine.gpus)):
             computing = _step(model, batch)
     loading *= loader.batch_size

@@ -95,7 +95,7 @@ def check_topk(cfg: Config, model: Component) -> Iterator[str]:
             every = topk if isinstance(topk, (list, tuple)) else [topk]
             largest = max((k for k in every if isinstance(k, int)), default=0)
             if isinstance(classes, int) and largest > classes:
-                yield f'{key}.topk is {topk}; there are {classes} classes'
+                yield f'{key}.topk is {topk}; there are {classes} classes: give {key}.topk=1'
 
 
 def check_trackers(cfg: Config) -> Iterator[str]:
