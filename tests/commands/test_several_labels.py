@@ -137,11 +137,12 @@ def test_each_class_is_held_out_by_its_share():
         assert held == pytest.approx(total / 5, rel=0.1, abs=1)
 
 
+@pytest.mark.parametrize('count', [1, 3])
 @pytest.mark.parametrize('measure', [knn_mean_precision, linear_mean_precision])
-def test_features_that_know_the_labels_and_features_that_do_not(measure):
+def test_features_that_know_the_labels_and_features_that_do_not(measure, count):
     pytest.importorskip('sklearn')
     generator = torch.Generator().manual_seed(0)
-    labels = torch.rand(400, 3, generator=generator) < 0.3
+    labels = torch.rand(400, count, generator=generator) < 0.3
     features = torch.cat([labels.float() * 4 - 2, torch.ones(400, 1)], dim=1)
     features += 0.1 * torch.randn(features.shape, generator=generator)
     known = measure(features[:300], labels[:300], features[300:], labels[300:])

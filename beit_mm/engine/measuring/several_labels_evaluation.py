@@ -50,7 +50,8 @@ def linear_mean_precision(
     classifier = make_pipeline(StandardScaler(), each)
     classifier.fit(train.numpy(), train_labels.numpy().astype(int))
     scores = torch.from_numpy(classifier.predict_proba(test.numpy()))
-    return _mean_precision(test_labels, scores)
+    # Of a single label scikit-learn gives two columns: that it is not there, and that it is.
+    return _mean_precision(test_labels, scores[:, -train_labels.shape[1] :])
 
 
 def _mean_precision(labels: Tensor, scores: Tensor) -> float:
