@@ -83,7 +83,7 @@ class KillAt(Hook):
 
 def train(
     work_dir, loop, hooks=(), resume=False, seed=3, workers=0, batch_size=4, log_interval=1,
-    length=22, **checkpoint,
+    length=22, load_from=None, **checkpoint,
 ):  # fmt: skip
     """Train; whatever state the generators of this process are in must not matter."""
     seed_generators(int.from_bytes(random.SystemRandom().randbytes(4), 'little'))
@@ -126,6 +126,7 @@ def train(
         log_processor=dict(by_epoch=by_epoch, window_size=7),
         randomness=dict(seed=seed),
         resume=resume,
+        load_from=load_from,
         log_level='WARNING',
         experiment_name=f'test_exact_resume_{next(run_numbers)}',
     )

@@ -222,6 +222,30 @@ def test_the_best_model_is_saved_whole_and_the_former_one_goes_after(tmp_path, u
     assert len(names(tmp_path, 'best_*')) == 1
 
 
+def test_a_run_that_branches_off_leaves_the_best_of_the_other_alone(tmp_path):
+    settings = dict(by_epoch=True, interval=1, save_best='val/mean', rule='greater')
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    runner = train(first, epochs(), **settings)
+    scores = runner.message_hub.get_scalar('val/val/mean')._log_history.tolist()
+    # As if all scores so far had been lower than those to come.
+    saved = torch.load(first / 'epoch_3.pth', weights_only=False)
+    saved['message_hub']['runtime_info']['best_score'] = min(scores) - 100
+    torch.save(saved, first / 'epoch_3.pth')
+    (best,) = names(first, 'best_*')
+    longer = dict(by_epoch=True, max_epochs=5)
+    train(second, longer, resume=True, load_from=str(first / 'epoch_3.pth'), **settings)
+    assert names(first, 'best_*') == [best]
+    assert len(names(second, 'best_*')) == 1
+    # What was moved is still this run's own.
+    moved = tmp_path / 'moved'
+    shutil.move(second, moved)
+    saved = torch.load(moved / 'epoch_5.pth', weights_only=False)
+    saved['message_hub']['runtime_info']['best_score'] = min(scores) - 100
+    torch.save(saved, moved / 'epoch_5.pth')
+    train(moved, dict(by_epoch=True, max_epochs=6), resume=True, **settings)
+    assert names(moved, 'best_*') == ['best_val_mean_epoch_6.pth']
+
+
 class SpoilWeights(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter + 1 == 6:

@@ -337,8 +337,10 @@ class WholeCheckpointHook(CheckpointHook):
         else:
             self.best_ckpt_path_dict[key] = str(path)
         runner.logger.info(f'The best {key} so far, {score:.4f}, is saved in {path}')
-        if former and former != str(path) and is_main_process():
-            Path(former).unlink(missing_ok=True)
+        # By its name alone: the folder was another one if this run was begun from a checkpoint of
+        # another run, whose own best stays, or if it has been moved.
+        if former and Path(former).name != name and is_main_process():
+            Path(self.out_dir, Path(former).name).unlink(missing_ok=True)
         return True
 
 
