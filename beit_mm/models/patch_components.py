@@ -93,7 +93,9 @@ class PCATargetGenerator(BaseModule):
         Raises:
             ValueError: If the images have other bands.
         """
-        return (self.pixels(images) - self.mean) @ self.components
+        # Targets are no place to save precision.
+        with torch.autocast(images.device.type, enabled=False):
+            return (self.pixels(images) - self.mean) @ self.components
 
     def picture(self, values: Tensor) -> Tensor:
         """Images of what the components hold: (B, h, w, num_values) -> (B, C, h * p, w * p)."""

@@ -40,6 +40,9 @@ def test_all_components_give_the_image_back_and_the_first_the_nearest(tmp_path):
     few = PCATargetGenerator(str(tmp_path / 'a.npz'), num_values=7, patch_size=4)
     assert few(images).shape == (8, 2, 2, 7)
     torch.testing.assert_close(few(images), whole(images)[..., :7])
+    with torch.autocast('cpu', torch.bfloat16):
+        in_mixed_precision = whole(images)
+    torch.testing.assert_close(in_mixed_precision, whole(images), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r'has components \(48, 48\) .* takes \(192, 48\)'):
         PCATargetGenerator(str(tmp_path / 'a.npz'), num_values=48, patch_size=8)
 
