@@ -1,6 +1,7 @@
 """Every segmentation config trains and tests on a made data set; the recipes are the papers'."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,17 @@ def test_photos_without_annotations_are_named_before_training(tmp_path):
     cfg = load('beit_upernet_ade20k', folders)
     cfg.model.backbone.init_cfg = None
     check_config(cfg, 'train')
+    # As MMSegmentation lists them: hidden files are none, and links are gone into.
+    (tmp_path / 'images/training/._1.jpg').write_bytes(b'what macOS leaves there')
+    check_config(cfg, 'train')
+    for part in ('images', 'annotations'):
+        (tmp_path / part / 'training').rename(tmp_path / part / 'elsewhere')
+        (tmp_path / part / 'training').mkdir()
+        (tmp_path / part / 'training/linked').symlink_to(tmp_path / part / 'elsewhere')
+    check_config(cfg, 'train')
+    for part in ('images', 'annotations'):
+        shutil.rmtree(tmp_path / part / 'training')
+        (tmp_path / part / 'elsewhere').rename(tmp_path / part / 'training')
     missing = tmp_path / 'annotations/training/1.png'
     missing.unlink()
     photo = tmp_path / 'images/training/1.jpg'

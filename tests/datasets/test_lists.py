@@ -297,7 +297,7 @@ def test_stored_images_are_those_that_were_stored(stored):
     assert pickle.loads(pickle.dumps(dataset))[3]['img_bytes'] == encoded(3)
 
 
-def test_the_check_of_a_config_looks_for_lists_where_they_are_looked_for(tmp_path):
+def test_the_check_of_a_config_looks_for_lists_where_they_are_looked_for(tmp_path, monkeypatch):
     write(table(5), tmp_path / 'list.csv')
     model = Component('model', {}, lambda name: None)
 
@@ -310,6 +310,10 @@ def test_the_check_of_a_config_looks_for_lists_where_they_are_looked_for(tmp_pat
     assert 'there is no such file' in told(**at, ann_file='lists.csv')[0]
     assert told(type='HubPhotos', name='x', split='train') == []
     assert 'data_root' in told(type='PhotoLMDB', data_root='nowhere')[0]
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert told(type='PhotoShards', data_root='~', ann_file='~/list.csv') == []
+    assert 'no such folder' in told(type='PhotoShards', data_root='~/nowhere')[0]
+    assert 'no such folder' in told(type='PhotoFolder', data_root='~')[0]
 
 
 def test_ranges_are_measured_on_stored_images(stored):

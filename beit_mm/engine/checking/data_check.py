@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from mmengine.fileio import list_dir_or_file
+
 from ...checkpoints import CheckpointError, check_source
 from ...component import Component
 from ...datasets.sources.stores import join
@@ -57,13 +59,15 @@ def _check_one(where: str, dataset: Mapping, model: Component) -> Iterator[str]:
         key += '/data_prefix' if dataset.get('data_prefix') else '/split'
     # A shard, or a pattern of shards.
     is_folder = not folder.endswith('.tar')
-    if folder and '://' not in folder and is_folder and not Path(folder).is_dir():
+    # Others look for a folder called ~.
+    home = os.path.expanduser if kind == 'PhotoShards' else str
+    if folder and '://' not in folder and is_folder and not Path(home(folder)).is_dir():
         yield (
             f'{key} is {folder!r}, and there is no such folder; put the images there or set '
             f'--cfg-options {where}.data_root=...'
         )
     annotations = dataset.get('ann_file') or ''
-    path = Path(dataset.get('data_root') or '', annotations)
+    path = Path(home(dataset.get('data_root') or ''), home(annotations))
     if annotations and '://' not in str(path) and not path.is_file():
         yield f'{where}.ann_file is {str(path)!r}, and there is no such file'
 
@@ -98,13 +102,9 @@ def _check_annotations(where: str, dataset: Mapping, model: Component) -> Iterat
                 f'folder; set --cfg-options {where}.data_root=...'
             )
             return
-        found[kind] = (
-            folder,
-            {
-                str(path.relative_to(folder)).removesuffix(suffix)
-                for path in folder.rglob(f'*{suffix}')
-            },
-        )
+        # As the data set lists them: linked folders are gone into, hidden files left out.
+        names = list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=True)
+        found[kind] = (folder, {name.removesuffix(suffix) for name in names})
     (folder, photos), (annotations_folder, annotations) = found.values()
     if not photos:
         yield (
