@@ -262,7 +262,7 @@ def jpeg(seed: int) -> bytes:
     return encoded(Image.fromarray(pixels(seed)), 'JPEG')
 
 
-def test_shards_of_webdatasets_own_making(tmp_path):
+def test_shards_of_webdatasets_own_making(tmp_path, monkeypatch):
     with webdataset.TarWriter(str(tmp_path / 'a-00.tar')) as tar:
         for number in range(4):
             tar.write({'__key__': f'x.y/{number}', 'jpg': jpeg(number), 'cls': number % 2,
@@ -280,7 +280,11 @@ def test_shards_of_webdatasets_own_making(tmp_path):
                                       '2.png': b'', '2.jpg': b'', '2.cls': b'jay'})  # fmt: skip
     dataset = PhotoShards(str(tmp_path))
     assert dataset.CLASSES == ('jay', 'owl')
-    assert [(s['gt_label'], s['img_bytes']) for s in dataset] == [(1, jpeg(7)), (0, b'')]
+    read = [(s['gt_label'], s['img_bytes']) for s in dataset]
+    assert read == [(1, jpeg(7)), (0, b'')]
+    # Where nothing can be kept, nothing is.
+    monkeypatch.setenv('BEIT_MM_CACHE', str(tmp_path / 'a-00.tar' / 'below a file'))
+    assert [(s['gt_label'], s['img_bytes']) for s in PhotoShards(str(tmp_path))] == read
     assert 'another image of a sample' in str(find_shards(tmp_path))
 
 

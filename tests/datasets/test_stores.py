@@ -195,6 +195,14 @@ def test_no_size_is_no_cache(folder, monkeypatch, tmp_path):
         assert open_whole(f'{server.url}/00.bin', len(CONTENT), '') is None
         assert [read_bytes(f'{server.url}/00.bin') for _ in range(2)] == 2 * [CONTENT]
         assert len(server.asked) == 2
+    # Nor is where none can be written.
+    monkeypatch.delenv('BEIT_MM_CACHE_SIZE')
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('BEIT_MM_CACHE', str(tmp_path / 'file/below'))
+    with serving(folder) as server:
+        assert open_whole(f'{server.url}/00.bin', len(CONTENT), '') is None
+        assert [read_bytes(f'{server.url}/00.bin') for _ in range(2)] == 2 * [CONTENT]
+        assert len(server.asked) == 2
     monkeypatch.setenv('BEIT_MM_CACHE_SIZE', 'much')
     with pytest.raises(ValueError, match='BEIT_MM_CACHE_SIZE is'):
         read_bytes('http://127.0.0.1:1/a')

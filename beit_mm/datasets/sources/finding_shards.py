@@ -1,7 +1,10 @@
 """Which shards a folder or store has, and what is in each."""
 
+import contextlib
+import functools
 import io
 import json
+import logging
 import os
 import re
 from collections import Counter
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
+from mmengine.logging import print_log
 
 from ...checkpoints.writing import write_whole
 from ..reading.known_formats import FORMAT_OF, ending_of
@@ -192,13 +196,30 @@ def _index_of(shard: Shard) -> ShardIndex:
             raise ValueError(f'{path} is of another shard than {MANIFEST} beside it says')
         return index
     kept = _place_of_index(shard)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{kept}.lock'):
+    with contextlib.ExitStack() as locked:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            locked.enter_context(FileLock(f'{kept}.lock'))
+        except OSError:
+            _tell_once(kept.parent)
         if kept.is_file():
             return from_json(kept.read_bytes(), str(kept))
         index = _read_through(shard)
-        write_whole(kept, to_json(index))
+        try:
+            write_whole(kept, to_json(index))
+        except OSError:
+            _tell_once(kept.parent)
     return index
+
+
+@functools.cache
+def _tell_once(folder: Path) -> None:
+    print_log(
+        f'Shards will be looked through again the next time, as {folder} cannot be written; '
+        'BEIT_MM_CACHE names another folder',
+        'current',
+        logging.WARNING,
+    )
 
 
 def _place_of_index(shard: Shard) -> Path:

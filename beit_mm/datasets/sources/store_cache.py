@@ -11,6 +11,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
+from mmengine.logging import print_log
 
 from ...checkpoints.writing import partial_path, write_whole
 
@@ -60,7 +62,16 @@ def cache_folder() -> Path:
 @functools.cache
 def _cache(folder: Path, size: str) -> 'StoreCache | None':
     most = parse_size(size)
-    return StoreCache(folder, most) if most else None
+    try:
+        return StoreCache(folder, most) if most else None
+    except OSError as error:
+        print_log(
+            f'Nothing of what is read from stores is kept: {error}; BEIT_MM_CACHE names another '
+            'folder',
+            'current',
+            logging.WARNING,
+        )
+        return None
 
 
 class StoreCache:
