@@ -17,7 +17,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict
-from beit_mm.datasets.class_folders import thumbnail
+from beit_mm.datasets.class_folders import write_class_folders
 from beit_mm.models import BEiT, load
 
 ROOT = Path(__file__).parent.parent
@@ -184,7 +184,19 @@ def test_a_folder_of_someone_else_is_not_deleted(tmp_path):
         assert photo.exists()
 
 
-def test_16_bit_images_keep_their_contrast():
+def test_ones_own_images_are_read_as_everywhere_else(tmp_path, capsys):
     ramp = np.tile(np.linspace(0, 65535, 32).astype(np.uint16), (32, 1))
-    small = np.asarray(thumbnail(Image.fromarray(ramp), 32))
-    np.testing.assert_allclose(small[16, :, 0], np.linspace(0, 255, 32), atol=2)
+    Image.fromarray(ramp).save(tmp_path / 'deep.png')
+    np.save(tmp_path / 'array.npy', (ramp >> 8).astype(np.uint8)[..., None].repeat(3, 2))
+    whole = (tmp_path / 'deep.png').read_bytes()
+    (tmp_path / 'cut.png').write_bytes(whole[: len(whole) // 2])
+    given = [('a', f'{i}.png', tmp_path / n) for i, n in enumerate(('deep.png', 'array.npy'))]
+    broken = ('a', '2.png', tmp_path / 'cut.png')
+    written = write_class_folders({'train': [*given, broken]}, tmp_path / 'out', 32)
+    assert written == {'train': given}
+    assert 'cut.png cannot be decoded' in capsys.readouterr().out
+    for number in range(2):
+        small = np.asarray(Image.open(tmp_path / f'out/train/a/{number}.png'))
+        np.testing.assert_allclose(small[16, :, 0], np.linspace(0, 255, 32), atol=2)
+    with pytest.raises(ValueError, match='no train image of a can be decoded'):
+        write_class_folders({'train': [broken]}, tmp_path / 'other', 32)

@@ -94,8 +94,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     try:
-        write_class_folders(samples, data, IMAGE_SIZE)
-    except FileExistsError as error:
+        samples = write_class_folders(samples, data, IMAGE_SIZE)
+    except (FileExistsError, ValueError) as error:
         sys.exit(str(error))
     num_classes = len({class_name for class_name, _, _ in samples['train']})
     labels = data / 'few_labels.txt'

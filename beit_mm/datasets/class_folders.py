@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from .decoding import decode_image
 from .finding import find_classes, find_photos
+from .reading.broken_image import BrokenImage
 
 # Enough to learn from in minutes; more images would only cost time to read.
 MOST_TRAIN, MOST_VAL = 4000, 1000
@@ -86,16 +88,24 @@ def _class_folders(folder: Path, rng: random.Random) -> dict[str, list[Path]]:
     return classes
 
 
-def write_class_folders(samples: dict[str, list[Sample]], target: Path, size: int) -> None:
+def write_class_folders(
+    samples: dict[str, list[Sample]], target: Path, size: int
+) -> dict[str, list[Sample]]:
     """Write square thumbnails into class folders, where stock datasets find them.
+
+    Images that cannot be decoded are told, and left out.
 
     Args:
         samples: Of each split.
         target: Folder to write; what this function wrote there before goes.
         size: Height and width of a picture in pixels.
 
+    Returns:
+        The samples that were written.
+
     Raises:
         FileExistsError: If the folder is there and not of this function's making.
+        ValueError: If a class has no image on one side that can be decoded.
     """
     marker = target / '.written_by_quickstart'
     if target.exists() and not marker.exists():
@@ -105,21 +115,24 @@ def write_class_folders(samples: dict[str, list[Sample]], target: Path, size: in
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     marker.touch()
+    written: dict[str, list[Sample]] = {split: [] for split in samples}
     for split, rows in samples.items():
-        for class_name, file_name, source in rows:
+        for sample in rows:
+            class_name, file_name, source = sample
+            try:
+                image = decode_image(source) if isinstance(source, Path) else source
+            except BrokenImage as error:
+                print(f'left out: {error}')
+                continue
             path = target / split / class_name / file_name
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.open(source) if isinstance(source, Path) else source
-            thumbnail(image, size).save(path)
-
-
-def thumbnail(image: Image.Image, size: int) -> Image.Image:
-    """The middle square of an image, RGB."""
-    if image.mode.startswith('I'):
-        # 16-bit grey, as scanners and microscopes write it.
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    image = ImageOps.exif_transpose(image).convert('RGB')
-    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+            # The middle square.
+            square = ImageOps.fit(image.convert('RGB'), (size, size), Image.Resampling.BICUBIC)
+            square.save(path)
+            written[split].append(sample)
+        if lost := {name for name, _, _ in rows} - {name for name, _, _ in written[split]}:
+            raise ValueError(f'no {split} image of {", ".join(sorted(lost))} can be decoded')
+    return written
 
 
 def write_few_labels(samples: list[Sample], target: Path, labels: int, seed: int) -> int:
