@@ -21,8 +21,8 @@ class ImageChangesHook(Hook):
     """Say what is lost or made up of images while they are read: bands, depth, transparency.
 
     ``data_samples`` tell it by ``image_changes``, see :class:`beit_mm.datasets.SeededDataset`. The
-    log has a line on the first image of each kind, and when training ends the number of all, which
-    ``image_changes.json`` in the work directory keeps.
+    log has a line on the first image of each kind, and when training ends the number of all since
+    it began or was resumed, which ``image_changes.json`` in the work directory keeps.
     """
 
     def __init__(self) -> None:
