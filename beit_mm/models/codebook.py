@@ -62,20 +62,26 @@ class Codebook(nn.Module):
     def follow(self, vectors: Tensor) -> None:
         """Move the codes to where the vectors of a training batch are, in all processes alike.
 
+        Vectors that are not finite do not count: their loss leaves the step out, and what is kept
+        here would hold them for good.
+
         Args:
             vectors: (B, D, h, w).
         """
         rows = vectors.float().permute(0, 2, 3, 1).flatten(0, 2)
+        # As squares, which distances are made of.
+        finite = rows.square().sum(dim=1).isfinite()
+        rows = torch.where(finite[:, None], rows, 0)
         if not self.uses.any():
-            self._begin(rows)
+            self._begin(rows, finite)
         ids = self._nearest_rows(rows)
-        uses = torch.zeros_like(self.uses).index_add_(0, ids, rows.new_ones(len(rows)))
+        uses = torch.zeros_like(self.uses).index_add_(0, ids, finite.to(rows.dtype))
         sums = torch.zeros_like(self.sums).index_add_(0, ids, rows)
         all_reduce(uses)
         all_reduce(sums)
         self.uses.lerp_(uses, 1 - DECAY)
         self.sums.lerp_(sums, 1 - DECAY)
-        self._restart(rows, ids)
+        self._restart(rows, ids, finite)
         self.codes.copy_(self.sums / self.uses[:, None].clamp(min=1e-6))
 
     def _nearest_rows(self, rows: Tensor) -> Tensor:
@@ -83,28 +89,29 @@ class Codebook(nn.Module):
         scores = torch.addmm(-self.codes.square().sum(dim=1), rows, self.codes.T, alpha=2)
         return scores.argmax(dim=1)
 
-    def _begin(self, rows: Tensor) -> None:
+    def _begin(self, rows: Tensor, finite: Tensor) -> None:
         """k-means in the first batch, of the first process where there are several."""
         count = len(self.codes)
         self.codes.copy_(rows[torch.randint(len(rows), (count,), device=rows.device)])
         for _ in range(KMEANS_STEPS):
             ids = self._nearest_rows(rows)
-            self.uses.zero_().index_add_(0, ids, rows.new_ones(len(rows)))
+            self.uses.zero_().index_add_(0, ids, finite.to(rows.dtype))
             self.sums.zero_().index_add_(0, ids, rows)
-            self._restart(rows, ids)
+            self._restart(rows, ids, finite)
             self.codes.copy_(self.sums / self.uses[:, None].clamp(min=1e-6))
         for state in (self.codes, self.uses, self.sums):
             broadcast(state)
 
-    def _restart(self, rows: Tensor, ids: Tensor) -> None:
+    def _restart(self, rows: Tensor, ids: Tensor, finite: Tensor) -> None:
         """Set dead codes on vectors, the likelier the farther these are from their codes.
 
         Without asking a GPU whether there are any.
         """
         share = self.uses.sum() / len(self.uses)
-        badly = (rows - self.codes[ids]).square().sum(dim=1)
+        badly = (rows - self.codes[ids]).square().sum(dim=1) * finite
         chosen = torch.multinomial(badly + 1e-12, len(self.codes), replacement=True)
-        fresh = rows[chosen]
+        # Where none is finite a code stays where it is.
+        fresh = torch.where(finite[chosen][:, None], rows[chosen], self.codes)
         broadcast(fresh)
         dead = (self.uses < DEAD * share)[:, None]
         self.sums.copy_(torch.where(dead, fresh * share, self.sums))

@@ -80,10 +80,18 @@ class Spoil(Hook):
         )
 
 
-def train(work_dir, spoil, max_in_a_row=3, batch=4, clip=True, interval=2, optimizer='AdamW'):
+class WithBatchNorm(Model):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Sequential(nn.BatchNorm1d(4), self.linear)
+
+
+def train(
+    work_dir, spoil, max_in_a_row=3, batch=4, clip=True, interval=2, optimizer='AdamW', model=Model
+):
     torch.manual_seed(0)
     runner = Runner(
-        model=Model(),
+        model=model(),
         work_dir=str(work_dir),
         train_dataloader=dict(
             dataset=Photos(),
@@ -148,6 +156,18 @@ def test_nothing_else_changes(tmp_path):
         train(tmp_path / 'alone', alone)
     assert all(map(same, watched.weights, alone.weights))
     assert not (tmp_path / 'watched/non_finite').exists()
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_running_figures_stay_finite(tmp_path, value):
+    """Those of the spoilt value's column stay; the checkpoints, which are read again, are saved."""
+    runner = train(tmp_path, Spoil('input', value, [5]), model=WithBatchNorm)
+    norm = runner.model.linear[0]
+    assert norm.running_mean.isfinite().all()
+    assert norm.running_var.isfinite().all()
+    assert norm.running_mean.ne(0).all()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    assert (tmp_path / 'iter_12.pth').is_file()
 
 
 def test_an_accumulated_step_is_left_out_as_a_whole(tmp_path):

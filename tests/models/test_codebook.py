@@ -80,3 +80,23 @@ def test_its_state_is_all_that_a_resumed_run_needs():
     resumed.load_state_dict(stopped.state_dict())
     follow(resumed, list(enumerate(batches))[3:])
     assert torch.equal(resumed.codes, whole.codes)
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf, 1e30])
+@pytest.mark.parametrize('first', [True, False])
+def test_vectors_that_are_not_finite_do_not_count(value, first):
+    """Nor those whose squares are not; a batch of nothing else leaves the codes where they are."""
+    torch.manual_seed(0)
+    codebook = Codebook(8, 3)
+    rows = torch.randn(40, 3)
+    if not first:
+        codebook.follow(rows_as_images(rows))
+    spoilt = rows.clone()
+    spoilt[5, 1] = value
+    codebook.follow(rows_as_images(spoilt))
+    assert codebook.uses.sum().item() == pytest.approx(39 if first else 39 + DECAY)
+    assert all(state.isfinite().all() for state in codebook.state_dict().values())
+    before = codebook.codes.clone()
+    codebook.follow(rows_as_images(torch.full_like(rows, value)))
+    torch.testing.assert_close(codebook.codes, before)
+    assert codebook.nearest(rows_as_images(rows)).unique().numel() > 4

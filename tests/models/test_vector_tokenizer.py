@@ -58,6 +58,16 @@ def test_evaluation_leaves_the_codes_alone():
     assert torch.equal(model.encoder.output.codebook.codes, before)
 
 
+def test_an_image_that_is_not_finite_spoils_the_loss_and_not_the_codes():
+    """NonFiniteHook leaves the step out by its loss."""
+    model = tokenizer().train()
+    images = torch.rand(3, 3, 16, 16)
+    model.loss(images)
+    images[1, 0, 2, 2] = torch.nan
+    assert model.loss(images)['loss_recon'].isnan()
+    assert all(state.isfinite().all() for state in model.state_dict().values())
+
+
 def test_pretraining_takes_its_checkpoint(tmp_path):
     model = tokenizer().eval()
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'tokenizer.pth')

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...registry import HOOKS
 from ..optimizing.gradient_norm import ClipInOrder, total_norm
@@ -60,7 +61,8 @@ class NonFiniteHook(Hook):
     asking the others; with gradient accumulation a step is left out as a whole. A fused optimizer
     leaves it out by itself, on the device, and the host reads the norm one step later; for another
     one the host reads it first. A step that a loss scaler leaves out (``AmpOptimWrapper``) counts
-    too; isolated ones are how it finds its scale.
+    too; isolated ones are how it finds its scale. Batch norm's running figures, which a forward
+    pass moves without the optimizer, stay where those of the batch are not finite.
 
     Each step that is left out writes ``non_finite/iter_N.json`` in the work directory: seed,
     losses, and of every photo of every process its file and its place, from which
@@ -100,6 +102,8 @@ class NonFiniteHook(Hook):
             wrapper.optimizer.register_step_pre_hook(check),
             wrapper.optimizer.register_step_post_hook(_forget_what_was_found),
         ]
+        for norm in (part for part in model.modules() if isinstance(part, _BatchNorm)):
+            self.handles += _keep_finite(norm)
 
     def after_train(self, runner: Runner) -> None:
         """Watch no longer."""
@@ -211,6 +215,28 @@ def _spoil_gradients(_model: nn.Module, _inputs, outputs) -> None:
                 part.register_hook(
                     lambda grad, value=value: torch.where(value.isfinite(), grad, torch.nan)
                 )
+
+
+def _keep_finite(norm: _BatchNorm) -> tuple[Any, Any]:
+    """Have running figures stay as they were where a forward pass makes them not finite.
+
+    They would be so for good. Nobody waits for the device.
+    """
+    former: list[Tensor] = []
+
+    def moved(norm: _BatchNorm) -> list[Tensor]:
+        figures = (norm.running_mean, norm.running_var) if norm.training else ()
+        return [figure for figure in figures if figure is not None]
+
+    def remember(norm: _BatchNorm, _inputs) -> None:
+        former[:] = [figure.clone() for figure in moved(norm)]
+
+    def put_back(norm: _BatchNorm, _inputs, _output) -> None:
+        for now, before in zip(moved(norm), former, strict=True):
+            # As a copy that autograd, which does not need them in training, knows nothing of.
+            now.data.copy_(torch.where(now.isfinite(), now, before))
+
+    return norm.register_forward_pre_hook(remember), norm.register_forward_hook(put_back)
 
 
 def _is_finite(number: float) -> bool:
