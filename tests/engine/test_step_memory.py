@@ -291,12 +291,28 @@ def test_free_memory_of_the_system_its_groups_and_processes(tmp_path, monkeypatc
     alone = free_memory(torch.device('cpu'))
     total = int(Path('/proc/meminfo').read_text().split()[1]) * 1024
     assert 0 < alone <= total
-    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
-    assert free_memory(torch.device('cpu')) == pytest.approx(alone / 4, rel=0.1)
-    monkeypatch.delenv('LOCAL_WORLD_SIZE')
-    monkeypatch.setattr(step_memory, 'CGROUPS', tmp_path)
-    monkeypatch.setattr(step_memory, '_left_in_groups', lambda: [10 * MB, 20 * MB])
+    monkeypatch.setattr(step_memory, '_left_in_groups', lambda: [('a', 10 * MB), ('b', 20 * MB)])
     assert free_memory(torch.device('cpu')) == 10 * MB
+
+
+@pytest.mark.skipif(not Path('/proc/meminfo').is_file(), reason='Linux says what is free')
+@pytest.mark.parametrize(
+    ('others', 'share'),
+    [
+        # Of 16 machines, of 4 processes of this one, of a Slurm task with a limit of its own.
+        ([[(f'node{n}', 'machine'), (f'node{n}', 'job')] for n in range(15)], 1),
+        ([[('here', 'machine'), ('here', 'job')]] * 3, 4),
+        ([[('here', 'machine'), ('here', 'other job')]] * 3, 1),
+    ],
+)
+def test_memory_is_shared_by_the_processes_that_have_it_in_common(monkeypatch, others, share):
+    """Whoever has started them: the launchers say so in variables of their own, or not at all."""
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    monkeypatch.setattr(step_memory, 'get_world_size', lambda: 1 + len(others), raising=False)
+    monkeypatch.setattr(step_memory, 'all_gather_object', lambda o: [o, *others], raising=False)
+    monkeypatch.setattr('socket.gethostname', lambda: 'here')
+    monkeypatch.setattr(step_memory, '_left_in_groups', lambda: [('job', 8 * MB)])
+    assert free_memory(torch.device('cpu')) == 8 * MB // share
 
 
 def test_limits_of_control_groups(tmp_path, monkeypatch):
@@ -310,4 +326,4 @@ def test_limits_of_control_groups(tmp_path, monkeypatch):
     own.write_text('0::/job/step\n')
     monkeypatch.setattr(step_memory, 'CGROUPS', tmp_path)
     monkeypatch.setattr(step_memory, 'OWN_GROUP', own)
-    assert list(step_memory._left_in_groups()) == [350]
+    assert list(step_memory._left_in_groups()) == [(str(inner.parent), 350)]

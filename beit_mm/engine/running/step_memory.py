@@ -8,15 +8,16 @@ straight line. Nothing of the run is changed by it.
 import copy
 import logging
 import math
-import os
+import socket
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -210,7 +211,10 @@ def _optimizer(runner: Runner) -> torch.optim.Optimizer:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process may still take of a device; None where the system does not say."""
+    """Bytes that this process may still take of a device; None where the system does not say.
+
+    On a processor all processes must ask.
+    """
     if device.type == 'cuda':
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
@@ -220,13 +224,18 @@ def free_memory(device: torch.device) -> int | None:
     fields = dict(line.split(':') for line in meminfo.read_text().splitlines())
     if 'MemAvailable' not in fields:
         return None
-    free = [int(fields['MemAvailable'].split()[0]) * 1024, *_left_in_groups()]
-    # Processes of one machine share it.
-    return min(free) // int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size()))
+    left = {'machine': int(fields['MemAvailable'].split()[0]) * 1024, **dict(_left_in_groups())}
+    # Processes of one machine share what is free there, and those of a group what its limit leaves.
+    own = [(socket.gethostname(), name) for name in left]
+    sharing = Counter(name for names in all_gather_object(own) for name in names)
+    return min(left[name] // sharing[host, name] for host, name in own)
 
 
-def _left_in_groups() -> Iterator[int]:
-    """What the limits of this process' control groups leave: containers and Slurm set them."""
+def _left_in_groups() -> Iterator[tuple[str, int]]:
+    """The limits of this process' control groups, and what they leave.
+
+    Containers and Slurm set them.
+    """
     lines = OWN_GROUP.read_text().splitlines() if OWN_GROUP.is_file() else []
     inside = next((line[4:] for line in lines if line.startswith('0::/')), '')
     folder = CGROUPS / inside
@@ -237,7 +246,7 @@ def _left_in_groups() -> Iterator[int]:
             lines = statistics.read_text().splitlines() if statistics.is_file() else []
             # Of files that were read: given back when it is needed.
             cached = int(dict(line.split() for line in lines).get('inactive_file', 0))
-            yield int(most) - int(used.read_text()) + cached
+            yield str(group), int(most) - int(used.read_text()) + cached
         if group == CGROUPS:
             return
 
@@ -254,6 +263,9 @@ def foresee(runner: Runner, batch: Any) -> None:
     Raises:
         ConfigError: If a step takes more than a processor has free.
     """
+    device = next(runner.model.parameters()).device
+    # By all processes: what follows may come to nothing in one of them.
+    free = free_memory(device)
     try:
         step = memory_of_a_step(runner, batch)
     # Others' models may have no answer to one image.
@@ -264,8 +276,6 @@ def foresee(runner: Runner, batch: Any) -> None:
         return
     size = batch_size_of(batch)
     assert size is not None
-    device = next(runner.model.parameters()).device
-    free = free_memory(device)
     said = (
         f'A step of {size} images takes about {_gigabytes(step.of(size))} of memory: '
         f'{_gigabytes(step.per_image)} an image, and {_gigabytes(step.fixed)} whatever the batch'
