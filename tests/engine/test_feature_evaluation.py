@@ -1,16 +1,19 @@
 """k-NN against a naive vote, linear against scikit-learn called directly."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+from beit_mm.engine import ConfigError
 from beit_mm.engine.measuring import feature_evaluation
 from beit_mm.engine.measuring.feature_evaluation import (
     extract_features,
@@ -114,3 +117,20 @@ def test_leaving_one_out_takes_more_than_a_part(monkeypatch):
     whole = knn_leave_one_out(features, labels)
     monkeypatch.setattr(feature_evaluation, 'PART', 32)
     assert knn_leave_one_out(features, labels) == whole
+
+
+def test_classes_of_other_numbers_in_the_test_data_are_refused(monkeypatch):
+    def loader_of(names, cfg):
+        return SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=names['classes'])))
+
+    monkeypatch.setattr(feature_evaluation, '_loader_of', loader_of, raising=False)
+    arch = dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8)
+    backbone = dict(type='beit_mm.BEiT', arch=arch, img_size=16, patch_size=8)
+    cfg = Config(dict(
+        model=dict(backbone=backbone),
+        train_dataloader=dict(dataset=dict(classes=['ant', 'bee', 'cat'])),
+        test_dataloader=dict(dataset=dict(classes=['ant', 'cat'])),
+    ))  # fmt: skip
+    said = "test_dataloader.dataset: class 'cat' has the number 1"
+    with pytest.raises(ConfigError, match=said):
+        feature_evaluation.evaluate_features(cfg, None, by_layer=False, neighbors=1, seed=0)

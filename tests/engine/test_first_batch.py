@@ -100,3 +100,17 @@ def test_what_cannot_be_trained_on(given, said):
         check_first_batch(runner(**given))
     assert said in str(stop.value)
     assert len(str(stop.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize('classes', [('ant', 'cat'), ('ant', 'bee'), None])
+def test_classes_of_other_numbers_in_validation(classes):
+    given = runner(Views())
+    given.train_dataloader.dataset.metainfo = dict(classes=('ant', 'bee', 'cat'))
+    given._val_loop = given.val_dataloader = runner(Views()).train_dataloader
+    given.val_dataloader.dataset.metainfo = dict(classes=classes)
+    if classes != ('ant', 'cat'):
+        check_first_batch(given)
+        return
+    said = "val_dataloader.dataset: class 'cat' has the number 1, and in train_dataloader.dataset"
+    with pytest.raises(ConfigError, match=said):
+        check_first_batch(given)

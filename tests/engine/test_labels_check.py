@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from beit_mm.component import Component, Note
+from beit_mm.datasets import PhotoTable, class_numbers
+from beit_mm.datasets.class_numbers import check_numbers, classes_of
+from beit_mm.datasets.replacing import ReplacingDataset
 from beit_mm.engine.checking.class_check import check_classes_of
 from beit_mm.engine.checking.mask_check import check_masks
 
@@ -71,3 +74,35 @@ def test_masks_of_colours(tmp_path):
     assert '1 pixels of colours that stand for no class, most of them #0000ff' in complaint
     (complaint,) = masks_said(path, 2)
     assert 'has colours in place of numbers' in complaint
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'refused', 'warned'),
+    [
+        (['ant', 'bee', 'cat'], None, None),
+        (['ant', 'bee'], None, None),
+        (['ant', 'cat'], "class 'cat' has the number 1, and in train it is 2", None),
+        (['ant', 'bee', 'cat', 'dog'], None, "has classes that train has not: 'dog'"),
+        (['ant', 'asp', 'bee', 'cat'], "class 'bee' has the number 2, and in train it is 1", None),
+        (['Ameise', 'Biene'], None, None),
+        ([], None, None),
+    ],
+)
+def test_lists_of_other_classes(tmp_path, monkeypatch, theirs, refused, warned):
+    """A class that one list lacks moves those behind it; names in two languages say nothing."""
+    told = []
+    monkeypatch.setattr(class_numbers, 'print_log', lambda said, **kw: told.append(said))
+
+    def built(names):
+        path = tmp_path / 'list.csv'
+        path.write_text('path,label\n' + ''.join(f'{n}.jpg,{n}\n' for n in names or [0, 1]))
+        return ReplacingDataset(PhotoTable(str(path)))
+
+    found = classes_of(built(theirs))
+    assert found == theirs
+    said = list(check_numbers('val', found, classes_of(built(['ant', 'bee', 'cat'])), 'train'))
+    assert len(said) == bool(refused)
+    assert all(refused in one for one in said)
+    assert len(told) == bool(warned)
+    assert all(warned in one for one in told)
+    assert list(check_numbers('val', found, [], 'train')) == []

@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
-from beit_mm.engine import build_runner
+from beit_mm.engine import ConfigError, build_runner
 from beit_mm.engine.running.public_weights import load_from_checked_file, read_safely
 from beit_mm.models import BEiT
 
@@ -115,6 +115,20 @@ def test_testing_takes_every_layout(images, tmp_path, layout, wrapper, ending):
     runner = build_runner(config(images, tmp_path, load_from=str(path)), 'test')
     assert 'accuracy/top1' in runner.test()
     assert_has(runner.model, weights)
+
+
+@pytest.mark.parametrize('trained', [['b', 'a'], ['a', 'b'], ['x', 'y'], None])
+def test_testing_refuses_classes_of_other_numbers(images, tmp_path, trained):
+    path = tmp_path / 'trained.pth'
+    meta = dict(dataset_meta=dict(classes=trained))
+    torch.save(dict(state_dict=random_classifier_weights(), meta=meta), path)
+    runner = build_runner(config(images, tmp_path, load_from=str(path)), 'test')
+    if trained != ['b', 'a']:
+        assert 'accuracy/top1' in runner.test()
+        return
+    said = "test_dataloader.dataset: class 'a' has the number 0, and in the training of .* it is 1"
+    with pytest.raises(ConfigError, match=said):
+        runner.test()
 
 
 def test_testing_refuses_a_checkpoint_without_the_head(images, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...component import Component, Note, in_a_line
+from ...datasets.class_numbers import some_of
 from ...datasets.finding import has_photo, is_folder, is_hidden
 from .data_check import innermost
 
@@ -13,8 +14,6 @@ from .data_check import innermost
 OF_FOLDERS = ('CustomDataset', 'PhotoFolder', 'ImageNet', 'ImageNet21k')
 # Of files that MMPretrain's own data sets take for images.
 ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
-# How many names a message lists.
-MOST = 5
 
 
 def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
@@ -87,7 +86,7 @@ def _check_same(found: Mapping[str, tuple[Path, list[str]]]) -> Iterator[str]:
     if ours == theirs:
         return
     parts = [
-        f'{folder} lacks {_some(sorted(set(all_) - set(there)))}'
+        f'{folder} lacks {some_of(sorted(set(all_) - set(there)))}'
         for folder, there, all_ in ((val, theirs, ours), (train, ours, theirs))
         if set(all_) - set(there)
     ]
@@ -103,8 +102,8 @@ def _check_empty(
     empty = [name for name in names if not _has_image(folder / name, endings)]
     if empty:
         yield (
-            f'{key}: {folder} has no image of {_some(empty)}, which counts as a class; put images '
-            'there or remove the folder on both sides'
+            f'{key}: {folder} has no image of {some_of(empty)}, which counts as a class; put '
+            'images there or remove the folder on both sides'
         )
 
 
@@ -184,8 +183,3 @@ def _check_several(key: str, dataset: Mapping, head: Component) -> Iterator[str]
             f'{head.key}.num_classes is {wanted}, and {path} has the label {largest}; labels are 0 '
             f'to {wanted - 1}'
         )
-
-
-def _some(names: list[str]) -> str:
-    more = f' and {len(names) - MOST} more' if len(names) > MOST else ''
-    return ', '.join(repr(name) for name in names[:MOST]) + more

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ...component import ConfigError, in_a_line
+from ...datasets.class_numbers import check_numbers, classes_of
 
 
 def check_first_batch(runner: Runner) -> None:
@@ -59,6 +60,9 @@ def _of_training(runner: Runner) -> Iterator[str]:
 
 def _of_validation(runner: Runner) -> Iterator[str]:
     yield from _of_batch('val_dataloader', runner.val_dataloader, runner, training=False)
+    trained = classes_of(runner.train_dataloader.dataset)
+    found = classes_of(runner.val_dataloader.dataset)
+    yield from check_numbers('val_dataloader.dataset', found, trained, 'train_dataloader.dataset')
 
 
 def _of_batch(name: str, loader: Any, runner: Runner, *, training: bool) -> Iterator[str]:

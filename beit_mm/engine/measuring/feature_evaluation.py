@@ -8,11 +8,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ...component import ConfigError
+from ...datasets.class_numbers import check_numbers, classes_of
 
 # Images that are compared with all others at once.
 PART = 1000
+TRAIN, TEST = 'train_dataloader', 'test_dataloader'
 
 
 @torch.no_grad()
@@ -127,7 +130,7 @@ def evaluate_features(
         cent; ``layers``, a dict with ``layer``, ``knn`` and ``linear`` for each.
 
     Raises:
-        ConfigError: If there is no such block.
+        ConfigError: If there is no such block, or a class has another number in the test data.
     """
     torch.manual_seed(seed)
     backbone = MODELS.build({**cfg.model.backbone, 'out_type': 'featmap'})
@@ -139,10 +142,11 @@ def evaluate_features(
     backbone.eval()
     if torch.cuda.is_available():
         backbone.cuda()
-    train, test = (
-        _features_of(cfg[loader].dataset, cfg, backbone)
-        for loader in ('train_dataloader', 'test_dataloader')
-    )
+    loaders = [_loader_of(cfg[name].dataset, cfg) for name in (TRAIN, TEST)]
+    ours, theirs = (classes_of(loader.dataset) for loader in loaders)
+    for said in check_numbers(f'{TEST}.dataset', theirs, ours, f'{TRAIN}.dataset'):
+        raise ConfigError(said)
+    train, test = (_features_of(loader, cfg, backbone) for loader in loaders)
     rows = []
     for index, *features in zip(backbone.out_indices, train[0], test[0], strict=True):
         sets = features[0], train[1], features[1], test[1]
@@ -152,10 +156,17 @@ def evaluate_features(
     return dict(train=len(train[1]), test=len(test[1]), chance=chance, layers=rows)
 
 
-def _features_of(dataset: Mapping, cfg: Config, backbone: nn.Module) -> tuple[list[Tensor], Tensor]:
-    """Features and labels of a data set, through the test pipeline."""
+def _loader_of(dataset: Mapping, cfg: Config) -> DataLoader:
+    """Of a data set in its order, through the test pipeline."""
     loader = {**cfg.test_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     loader['dataset'] = {**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
+    return Runner.build_dataloader(loader)
+
+
+def _features_of(
+    loader: DataLoader, cfg: Config, backbone: nn.Module
+) -> tuple[list[Tensor], Tensor]:
+    """Features and labels of all images of a data loader."""
     preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.model.data_preprocessor})
     device = next(backbone.parameters()).device
-    return extract_features(backbone, preprocessor.to(device), Runner.build_dataloader(loader))
+    return extract_features(backbone, preprocessor.to(device), loader)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, CheckpointLoader, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from ...checkpoints import (
@@ -19,6 +19,8 @@ from ...checkpoints import (
     take_tensors,
     unwrap_names,
 )
+from ...component import ConfigError
+from ...datasets.class_numbers import check_numbers, classes_of
 from ...models import DiscreteVAE, DVAETargetGenerator, VisionTransformer
 from ...models.fitting import fit_model
 from ...models.tokenizer_bands import fit_tokenizer
@@ -77,8 +79,8 @@ class PublicWeightsHook(Hook):
 
     Args:
         strict: Whether every parameter and floating buffer of the model must be in the file, as
-            testing needs. For training, what the file lacks keeps its initial value, and the log
-            names it.
+            testing needs, and classes of the test data have the numbers that the file says. For
+            training, what the file lacks keeps its initial value, and the log names it.
     """
 
     # Before mmengine's EMAHook, which copies what was loaded.
@@ -94,6 +96,7 @@ class PublicWeightsHook(Hook):
         Raises:
             CheckpointError: If they lack weights of the backbone, or of the model if ``strict``;
                 if a run that is resumed had another model, or the file is not of a run.
+            ConfigError: If ``strict`` and a class was trained with another number.
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
@@ -106,6 +109,18 @@ class PublicWeightsHook(Hook):
         source, weights = str(runner._load_from), checkpoint['state_dict']
         fitted = fit_to_model(model, weights, source, whole=self.strict)
         checkpoint['state_dict'] = OrderedDict(fitted)
+        if self.strict and isinstance(runner._test_loop, BaseLoop):
+            _check_classes(runner._test_loop.dataloader.dataset, checkpoint, source)
+
+
+def _check_classes(dataset: object, checkpoint: dict, source: str) -> None:
+    """Refuse to test on classes of other numbers than those that were trained."""
+    meta = checkpoint.get('meta')
+    known = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    trained = known.get('classes') if isinstance(known, dict) else None
+    key, where = 'test_dataloader.dataset', f'the training of {source}'
+    for said in check_numbers(key, classes_of(dataset), list(map(str, trained or ())), where):
+        raise ConfigError(said)
 
 
 def fit_to_model(
