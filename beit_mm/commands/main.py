@@ -87,7 +87,8 @@ def _ending_what_it_has_started() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None stands for one that is not Python's, which cannot be put back.
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _run(name: str, given: dict, debug: bool) -> None:

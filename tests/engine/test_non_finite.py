@@ -1,8 +1,10 @@
 """NaN and infinity in input, loss, gradient and weight, at a step of choice."""
 
+import contextlib
 import itertools
 import json
 import math
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -87,7 +89,15 @@ class WithBatchNorm(Model):
 
 
 def train(
-    work_dir, spoil, max_in_a_row=3, batch=4, clip=True, interval=2, optimizer='AdamW', model=Model
+    work_dir,
+    spoil,
+    max_in_a_row=3,
+    batch=4,
+    clip=True,
+    interval=2,
+    optimizer='AdamW',
+    model=Model,
+    by_epoch=True,
 ):
     torch.manual_seed(0)
     runner = Runner(
@@ -100,7 +110,9 @@ def train(
             sampler=dict(type='DefaultSampler', shuffle=True),
             collate_fn=dict(type='default_collate'),
         ),
-        train_cfg=exact_train_cfg(dict(by_epoch=True, max_epochs=3)),
+        train_cfg=exact_train_cfg(
+            dict(by_epoch=True, max_epochs=3) if by_epoch else dict(by_epoch=False, max_iters=12)
+        ),
         optim_wrapper=dict(
             optimizer=dict(type=optimizer, lr=0.01, **(
                 dict(momentum=0.9) if optimizer == 'SGD' else {})),
@@ -232,6 +244,37 @@ def test_so_many_in_a_row_stop_the_run(tmp_path, where):
         train(tmp_path, spoil, interval=4)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_4.pth']
     assert len(list(tmp_path.glob('non_finite/*'))) == 5
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize('error', [None, RunStopped, KeyboardInterrupt, MemoryError])
+def test_a_process_that_lives_on_is_as_it_was(tmp_path, error, by_epoch):
+    """Signals are whose they were, model and optimizer are not watched."""
+
+    class Fail(Spoil):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.runner = runner
+            if runner.iter == 2 and error is not None:
+                # As in the middle of a step.
+                optimizer = runner.optim_wrapper.optimizer
+                optimizer.found_inf, optimizer.found_by_hook = torch.ones(()), True
+                raise error
+
+    def handlers():
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+
+    before, fail = handlers(), Fail('input', 0.0, [])
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        train(tmp_path, fail, model=WithBatchNorm, by_epoch=by_epoch)
+    try:
+        assert handlers() == before
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+            signal.signal(number, handler)
+    model, optimizer = fail.runner.model, fail.runner.optim_wrapper.optimizer
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not hasattr(optimizer, 'found_inf')
 
 
 def test_a_spoiled_weight_stops_the_run_and_is_not_saved(tmp_path):

@@ -84,6 +84,22 @@ class ExactLoop(BaseLoop):
         """Of the data loader."""
         return self.dataloader.batch_sampler.sampler
 
+    def run(self):
+        """Train to the end.
+
+        If it is not reached, hooks that have a ``let_go`` are told so in the place of
+        ``after_train``: a process that lives on can be stopped, and can train again.
+        """
+        try:
+            return self._train()
+        # Not after a signal: another one must not change the exit code that the first one asks for.
+        except (Exception, KeyboardInterrupt):
+            self.runner.call_hook('let_go')
+            raise
+
+    def _train(self):
+        raise NotImplementedError
+
     def _begin(self) -> None:
         """Take the seed, which resuming may have changed, and go where the checkpoint was."""
         seed = [self.runner.seed]
@@ -146,8 +162,7 @@ class ExactLoop(BaseLoop):
 class ExactEpochBasedTrainLoop(ExactLoop, EpochBasedTrainLoop):
     """mmengine's loop over epochs that resumes in the middle of one, exactly."""
 
-    def run(self):
-        """Train to the end."""
+    def _train(self):
         self._begin()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -180,8 +195,7 @@ class ExactEpochBasedTrainLoop(ExactLoop, EpochBasedTrainLoop):
 class ExactIterBasedTrainLoop(ExactLoop, IterBasedTrainLoop):
     """mmengine's loop over iterations that resumes at once and exactly."""
 
-    def run(self):
-        """Train to the end."""
+    def _train(self):
         self._begin()
         self.runner.call_hook('before_train_epoch')
         # Where mmengine has begun to load data already, its workers are let go first.

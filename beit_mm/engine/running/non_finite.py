@@ -106,10 +106,18 @@ class NonFiniteHook(Hook):
             self.handles += _keep_finite(norm)
 
     def after_train(self, runner: Runner) -> None:
-        """Watch no longer."""
+        """Act on the last step, and watch no longer."""
         self._settle(runner)
+        self.let_go(runner)
+
+    def let_go(self, runner: Runner) -> None:
+        """Leave model and optimizer as they were found, however the training has ended."""
         for handle in self.handles:
             handle.remove()
+        if self.handles:
+            # Of a step that did not come to its end.
+            _forget_what_was_found(runner.optim_wrapper.optimizer, (), {})
+        self.handles = []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Forget the last step's norm."""

@@ -37,7 +37,9 @@ class StopSignals:
     def ignore_no_longer(self) -> None:
         """Let the signals do what they did before."""
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            # None stands for one that is not Python's, which cannot be put back.
+            signal.signal(number, handler or signal.SIG_DFL)
+        self.previous = {}
 
     def agreed(self) -> int:
         """The signal that any process has received, or 0; every process must ask.

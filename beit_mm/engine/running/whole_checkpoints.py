@@ -205,6 +205,10 @@ class WholeCheckpointHook(CheckpointHook):
     def after_train(self, runner: Runner) -> None:
         """Publish what is asked for; the signals are no longer this hook's."""
         super().after_train(runner)
+        self.let_go(runner)
+
+    def let_go(self, runner: Runner) -> None:
+        """Leave the signals to whoever had them, however the training has ended."""
         self.signals.ignore_no_longer()
 
     def after_train_epoch(self, runner: Runner) -> None:
