@@ -5,6 +5,7 @@ import random
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmpretrain.datasets.transforms import PackInputs
 from photos import encoded, pixels
@@ -317,6 +318,34 @@ def test_large_parts_of_any_size_keep_their_shape(monkeypatch):
         peer = cv2.resize(Counted((height, width)).pixels, found.shape[1::-1],
                           interpolation=cv2.INTER_AREA)  # fmt: skip
         assert np.abs(found.astype(int) - peer).mean() < 12
+
+
+@pytest.mark.parametrize('value_range', [None, (0, 255)])
+@pytest.mark.parametrize('bands', [5, 600])
+def test_large_parts_of_any_number_of_bands_are_reduced_as_each_band_alone(
+    monkeypatch, bands, value_range
+):
+    monkeypatch.setattr(choosing, 'MOST_AT_ONCE', 100)
+    monkeypatch.setattr(choosing, 'TILE', 32)
+    image = Counted((77, 107), bands)
+    found = Chosen(image, Reading(bands, value_range)).read(factor=4)
+    for band in (0, 3, 4, bands - 1):
+        alone = Whole(image.pixels[..., [band]])
+        assert np.array_equal(
+            found[..., [band]], Chosen(alone, Reading(1, value_range)).read(factor=4)
+        )
+
+
+def test_views_of_any_number_of_bands_are_flipped(tmp_path):
+    made = RNG.integers(0, 256, (16, 16, 600), dtype=np.uint8)
+    settings = dict(photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(tmp_path / 'a.tif', made, **settings)
+    found = []
+    for flip_prob in (0, 1):
+        load = LoadTwoViews(16, None, brightness=0, contrast=0, saturation=0, bands=600,
+                            flip_prob=flip_prob)  # fmt: skip
+        found.append(load.load(str(tmp_path / 'a.tif'), random.Random(0))[0][0])
+    assert torch.equal(found[0].flip(2), found[1])
 
 
 def test_a_crop_of_a_large_image_is_drawn_from_a_window(monkeypatch):

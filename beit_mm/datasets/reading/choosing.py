@@ -17,6 +17,8 @@ BY_DTYPE = 'dtype'
 # Of a part with more pixels, tiles of such an edge are read and reduced one by one; and by how much
 # a format may do so itself.
 MOST_AT_ONCE, TILE, MOST_REDUCED = 2**22, 2048, 8
+# OpenCV takes so many bands in all that it does; some of it takes more, but no two versions alike.
+BANDS_OF_CV = 4
 # What is said of images that are changed in meaning.
 TO_8_BITS = 'reduced to 8 bits'
 REPEATED = 'one band repeated'
@@ -242,13 +244,14 @@ class Chosen:
                 tile = self._read(
                     Box(box.top + top, box.left + left, h, w), min(factor, MOST_REDUCED)
                 )
-                small = cv2.resize(tile, (columns, rows), interpolation=cv2.INTER_AREA)
                 if found is None:
                     found = np.empty((height, width, len(self.places)), tile.dtype)
-                place = top // factor, left // factor
-                found[place[0] : place[0] + rows, place[1] : place[1] + columns] = small.reshape(
-                    rows, columns, -1
-                )
+                row, column = top // factor, left // factor
+                place, size = found[row : row + rows, column : column + columns], (columns, rows)
+                for band in range(0, len(self.places), BANDS_OF_CV):
+                    some = slice(band, band + BANDS_OF_CV)
+                    small = cv2.resize(tile[..., some], size, interpolation=cv2.INTER_AREA)
+                    place[..., some] = small.reshape(rows, columns, -1)
         assert found is not None
         return found
 

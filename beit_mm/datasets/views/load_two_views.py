@@ -17,7 +17,7 @@ from ...registry import TRANSFORMS
 from ..decoding import decode_image
 from ..jpeg import decode_crop, read_jpeg_header, reduction
 from ..reading.broken_image import BrokenImage
-from ..reading.choosing import Reading
+from ..reading.choosing import BANDS_OF_CV, Reading
 from ..reading.image_file import Box
 from ..reading.noted import note_changes
 from ..sources.stores import StoreError, as_source
@@ -242,8 +242,10 @@ class LoadTwoViews(TwoViews):
         with _open(source, self.reading) as (size, cut):
             view = self.draw(rng, size)
             crop = cut(view.box, reduction(view.box, (height, width)))
-        # OpenCV has no third axis where there is one band.
-        if view.flip:
+        if view.flip and crop.shape[2] > BANDS_OF_CV:
+            crop = crop[:, ::-1]
+        elif view.flip:
+            # Faster, and without a third axis where there is one band.
             crop = cv2.flip(crop, 1).reshape(crop.shape)
         crop = np.require(crop, requirements=['C', 'W'])
         crop = change_colors(crop, view.jitter)
