@@ -173,6 +173,29 @@ def test_levels_of_ome_zarr_and_its_channels(tmp_path):
         assert np.array_equal(part, np.moveaxis(made[:, 1, 10:40:2, 20:60:2], 0, -1))
 
 
+@pytest.mark.parametrize('name', ['a.zarr', 'a.tif'])
+def test_a_level_with_fewer_slices_is_not_read(tmp_path, name):
+    made = np.arange(6, dtype='uint16').repeat(80 * 96).reshape(6, 80, 96)
+    levels = [made, made[::2, ::2, ::2]]
+    if name == 'a.tif':
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            for place, level in enumerate(levels):
+                settings = dict(tile=(16, 16), subfiletype=place, photometric='minisblack')
+                file.write(level, metadata=dict(axes='ZYX'), **settings)
+    else:
+        zarr = pytest.importorskip('zarr')
+        group = zarr.open_group(tmp_path / name, mode='w')
+        make = getattr(group, 'create_array', None) or group.create_dataset
+        for place, level in enumerate(levels):
+            make(str(place), shape=level.shape, chunks=(1, 16, 16), dtype='uint16')[...] = level
+        group.attrs['multiscales'] = [
+            dict(axes=[dict(name=n) for n in 'zyx'], datasets=[dict(path='0'), dict(path='1')])
+        ]
+    for number in (2, 5):
+        with open_image(f'{tmp_path}/{name}#{number}') as image:
+            assert set(image.read(None, 2).flat) == {number}
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_turned_tiff_is_what_pillow_sees(tmp_path, orientation):
     tags = [(274, 3, 1, orientation, True)]

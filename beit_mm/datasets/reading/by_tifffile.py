@@ -14,7 +14,7 @@ from . import by_pillow
 from .depths import changes_of, keep
 from .image_file import Box, ImageFile
 from .known_formats import FORMATS
-from .levels import box_in_level, choose_level
+from .levels import box_in_level, choose_level, is_of_same_images
 from .limits import refuse_bomb
 from .sliced import FIRST_OF_STACK, number_of
 from .tiff_bands import no_data_of, stored_bands
@@ -133,7 +133,9 @@ class Tiff(ImageFile):
         self, file: Any, source: Path | bytes, series: Any, number: int, changes: tuple[str, ...]
     ) -> None:
         self.file, self.source, self.number = file, source, number
-        self.levels = [level for level in series.levels if level.axes == series.axes]
+        alike = (level for level in series.levels if level.axes == series.axes)
+        axes, shape = series.axes, series.shape
+        self.levels = [v for v in alike if is_of_same_images(axes, shape, v.shape, 'YX')]
         self.sizes = [_size(level) for level in self.levels]
         self.size, page = self.sizes[0], series.keyframe
         self.channels = dict(_stack(series)).get('C', 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .depths import kept_dtype
 from .image_file import ImageFile
+from .levels import is_of_same_images
 from .limits import refuse_piece
 from .sliced import Axes, Sliced, axes_of, choose_array, frames_of
 
@@ -44,15 +45,16 @@ def _open(source: Path | bytes) -> Any:
 
 
 class Pyramid:
-    """What a group of OME-Zarr holds: an image and smaller versions of it."""
+    """What a group of OME-Zarr holds: an image and smaller versions of it, with as many slices."""
 
     def __init__(self, group: Any, ome: dict[str, Any]) -> None:
         described = ome['multiscales'][0]
-        self.levels = [group[each['path']] for each in described['datasets']]
+        levels = [group[each['path']] for each in described['datasets']]
         names = [each['name'] if isinstance(each, dict) else each for each in described['axes']]
-        self.shape = tuple(self.levels[0].shape)
+        self.shape = tuple(levels[0].shape)
         order = ''.join(OF_IMAGE.get(name, 'N') for name in names)
         stack = tuple(n for n, axis in zip(self.shape, order, strict=True) if axis == 'N')
+        self.levels = [each for each in levels if is_of_same_images(order, self.shape, each.shape)]
         self.axes = Axes(order, stack)
         channels = ome.get('omero', {}).get('channels', [])
         self.bands = tuple(str(each.get('label', '')) for each in channels)

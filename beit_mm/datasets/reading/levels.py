@@ -5,12 +5,35 @@ from collections.abc import Sequence
 from .image_file import Box
 
 Size = tuple[int, int]
+Shape = tuple[int, ...]
 
 
 def is_level(size: Size, smaller: Size) -> bool:
     """Whether one size is another reduced, with up to a pixel lost at the end."""
     ratio = size[0] / smaller[0]
     return ratio > 1 and abs(size[1] / ratio - smaller[1]) <= 1.5
+
+
+def is_of_same_images(axes: str, shape: Shape, smaller: Shape, edges: str = 'HW') -> bool:
+    """Whether a level is reduced in height and width alone.
+
+    Of one that has fewer slices, too, a number stands for another slice.
+
+    Args:
+        axes: A letter for each axis of the image.
+        shape: Of all its axes.
+        smaller: Those of the level.
+        edges: The letters of height and width.
+
+    >>> is_of_same_images('NHW', (64, 80, 96), (64, 40, 48))
+    True
+    >>> is_of_same_images('NHW', (64, 80, 96), (32, 40, 48))
+    False
+    """
+    if len(smaller) != len(shape):
+        return False
+    lengths = zip(axes, shape, smaller, strict=True)
+    return all(a == b for axis, a, b in lengths if axis not in edges)
 
 
 def choose_level(sizes: Sequence[Size], factor: int) -> int:
