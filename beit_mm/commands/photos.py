@@ -13,7 +13,7 @@ from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
-from ..datasets.reading.opening import size_of
+from ..datasets.reading.opening import size_of, split_frame
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.names import ChosenNames
@@ -366,7 +366,8 @@ def _read_table(path: Path, multi_label: bool | str | None) -> tuple[Path, Table
     """The folder of a table, and the labels of the images in it."""
     root = path.resolve().parent
     found = labels_of_rows(path, *read_rows(path), multi_label)
-    missing = [name for name in found.labels if not (root / name).is_file()]
+    files = {name: split_frame(str(root / name))[0] for name in found.labels}
+    missing = [name for name, file in files.items() if not Path(file).exists()]
     if missing:
         raise ConfigError(
             f'{path} names {missing[0]}, which is not in {root} ({len(missing)} of '

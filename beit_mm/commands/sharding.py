@@ -11,6 +11,7 @@ from rich.progress import Progress, track
 from ..component import ConfigError
 from ..datasets.finding import list_classes
 from ..datasets.reading.known_formats import FORMAT_OF, OF_FOLDERS, ending_of
+from ..datasets.reading.opening import split_frame
 from ..datasets.sources.finding_shards import find_shards
 from ..datasets.sources.folder_listing import Folder
 from ..datasets.sources.folder_search import FolderSearch
@@ -83,7 +84,7 @@ def shard(
         raise ConfigError(f'{out}: shards are written to the disk; copy them to the store then')
     out = Path(out).expanduser().resolve()
     root, labels, sides = _images_of(source, no_labels)
-    sides = [side._replace(names=_files_of(side.names)) for side in sides]
+    sides = [side._replace(names=_files_of(root, side.names)) for side in sides]
     classes = sorted(set(labels.values()))
     plans = {
         side.name: plan_shards(
@@ -119,14 +120,23 @@ def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str
         if labels:
             why = f'{loose[0]} lies in none' if loose else 'there are not two'
             print(f'{root}: its folders are taken for no classes, as {why}', file=sys.stderr)
-    names = find_and_tell(root)
+    # A shard holds files as they are, those of stacks too.
+    names = find_and_tell(root, stacks=False)
     if not names:
         raise ConfigError(f'{root} has no images')
     return root, {}, [Side('', names)]
 
 
-def _files_of(names: Sequence[str]) -> list[str]:
-    """Those of some images that are files, which a shard can hold."""
+def _files_of(root: Path, names: Sequence[str]) -> list[str]:
+    """Those of some images that are files, which a shard can hold.
+
+    Raises:
+        ConfigError: If one is an image inside of a file.
+    """
+    for name in names:
+        file, frame = split_frame(str(root / name))
+        if frame is not None:
+            raise ConfigError(f'{name} is one of the images in {file}, and shards hold files')
     kept = [name for name in names if FORMAT_OF.get(ending_of(name)) not in OF_FOLDERS]
     if left := len(names) - len(kept):
         kinds = ', '.join(sorted(OF_FOLDERS))

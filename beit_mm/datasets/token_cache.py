@@ -9,12 +9,14 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..checkpoints.writing import write_whole
+from .reading.opening import split_frame
 
 MANIFEST = 'manifest.json'
 # Of the files' layout and of how views are drawn and made: of anything that changes tokens.
@@ -37,7 +39,8 @@ def describe_photos(paths: Sequence[str], sizes: Sequence[int | None] | None = N
 
     Args:
         paths: Files in the order of the data set. Sizes of those elsewhere than on a disk, such as
-            ``s3://...``, are left out.
+            ``s3://...``, and of folders are left out. Of an image in a stack, ``scan.nii.gz#40``,
+            it is the size of the stack.
         sizes: In bytes, of those that are no files of their own; None for the size of the file.
     """
     # One way to write each: 'data/a.jpg', not './data//a.jpg', which is as long in no common path.
@@ -45,9 +48,17 @@ def describe_photos(paths: Sequence[str], sizes: Sequence[int | None] | None = N
     root = len(os.path.commonpath([os.path.dirname(name) for name in names])) if names else 0
     digest = hashlib.sha256()
     for path, name, told in zip(paths, names, sizes or [None] * len(paths), strict=True):
-        size = told if told is not None else 0 if '://' in path else os.path.getsize(path)
+        size = _size(path) if told is None else told
         digest.update(f'{name[root:].lstrip(os.sep)}\0{size}\n'.encode())
     return dict(photos=len(paths), names_and_sizes=digest.hexdigest())
+
+
+def _size(path: str) -> int:
+    if '://' in path:
+        return 0
+    status = os.stat(split_frame(path)[0])
+    # A folder's own size is that of its list of names, and another on another disk.
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
 
 
 def differences(expected: object, found: object, key: str = '') -> list[str]:

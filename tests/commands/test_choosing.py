@@ -203,6 +203,9 @@ def test_tables(tmp_path):
         assert photos_with_labels(tmp_path / other) == photos_with_labels(table)
     frame.assign(label=[10, 9] * 3).to_parquet(tmp_path / 'labels.parquet')
     assert photos_with_labels(tmp_path / 'labels.parquet').classes == ['9', '10']
+    np.savez(tmp_path / 's.npz', a=np.zeros((40, 40, 40), np.uint8))
+    write('path,label', *(f's.npz#a/{i},{"ab"[i % 2]}' for i in range(6)))
+    assert photos_with_labels(table).labels['s.npz#a/3'] == 'b'
     write('path,name', '0.png,a')
     with pytest.raises(ConfigError, match='has the columns path, name; it must have path and'):
         photos_with_labels(table)

@@ -126,6 +126,15 @@ def test_the_same_images_give_the_same_bytes(folder, shards, tmp_path):
         shard(folder, tmp_path / 'other')
 
 
+def test_shards_hold_stacks_as_files_and_no_images_of_them(tmp_path):
+    (tmp_path / 'scans').mkdir()
+    np.savez(tmp_path / 'scans/s.npz', a=np.zeros((40, 40, 40), np.uint8))
+    assert len(PhotoShards(str(shard(tmp_path / 'scans', tmp_path / 'out')), with_label=False)) == 1
+    (tmp_path / 'scans/list.csv').write_text('path,label\ns.npz#a/0,a\ns.npz#a/1,b\n')
+    with pytest.raises(ConfigError, match=r's\.npz#a/0 is one of the images in .*s\.npz, and shar'):
+        shard(tmp_path / 'scans/list.csv', tmp_path / 'of_list')
+
+
 def test_shards_have_about_as_many_bytes_as_asked_for(folder, tmp_path):
     out = shard(folder, tmp_path / 'out', megabytes=0.005, no_labels=True)
     sizes = [sum(sample.length for sample in index.samples) for index in find_shards(out).indexes]

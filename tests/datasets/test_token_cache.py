@@ -233,6 +233,15 @@ def test_photos_are_told_apart_by_names_sizes_and_order_but_not_by_their_place(t
     assert len({json.dumps(found) for found in [here, *others]}) == 4
 
 
+def test_an_image_of_a_stack_counts_by_its_file_and_a_folder_by_its_name(tmp_path):
+    (tmp_path / 'scan.nii.gz').write_bytes(b'xyz')
+    (tmp_path / 'b.zarr').mkdir()
+    (tmp_path / 'c#1.jpg').write_bytes(b'xy')
+    names = ['scan.nii.gz#0', 'scan.nii.gz#1', 'b.zarr', 'b.zarr#a/0', 'c#1.jpg']
+    paths = [f'{tmp_path}/{name}' for name in names]
+    assert describe_photos(paths) == describe_photos(paths, [3, 3, 0, 0, 2])
+
+
 def test_photos_are_the_same_however_their_folder_is_written(tmp_path, monkeypatch):
     names = ['train/a/1.jpg', 'train/b/1.jpg', 'train/b/2.jpg']
     for name in names:
