@@ -13,6 +13,7 @@ from mmpretrain.datasets import CustomDataset
 from .finding import find_classes, find_photos, join_classes
 from .sources.column_dataset import ColumnDataset
 from .sources.folder_index import INDEX_DIR
+from .sources.list_lines import list_lines
 from .sources.names import StringsBuilder, as_array, encode
 from .stacks import unroll
 
@@ -38,14 +39,14 @@ class FoundPhotos(ColumnDataset, CustomDataset):
         """
         self.names: Sequence[str]
         self.labels: np.ndarray | None = None
+        if self.ann_file:
+            self._read_list()
         # Of remote storage mmengine lists the files.
-        if '://' in self.img_prefix or '://' in self.ann_file:
+        elif '://' in self.img_prefix:
             samples = self.load_data_list()
             self.folder, self.names = '', [sample['img_path'] for sample in samples]
             if self.with_label:
                 self.labels = np.array([sample['gt_label'] for sample in samples])
-        elif self.ann_file:
-            self._read_list()
         else:
             self._find()
         return len(self.names)
@@ -86,18 +87,17 @@ class FoundPhotos(ColumnDataset, CustomDataset):
         """A path on each line, and behind a space the number of its class."""
         self.folder = self.img_prefix
         names, labels = StringsBuilder(), array('q')
-        with open(self.ann_file, encoding='utf-8', newline='\n') as lines:
-            for number, line in enumerate(lines, start=1):
-                name = line.rstrip('\n\r')
-                if self.with_label:
-                    name, _, label = line.strip().rpartition(' ')
-                    if not name or not label.isdigit():
-                        raise ValueError(
-                            f'{self.ann_file}, line {number}: {line.strip()!r} is no path with the '
-                            'number of its class behind a space'
-                        )
-                    labels.append(int(label))
-                names.add(encode(name))
+        for number, line in list_lines(self.ann_file):
+            name = line
+            if self.with_label:
+                name, _, label = line.strip().rpartition(' ')
+                if not name or not label.isdigit():
+                    raise ValueError(
+                        f'{self.ann_file}, line {number}: {line.strip()!r} is no path with the '
+                        'number of its class behind a space'
+                    )
+                labels.append(int(label))
+            names.add(encode(name))
         self.names = names.build()
         if self.with_label:
             self.labels = as_array(labels, np.int64)

@@ -7,6 +7,7 @@ from mmengine.dataset import BaseDataset
 from ..registry import DATASETS
 from .reading.known_formats import image_endings
 from .sources.folder_index import INDEX_DIR
+from .sources.list_lines import list_lines
 
 
 def read_excluded(path: str) -> set[str]:
@@ -16,15 +17,14 @@ def read_excluded(path: str) -> set[str]:
         ValueError: If a line is no path inside the folder that the list is of.
     """
     excluded = set()
-    with open(path, encoding='utf-8') as lines:
-        for number, line in enumerate(lines, start=1):
-            name = line.rstrip('\n').partition('\t')[0]
-            if not name or name.startswith('/') or '..' in name.split('/'):
-                raise ValueError(
-                    f'{path}, line {number}: {name!r} is no path inside the folder; the list is '
-                    'one that tools/check_images.py writes'
-                )
-            excluded.add(name)
+    for number, line in list_lines(path):
+        name = line.partition('\t')[0]
+        if not name or name.startswith('/') or '..' in name.split('/'):
+            raise ValueError(
+                f'{path}, line {number}: {name!r} is no path inside the folder; the list is '
+                'one that tools/check_images.py writes'
+            )
+        excluded.add(name)
     return excluded
 
 

@@ -5,6 +5,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
@@ -261,6 +262,18 @@ def test_photo_folder_takes_them_all_and_says_so(folder, monkeypatch):
     # The user's own endings are MMPretrain's to look for.
     own = build(folder, with_label=False, extensions=['.webp'])
     assert len(own) == sum(name.lower().endswith('.webp') for name in independent(folder))
+
+
+@pytest.mark.parametrize('scheme', ['', 'memory://'])
+@pytest.mark.parametrize('label', ['', ' 0'])
+def test_blank_lines_and_a_mark_of_order_in_a_list_are_no_images(tmp_path, label, scheme):
+    path = f'{scheme}{tmp_path}/list.txt'
+    with fsspec.open(path, 'wb') as file:
+        lines = ['a.jpg' + label, '', ' ', 'b c.jpg' + label, '']
+        file.write('\r\n'.join(lines).encode('utf-8-sig'))
+    dataset = build('', ann_file=path, data_prefix=str(tmp_path), with_label=bool(label))
+    found = [Path(dataset.get_data_info(i)['img_path']).name for i in range(len(dataset))]
+    assert found == ['a.jpg', 'b c.jpg']
 
 
 def test_photo_folder_is_custom_dataset_on_the_kinds_that_both_know(tmp_path):

@@ -339,7 +339,7 @@ def test_a_shard_that_was_written_anew_is_read_anew(tmp_path):
 def test_a_list_takes_some_and_says_their_classes(shards, tmp_path):
     every = PhotoShards(str(shards))
     names = ['/'.join(Path(every[i]['img_path']).parts[-2:]) for i in (30, 2)]
-    (tmp_path / 'list.txt').write_text(f'{names[0]} 2\n{names[1]}\n')
+    (tmp_path / 'list.txt').write_text(f'\ufeff{names[0]} 2\n\n{names[1]}\n\n')
     some = PhotoShards(str(shards), ann_file=str(tmp_path / 'list.txt'))
     assert [s['img_bytes'] for s in some] == [every[30]['img_bytes'], every[2]['img_bytes']]
     assert some.get_gt_labels().tolist() == [2, every[2]['gt_label']]

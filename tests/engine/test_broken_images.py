@@ -172,12 +172,17 @@ def test_the_tool_says_what_is_no_folder(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize('line', ['/etc/passwd', '../other/a.jpg', 'a/../../b.jpg', '', '\treason'])
+@pytest.mark.parametrize('line', ['/etc/passwd', '../other/a.jpg', 'a/../../b.jpg', '\treason'])
 def test_a_list_cannot_leave_its_folder(tmp_path, line):
     path = tmp_path / 'list.txt'
     path.write_text(f'good.jpg\ttruncated\n{line}\n')
     with pytest.raises(ValueError, match=r'list\.txt, line 2'):
         read_excluded(path)
+
+
+def test_blank_lines_and_a_mark_of_order_exclude_nothing(tmp_path):
+    (tmp_path / 'list.txt').write_text('\ufeffa b.jpg\ttruncated\r\n\nc.jpg\n \n', newline='')
+    assert read_excluded(str(tmp_path / 'list.txt')) == {'a b.jpg', 'c.jpg'}
 
 
 def test_other_loaders_errors_are_told_from_broken_photos(folder):

@@ -421,6 +421,7 @@ def test_lists_of_data_sets_that_are_not_mmpretrains_are_let_be(tmp_path):
 
     assert told('TabList', 'a.png\t1 2\n') == []
     assert told('CustomDataset', 'a.png 2 \n') == []
+    assert told('CustomDataset', '\ufeff\na.png 2\n\n') == []
     assert 'has the label 3; labels are 0 to 2' in told('CustomDataset', 'a.png 3\n')[0]
     assert 'line 1 of' in told('CustomDataset', 'a.png\n')[0]
 

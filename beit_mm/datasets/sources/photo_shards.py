@@ -11,8 +11,9 @@ from mmengine.logging import print_log
 from ...registry import DATASETS
 from ..reading.broken_image import BrokenImage
 from .finding_shards import Shard, find_shards
+from .list_lines import list_lines
 from .store_cache import cache_from_environment
-from .stores import StoreError, is_url, join, open_whole, read_bytes, read_part, read_range
+from .stores import StoreError, is_url, join, open_whole, read_part, read_range
 
 # Where the bytes of an image in a store come from: a copy of its shard, or the store itself.
 FETCHES = ('shards', 'ranges')
@@ -122,7 +123,7 @@ class PhotoShards(BaseDataset):
     def _listed(self, samples: list[dict]) -> list[dict]:
         known = {self._short_name(sample): sample for sample in samples}
         chosen = []
-        for line in read_bytes(self.ann_file, keep=False).decode().splitlines():
+        for _, line in list_lines(self.ann_file):
             name, _, label = line.rpartition(' ') if line not in known else (line, '', '')
             if name not in known:
                 raise ValueError(

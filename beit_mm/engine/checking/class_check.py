@@ -8,6 +8,7 @@ from pathlib import Path
 from ...component import Component, Note, in_a_line
 from ...datasets.class_numbers import some_of
 from ...datasets.finding import has_photo, is_folder, is_hidden
+from ...datasets.sources.list_lines import list_lines
 from .data_check import innermost
 
 # Data sets whose classes are the folders that images lie in.
@@ -135,16 +136,15 @@ def _check_labels(key: str, dataset: Mapping, head: Component) -> Iterator[str]:
     if not isinstance(wanted, int) or path.suffix != '.txt' or not path.is_file():
         return
     largest = -1
-    with path.open(encoding='utf-8') as lines:
-        for number, line in enumerate(lines, start=1):
-            label = line.strip().rpartition(' ')[2]
-            if line.strip() and not label.isdigit():
-                yield (
-                    f'{key}.ann_file: line {number} of {path} is {line.strip()!r}; a line '
-                    'is a file and the number of its class'
-                )
-                return
-            largest = max(largest, int(label or -1))
+    for number, line in list_lines(path):
+        label = line.strip().rpartition(' ')[2]
+        if not label.isdigit():
+            yield (
+                f'{key}.ann_file: line {number} of {path} is {line.strip()!r}; a line '
+                'is a file and the number of its class'
+            )
+            return
+        largest = max(largest, int(label))
     if largest >= wanted:
         yield (
             f'{head.key}.num_classes is {wanted}, and {path} has the label {largest}; labels are 0 '
