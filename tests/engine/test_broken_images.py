@@ -185,6 +185,41 @@ def test_blank_lines_and_a_mark_of_order_exclude_nothing(tmp_path):
     assert read_excluded(str(tmp_path / 'list.txt')) == {'a b.jpg', 'c.jpg'}
 
 
+@pytest.mark.parametrize(
+    ('names', 'listed', 'said'),
+    [
+        (['b.jpg'], '', ['1 of its 1 names left out']),
+        (['b.jpg', 'gone.jpg', 'x/b.jpg'], '', ['1 of its 3 names left out', '2 of its 3 names are '
+                                              'not in FOLDER: gone.jpg, ...']),
+        # Held out by the list, and so none of the data set's.
+        (['b.jpg'], 'a.jpg\n', ['0 of its 1 names left out']),
+        (['train/b.jpg', 'gone.jpg'], '', None),
+        ([], '', ['0 of its 0 names left out']),
+    ],
+)  # fmt: skip
+def test_a_list_of_another_folder_is_told(tmp_path, monkeypatch, names, listed, said):
+    (tmp_path / 'train').mkdir()
+    for name in ('a.jpg', 'b.jpg'):
+        (tmp_path / 'train' / name).write_bytes(b'')
+    (tmp_path / 'broken.txt').write_text(''.join(f'{name}\tempty\n' for name in names))
+    (tmp_path / 'list.txt').write_text(listed)
+    config = settings(tmp_path / 'train', exclude=str(tmp_path / 'broken.txt'))
+    if listed:
+        config['ann_file'] = str(tmp_path / 'list.txt')
+    lines = []
+    module = sys.modules['beit_mm.datasets.photo_folder']
+    monkeypatch.setattr(module, 'print_log', lambda line, *level: lines.append(line), raising=False)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        if said is None:
+            with pytest.raises(ValueError, match=r'none of its 2 names, such as gone\.jpg, is in'):
+                DATASETS.build(config)
+            return
+        dataset = DATASETS.build(config)
+    assert len(dataset) == (2 if not names else 1)
+    folder = str(tmp_path / 'train')
+    assert [line.replace(folder, 'FOLDER').partition(': ')[2] for line in lines] == said
+
+
 def test_other_loaders_errors_are_told_from_broken_photos(folder):
     """A loader that knows nothing of BrokenImage, and a pipeline with a mistake in it."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
