@@ -79,9 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _ending_what_it_has_started() -> Iterator[None]:
     """Let signals that end a process run what stands behind ``finally`` and ``except``."""
     numbers = {signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)}
+    # What is ignored stays so, as nohup has it.
     before = {
         number: signal.signal(number, lambda received, _: sys.exit(128 + received))
         for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import inspect
+import os
+import signal
 
 import pytest
 
@@ -100,6 +102,22 @@ def test_mistakes_in_what_is_there(arguments, said, capsys, tmp_path):
     assert error.startswith(f'beit-mm {arguments.split()[0]}: ')
     assert len(error.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ['photos']
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_ends_a_command_unless_it_is_ignored(number, monkeypatch):
+    module = importlib.import_module('beit_mm.commands.main')
+    monkeypatch.setattr(module, '_run', lambda *_: os.kill(os.getpid(), number))
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        main(['recipes'])
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.SIG_DFL)
+        with pytest.raises(SystemExit) as stopped:
+            main(['recipes'])
+        assert stopped.value.code == 128 + number
+    finally:
+        signal.signal(number, before)
 
 
 def test_no_command_shows_the_help(capsys):
