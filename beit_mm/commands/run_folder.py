@@ -22,8 +22,16 @@ from .choices import Machine
 from .filling import config_of
 from .how_to_read import HowToRead, parse_bands, parse_range
 
-# Configs that the commands write.
-MARKERS = ('pretrain.py', 'finetune.py', 'segment.py', 'sweep.py')
+# Configs that the commands write -> what they write beside them; and what all of them do.
+MARKERS = {
+    'pretrain.py': ('tokenizer.py', 'tokenizer', 'pretrain', 'reconstructions.png',
+                    'neighbours.png', 'features.npz'),
+    'finetune.py': ('train.json', 'val.json', 'finetune', 'confusion.png', 'precision.png',
+                    'predictions.csv'),
+    'segment.py': ('annotations.txt', 'segment', 'segmentations.png'),
+    'sweep.py': ('train.json', 'val.json', 'sweep.csv', 'sweep.json'),
+}  # fmt: skip
+OF_ALL = ('train.txt', 'val.txt', 'curves.png', 'report.json', 'report.md')
 # What says that runs have saved something; those of a sweep lie in folders of their own.
 SAVED = ('*/last_checkpoint', '*.pth', 'rate_*/*/last_checkpoint', 'rate_*/*.pth')
 
@@ -50,7 +58,8 @@ class RunFolder:
         """Whether the folder holds a run to go on with.
 
         Raises:
-            ConfigError: If it holds a run and this one does not resume, or is a file.
+            ConfigError: If it holds a run and this one does not resume, or what is no run's and
+                would be overwritten, or is a file.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f'--out is {self.path}, which is a file; choose another')
@@ -66,9 +75,29 @@ class RunFolder:
                 'another --out'
             )
         begun = begun and self.marker.is_file()
+        if not begun and not self._is_own():
+            self.check_free(self.marker.name, *OF_ALL, *MARKERS[self.marker.name])
         if resume and not begun:
             print(f'{self.path} holds no run yet: it begins')
         return begun
+
+    def _is_own(self) -> bool:
+        """Whether a start of this command has left its config; a script may be called so too."""
+        if not self.marker.is_file():
+            return False
+        return str(self.path / 'train.') in self.marker.read_text('utf-8', errors='replace')
+
+    def check_free(self, *names: str) -> None:
+        """Hold what is to be written against what is there.
+
+        Raises:
+            ConfigError: If it would be overwritten.
+        """
+        if there := [name for name in names if (self.path / name).exists()]:
+            raise ConfigError(
+                f'--out is {self.path}, which holds {" and ".join(there)} of no beit-mm run, which '
+                'would be overwritten; choose another'
+            )
 
     @contextmanager
     def removed_if_refused(self) -> Iterator[None]:
@@ -77,6 +106,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.written.clear()
         try:
+            # First: a start that is killed leaves a folder that is known for the command's own.
+            if not self.marker.exists():
+                self.write(self.marker.name, f'train_list = {str(self.path / "train.txt")!r}\n')
             yield
         except BaseException:
             for path in self.written:
@@ -87,6 +119,11 @@ class RunFolder:
             if made and not any(self.path.iterdir()):
                 self.path.rmdir()
             raise
+
+    def note(self, path: Path) -> None:
+        """Note what is about to be written; what is there already stays if the run is refused."""
+        if not path.exists():
+            self.written.append(path)
 
     def known(self, **given: Any) -> Config:
         """The config of a run that is gone on with.
@@ -127,7 +164,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a file of it, which is there as a whole or not at all."""
-        self.written.append(self.path / name)
+        self.note(self.path / name)
         write_whole(self.path / name, text.encode())
 
     def lines_of(self, name: str) -> list[str]:

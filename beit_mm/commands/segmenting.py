@@ -99,6 +99,8 @@ def segment(
     else:
         pairs = find_pairs(root, existing_folder(masks))
     begun = not dry_run and run.begin(resume)
+    if coco is not None and not (begun or dry_run) and not (run.path / ANNOTATIONS).is_file():
+        run.check_free(pairs.masks.name)
     # Of a run that is gone on with the config says it.
     numbering = None if begun else _numbering(pairs, coco, classes, colors, ignore, divide_by)
     machine = this_machine()
@@ -127,9 +129,10 @@ def segment(
             own = values_of_weights(begun_from, photos, machine, size)
             values = _values(run, pairs, photos, machine, own, numbering)
             if coco is not None:
-                run.written.append(pairs.masks)
-                write_coco_masks(coco, drawn, pairs.masks)
+                # First, as it says that the masks are drawn.
                 run.write(ANNOTATIONS, f'{Path(masks).expanduser().resolve()}\n')
+                run.note(pairs.masks)
+                write_coco_masks(coco, drawn, pairs.masks)
             for side, stems in (('train', photos.train), ('val', photos.val)):
                 run.write(f'{side}.txt', '\n'.join(stems) + '\n')
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '

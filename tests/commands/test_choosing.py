@@ -454,6 +454,42 @@ def test_what_is_refused_leaves_nothing(tmp_path, made):
 
 
 @pytest.mark.parametrize(
+    ('marker', 'name'),
+    [
+        ('pretrain.py', 'train.txt'),
+        ('finetune.py', 'val.json'),
+        ('segment.py', 'segment/'),
+        ('sweep.py', 'report.md'),
+        # A script of the user's.
+        ('finetune.py', 'finetune.py'),
+    ],
+)
+def test_what_is_of_no_run_is_not_overwritten(tmp_path, marker, name):
+    (tmp_path / name).mkdir() if name.endswith('/') else (tmp_path / name).write_text('import sys')
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=f'which holds {name.rstrip("/")} of no beit-mm run'):
+            RunFolder(tmp_path, marker).begin(resume)
+    assert [path.name for path in tmp_path.rglob('*')] == [name.rstrip('/')]
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_what_a_start_has_left_is_overwritten(tmp_path, resume):
+    # Of `> log.txt`.
+    (tmp_path / 'log.txt').touch()
+    run = RunFolder(tmp_path, 'pretrain.py')
+    assert not run.begin(resume)
+    with run.removed_if_refused():
+        run.write('train.txt', '1.jpg')
+        # As the folder is if the process is killed here.
+        assert not RunFolder(tmp_path, 'pretrain.py').begin(resume)
+    (tmp_path / 'pretrain').mkdir()
+    for text in (fill_recipe('own/mae.py', dict(train_list=str(run.path / 'train.txt')), 'A test.'),
+                 Config.fromfile(run.marker).pretty_text):  # fmt: skip
+        run.write('pretrain.py', text)
+        assert not RunFolder(tmp_path, 'pretrain.py').begin(resume)
+
+
+@pytest.mark.parametrize(
     ('recipe', 'method', 'other'), [('mae', 'mae', 'beit'), ('pretrain', 'beit', 'mae')]
 )
 def test_the_command_that_began_a_run_goes_on_with_it(tmp_path, capsys, recipe, method, other):

@@ -1,6 +1,7 @@
 """A segmentor that is gone on with learns what it began to learn, by the same command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,20 @@ def test_masks_are_divided_as_they_were(begin, tmp_path):
         begin('masks', divide_by=500, resume=True)
 
 
+def write_annotations(path):
+    corners = [8, 8, 40, 8, 40, 40, 8, 40]
+    known = dict(
+        images=[dict(id=i, file_name=f'{i}.png', height=48, width=64) for i in range(6)],
+        annotations=[dict(id=i, image_id=i, category_id=1, segmentation=[corners])
+                     for i in range(6)],
+        categories=[dict(id=1, name='cat')],
+    )  # fmt: skip
+    path.write_text(json.dumps(known))
+
+
 def test_masks_are_those_of_the_same_annotations(begin, tmp_path, monkeypatch):
     for name in 'ab':
-        corners = [8, 8, 40, 8, 40, 40, 8, 40]
-        known = dict(
-            images=[dict(id=i, file_name=f'{i}.png', height=48, width=64) for i in range(6)],
-            annotations=[dict(id=i, image_id=i, category_id=1, segmentation=[corners])
-                         for i in range(6)],
-            categories=[dict(id=1, name='cat')],
-        )  # fmt: skip
-        (tmp_path / f'{name}.json').write_text(json.dumps(known))
+        write_annotations(tmp_path / f'{name}.json')
     monkeypatch.chdir(tmp_path)
     run = begin('a.json', where=Path())
     monkeypatch.chdir(tmp_path.parent)
@@ -66,3 +71,29 @@ def test_masks_are_those_of_the_same_annotations(begin, tmp_path, monkeypatch):
         begin('b.json', resume=True)
     (run / 'annotations.txt').unlink()
     begin('b.json', resume=True)
+
+
+@pytest.mark.parametrize('others', ['', 'segment.py'])
+def test_masks_that_are_of_no_run_stay(begin, tmp_path, monkeypatch, others):
+    write_annotations(tmp_path / 'a.json')
+    mine = tmp_path / 'run/masks/mine.png'
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    if others:
+        # Left by a start with masks in the place of annotations.
+        (tmp_path / 'run' / others).write_text(f'train_list = {str(tmp_path / "run/train.txt")!r}')
+    with pytest.raises(ConfigError, match='which holds masks of no beit-mm run'):
+        begin('a.json')
+    assert mine.is_file()
+    shutil.rmtree(tmp_path / 'run')
+
+    monkeypatch.setattr(segmenting, 'choose_length', lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        begin('a.json')
+    assert not (tmp_path / 'run').exists()
+    monkeypatch.setattr(segmenting, 'choose_length', lambda *a: 20)
+    monkeypatch.setattr(segmenting.RunFolder, 'train', lambda *_: None)
+    # What a run leaves that has saved nothing is drawn anew.
+    for _ in range(2):
+        begin('a.json')
+        assert len(list((tmp_path / 'run/masks').iterdir())) == 6
