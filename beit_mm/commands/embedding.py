@@ -5,19 +5,20 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..checkpoints.writing import written_elsewhere
 from ..component import ConfigError
+from ..datasets.stacks import file_of
 from ..engine.starting.stages import minutes
 from .changed_images import Changes
 from .features import extractor, features_in_order
-from .how_to_read import Place
 from .photos import existing_folder, find_and_tell
-from .sharded_photos import find_sharded
+from .sharded_photos import ShardedPhotos, find_sharded
 from .starting_weights import weights_of
 
 # Images whose vectors are one file until all are there.
@@ -35,7 +36,8 @@ def embed(
 ) -> Path:
     """Turn images into vectors: the mean of the patches' last hidden states.
 
-    Stopped and started again, it goes on with the images that are left.
+    Stopped and started again, it goes on with the images that are left; if one has been changed,
+    or they are read otherwise, it begins anew.
 
     Args:
         folder: Images, in it and in all folders inside; or shards, in a folder or a store.
@@ -56,14 +58,21 @@ def embed(
         _import_pyarrow()
     if not out.resolve().parent.is_dir():
         raise ConfigError(f'{out}: there is no folder {out.parent}')
-    root: Place = sharded or existing_folder(folder)
-    names = sharded.names if sharded else find_and_tell(existing_folder(folder))
+    root = sharded or existing_folder(folder)
+    names = sharded.names if sharded else _images(existing_folder(folder), out)
     if not names:
         raise ConfigError(f'{root} has no images')
     take = extractor(weights, size).for_images(root, names)
     changes = Changes()
-    parts = out.with_name(f'{out.name}.parts')
-    settings = dict(weights=_about(weights), size=take.size, names=_digest(names))
+    # Hidden, so that it is not searched for images.
+    parts = out.with_name(f'.{out.name}.parts')
+    settings = dict(
+        weights=_about(weights),
+        size=take.size,
+        how=repr(take.how),
+        root=str(root),
+        images=_digest(names, _known_of(root)),
+    )
     _begin(parts, settings)
     start, done = time.monotonic(), 0
     for number, begin in enumerate(range(0, len(names), PART)):
@@ -92,6 +101,15 @@ def embed(
     return out
 
 
+def _images(root: Path, out: Path) -> Sequence[str]:
+    """The images of a folder, without the vectors that an earlier start has written there."""
+    names, out = find_and_tell(root), out.resolve()
+    if not (out.is_file() and out.is_relative_to(root)):
+        return names
+    own = str(out.relative_to(root))
+    return [name for name in names if file_of(name) != own]
+
+
 def _tell(name: str, why: str) -> None:
     print(f'{name}: left out, {why}', file=sys.stderr)
 
@@ -103,8 +121,27 @@ def _about(weights: str | Path) -> list:
     return [str(path), *((f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())]
 
 
-def _digest(names: Sequence[str]) -> str:
-    return hashlib.sha256('\n'.join(names).encode()).hexdigest()
+def _known_of(root: Path | ShardedPhotos) -> Callable[[str], Any]:
+    """What tells an image from another under the same name."""
+    if isinstance(root, ShardedPhotos):
+        # With a checksum.
+        return lambda name: root.dataset.get_data_info(root.places[name])['place']
+
+    def size_and_time(name: str) -> tuple[int, int] | None:
+        try:
+            about = (root / file_of(name)).stat()
+        except OSError:
+            return None
+        return about.st_size, about.st_mtime_ns
+
+    return size_and_time
+
+
+def _digest(names: Sequence[str], known: Callable[[str], Any]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f'{name!r} {known(name)}\n'.encode())
+    return digest.hexdigest()
 
 
 def _begin(parts: Path, settings: dict) -> None:
