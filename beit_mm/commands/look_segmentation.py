@@ -119,8 +119,10 @@ def _held_out(trained: Trained, files: list[Path]) -> list[Path]:
     listed = Path(trained.cfg.get('train_list', ''))
     if not listed.is_file() or 'image_root' not in trained.cfg:
         return files
-    root, ending = Path(trained.cfg.image_root).resolve(), trained.cfg.image_ending
-    learned = {root / f'{stem}{ending}' for stem in listed.read_text('utf-8').split('\n')}
+    root, ending = Path(trained.cfg.image_root), trained.cfg.image_ending
+    stems = listed.read_text('utf-8').split('\n')
+    # The images themselves may be links.
+    learned = {(root / f'{stem}{ending}').resolve() for stem in stems}
     others = [file for file in files if file.resolve() not in learned]
     if len(others) == len(files):
         return files

@@ -1,5 +1,6 @@
 """`beit-mm look segmentation` beside the metric that a run reports."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,19 @@ def test_iou_is_that_of_the_runs_metric_on_what_was_held_out(run, tmp_path, caps
     assert len(shown['files']) == 5
     first = np.asarray(Image.open(run / 'masks/2.png')).astype(int) - 1
     np.testing.assert_array_equal(shown['truth_0'], first)
+
+
+@pytest.mark.parametrize('looked', ['links', 'images'])
+def test_images_that_were_learned_as_links_are_left_out(run, tmp_path, looked, capsys):
+    shutil.copytree(run / 'run', tmp_path / 'run')
+    (tmp_path / 'links').mkdir()
+    for path in (run / 'images').iterdir():
+        (tmp_path / 'links' / path.name).symlink_to(path)
+    config = tmp_path / 'run/segment.py'
+    config.write_text(config.read_text().replace(str(run / 'images'), str(tmp_path / 'links')))
+    images = {'links': tmp_path, 'images': run}[looked] / looked
+    look_segmentation(tmp_path / 'run', images, run / 'masks', out=tmp_path / 'look.png')
+    assert '2 of 7 images were trained on, and are left out' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
