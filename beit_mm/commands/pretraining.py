@@ -136,6 +136,10 @@ def pretrain(
             )
             if first.steps:
                 run.write('tokenizer.py', tokenizer_text(run, photos, sizes, first.steps))
+            else:
+                # Of a start with a tokenizer of its own that has saved nothing.
+                (run.path / 'tokenizer.py').unlink(missing_ok=True)
+                run.forget_figures('tokenizer')
             text = transformer_text(run, photos, sizes, tokens, second.steps)
             run.write('pretrain.py', with_options(text, options))
 

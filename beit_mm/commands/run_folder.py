@@ -171,6 +171,11 @@ class RunFolder:
         """The lines of a file of it."""
         return (self.path / name).read_text(encoding='utf-8').splitlines()
 
+    def forget_figures(self, stage: str) -> None:
+        """Remove the figures of starts of a stage that have saved nothing to go on with."""
+        for logs in self.path.glob(f'{stage}/*/vis_data'):
+            shutil.rmtree(logs)
+
     def train(
         self,
         stage: Stage,
@@ -183,6 +188,8 @@ class RunFolder:
         # The sizes of batches are chosen for it.
         amp = ['--amp'] if machine.gpus else []
         resumed = ['--resume'] if (work_dir / 'last_checkpoint').is_file() else []
+        if not resumed:
+            self.forget_figures(stage.config.stem)
         arguments = [*amp, *resumed]
         if track is not None:
             arguments += ['--track', track]

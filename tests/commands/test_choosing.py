@@ -1,6 +1,7 @@
 """What is chosen for a folder of images, and what is read from it."""
 
 import ast
+import json
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from beit_mm.datasets.decoding import read_pixels
 from beit_mm.models import BEiT
 from beit_mm.models.sizes import ARCHS
 from beit_mm.recipes import find_recipe, folder_of_recipes, list_recipes
+from beit_mm.visualization import read_scalars
 
 TWO_CORES = Machine(0, 2, 0)
 H100 = Machine(1, 16, 80 * 2**30)
@@ -143,6 +145,42 @@ def test_a_pretraining_is_timed_with_the_options_of_its_user(tmp_path, monkeypat
     steps = Config.fromfile(tmp_path / 'run/pretrain.py').train_cfg.max_iters
     assert steps == 40 or 100 < steps < 240
     assert f'{steps} steps of the Transformer ({5 * steps} epochs)' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('method', 'expected'), [('mae', ['pretrain']), ('beit', ['tokenizer', 'pretrain'])]
+)
+def test_a_start_that_saved_nothing_leaves_nothing_to_the_next(
+    tmp_path, monkeypatch, capsys, method, expected
+):
+    from beit_mm.commands import pretraining, run_folder
+
+    for index in range(16):
+        save(tmp_path / f'photos/{index}.png')
+    stages = []
+
+    def run_stage(stage, _, work_dir, *others):
+        stages.append(stage.config.stem)
+        logs = work_dir / str(len(stages)) / 'vis_data'
+        logs.mkdir(parents=True)
+        figures = {'step': 10 - len(stages), 'tokenizer/codes_used': 4, 'tokenizer/recon_mse': 1.0}
+        (logs / 'scalars.json').write_text(json.dumps(figures) + '\n')
+        if len(stages) == 1:
+            raise SystemExit('out of memory')
+        (work_dir / 'last.pth').touch()
+        return work_dir / 'last.pth'
+
+    monkeypatch.setattr(run_folder, 'run_stage', run_stage)
+    monkeypatch.setattr(pretraining, 'seconds_a_step', lambda *_: 0.5)
+    for name in ('write_bare_weights', 'draw_what_was_learned'):
+        monkeypatch.setattr(pretraining, name, lambda *_: None)
+    with pytest.raises(SystemExit):
+        pretraining.pretrain(tmp_path / 'photos', tmp_path / 'run', steps=20, method='beit')
+    out = pretraining.pretrain(tmp_path / 'photos', tmp_path / 'run', steps=20, method=method)
+    assert stages == ['tokenizer', *expected]
+    logged = read_scalars(out / 'tokenizer').get('tokenizer/recon_mse', [])
+    assert logged == ([(8, 1.0)] if method == 'beit' else [])
+    assert ('visual tokens in use' in capsys.readouterr().out) == (method == 'beit')
 
 
 def test_photos_without_labels_are_split_always_alike(tmp_path):
