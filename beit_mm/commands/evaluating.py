@@ -12,6 +12,7 @@ from ..component import ConfigError
 from ..engine.measuring.feature_evaluation import knn_top1, linear_top1
 from ..engine.measuring.several_labels_evaluation import knn_mean_precision, linear_mean_precision
 from .changed_images import Changes
+from .classifier_runs import name_of
 from .features import Extractor, extractor, features_in_order
 from .few_shot_evaluation import check_shots, evaluate_few_shot, few_shot_picture
 from .photos import Photos
@@ -73,7 +74,7 @@ def evaluate(
     photos = labelled_photos(source, multi_label)
     if few_shot is not None:
         check_shots(photos, few_shot, seeds)
-        path = few_shot_picture(out, photos)
+        path = few_shot_picture(out, name_of(source, photos))
     take = extractor(weights, size).for_images(photos.lies_in, photos.train)
     print(f'{len(photos.train)} images to learn from, {len(photos.val)} held out, of '
           f'{len(photos.classes)} classes, {take.size} x {take.size} pixels')  # fmt: skip

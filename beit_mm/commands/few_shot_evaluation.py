@@ -51,10 +51,15 @@ def check_shots(photos: Photos, shots: Sequence[int], seeds: int) -> None:
         )
 
 
-def few_shot_picture(out: str | Path | None, photos: Photos) -> Path:
-    """Where the picture goes; see :func:`beit_mm.commands.picture_files.picture_path`."""
+def few_shot_picture(out: str | Path | None, name: str) -> Path:
+    """Where the picture goes; see :func:`beit_mm.commands.picture_files.picture_path`.
+
+    Args:
+        out: As the user says.
+        name: Of what is evaluated.
+    """
     if out is None:
-        out = Path('work_dirs', f'{photos.root.name}_evaluate', 'few_shot.png')
+        out = Path('work_dirs', f'{name}_evaluate', 'few_shot.png')
         out.parent.mkdir(parents=True, exist_ok=True)
     return picture_path(out, 'few_shot')
 

@@ -147,10 +147,11 @@ def _masks(
         else out / below.with_suffix('.png')
         for file, below in files.items()
     }
-    for file, target in targets.items():
-        if target.exists() and (not may_be_there or target.resolve() == file.resolve()):
-            raise ConfigError(f'--out is {out}, where {target.name} is already; choose another')
+    given = {file.resolve() for file in files}
     names = [name for path in targets.values() for name in (path, _painted(path))]
+    for path in names:
+        if path.exists() and (not may_be_there or path.resolve() in given):
+            raise ConfigError(f'--out is {out}, where {path.name} is already; choose another')
     if len(set(names)) < len(names):
         raise ConfigError(
             'some images have one name but for their ending or their folder, and so would their '

@@ -140,6 +140,19 @@ def test_five_choices_where_nobody_says_how_many(photos, weights, tmp_path):
     assert len(row['by_seed']) == 5
 
 
+def test_each_table_of_a_folder_has_a_picture(photos, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [path for side in ('train', 'val') for path in (photos / side).rglob('*.png')]
+    rows = [f'{path},{path.parent.name},{path.parent.parent.name}' for path in files]
+    for name in ('a.csv', 'b.csv'):
+        (tmp_path / name).write_text('\n'.join(['path,label,split', *rows]))
+        evaluate(name, weights, few_shot=[1], seeds=1)
+    evaluate(photos, weights, few_shot=[1], seeds=1)
+    assert {path.parent.name for path in tmp_path.rglob('few_shot.png')} == {
+        'a_evaluate', 'b_evaluate', 'photos_evaluate'
+    }  # fmt: skip
+
+
 def test_what_cannot_be_is_said(photos, weights, tmp_path):
     with pytest.raises(ConfigError, match="is 13, and class 'cat' has 12 images to learn from"):
         evaluate(photos, weights, few_shot=[1, 13])

@@ -13,6 +13,7 @@ from PIL import Image
 from beit_mm.commands import testing_runs
 from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.look_segmentation import look_segmentation
+from beit_mm.commands.predicting import predict
 from beit_mm.commands.testing_runs import run_test
 from beit_mm.component import ConfigError
 
@@ -155,3 +156,20 @@ def test_a_label_that_is_no_class_is_named(run, tmp_path):
         look_segmentation(
             run / 'run', run / 'images/2.png', tmp_path / 'mask.png', out=tmp_path / 'look.png'
         )
+
+
+def test_masks_are_painted_over_no_picture_of_the_users(run, tmp_path):
+    shutil.copytree(run / 'run', tmp_path / 'run')
+    photo, picture = tmp_path / '0.jpg', tmp_path / '0_colours.png'
+    Image.open(run / 'images/0.png').save(photo)
+    shutil.copy(run / 'images/1.png', picture)
+    before = picture.read_bytes()
+    with pytest.raises(ConfigError, match=r'where 0_colours\.png is already'):
+        predict(tmp_path / 'run', [photo], tmp_path)
+    assert picture.read_bytes() == before
+    # What it has painted itself is painted anew, unless it is asked about.
+    for _ in range(2):
+        (mask,) = predict(tmp_path / 'run', [photo])
+    painted = mask.with_name('0_colours.png')
+    with pytest.raises(ConfigError, match=r'where 0_colours\.png is already'):
+        predict(tmp_path / 'run', [photo, painted])
