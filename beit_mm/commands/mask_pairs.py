@@ -6,7 +6,8 @@ from typing import NamedTuple
 from ..component import ConfigError
 from ..datasets.coco_masks import CocoAnnotations
 from ..datasets.reading.opening import size_of
-from .photos import Chooser, Photos, find_and_tell, hold_out, short_side
+from .holding_out import hold_out
+from .photos import Chooser, Photos, find_and_tell, short_side
 
 # Formats that keep no numbers.
 LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif')

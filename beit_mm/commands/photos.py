@@ -1,13 +1,10 @@
-"""What images a folder holds, and which of them are held out."""
+"""What images a folder or a table holds, and which of them are held out."""
 
-import random
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
@@ -16,21 +13,17 @@ from ..datasets.reading.image_file import Box
 from ..datasets.reading.opening import size_of, split_frame
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
-from ..datasets.sources.names import ChosenNames
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
-from ..datasets.stacks import file_of, unroll
+from ..datasets.stacks import unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
+from .holding_out import held_out_without_labels, hold_out, hold_out_several
 from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
 # Pixels along an edge of an image that is looked at.
 MOST_DECODED = 4096
-# Of stacks, that some are held out of as a whole.
-LEAST_FILES = 5
-# Without labels: to look at, and for figures.
-MOST_HELD_OUT = 200
 
 
 class Photos(NamedTuple):
@@ -261,54 +254,6 @@ def _tell(folder: Path, found: Found) -> None:
     # Of an empty folder the command says what it misses.
     if found.names or found.left_out:
         print(f'{folder}: {found}', file=sys.stderr)
-
-
-def held_out_without_labels(count: int) -> int:
-    """How many of so many images are held out where nobody knows a class."""
-    return max(5, min(MOST_HELD_OUT, count // 20))
-
-
-def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[str]]:
-    """The names without so many, drawn by chance but always the same, and those; both in order.
-
-    Of stacks whole ones are held out, as their images are alike, where there are five or more
-    files.
-    """
-    held_out = np.zeros(len(names), bool)
-    files: dict[str, list[int]] = {}
-    if any(file_of(name) != name for name in names):
-        for place, name in enumerate(names):
-            files.setdefault(file_of(name), []).append(place)
-    if len(files) < LEAST_FILES:
-        held_out[random.Random(0).sample(range(len(names)), count)] = True
-    else:
-        for file in random.Random(0).sample(list(files), len(files) - 1):
-            if held_out.sum() >= count:
-                break
-            held_out[files[file]] = True
-    train, val = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    return ChosenNames(names, train), ChosenNames(names, val)
-
-
-def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
-    """Images to train with and images held out: of each class a fifth, one at least.
-
-    Rare classes come first, so that each has its share (Sechidis et al. 2011, On the
-    Stratification of Multi-Label Data).
-    """
-    by_class: dict[str, list[str]] = {}
-    for name, classes in labels.items():
-        for label in classes or ('',):
-            by_class.setdefault(label, []).append(name)
-    side: dict[str, bool] = {}
-    for _, names in sorted(by_class.items(), key=lambda item: (len(item[1]), item[0])):
-        left = [name for name in names if name not in side]
-        wanted = max(1, len(names) // 5) - sum(side.get(name, False) for name in names)
-        # One at least is trained with.
-        most = len(left) - all(side.get(name, True) for name in names)
-        train, val = hold_out(left, max(0, min(wanted, most)))
-        side |= dict.fromkeys(train, False) | dict.fromkeys(val, True)
-    return [n for n in labels if not side[n]], [n for n in labels if side[n]]
 
 
 def short_side(root: Place, names: Sequence[str]) -> int:

@@ -7,14 +7,13 @@ from ..component import ConfigError
 from ..datasets.sources.finding_shards import is_shards
 from ..datasets.sources.photo_shards import PhotoShards
 from ..datasets.sources.stores import is_url
+from .holding_out import held_out_without_labels, hold_out
 from .how_to_read import how_to_read
 from .photos import (
     Chooser,
     Photos,
     decodable,
     existing_folder,
-    held_out_without_labels,
-    hold_out,
     photos_with_labels,
     short_side,
 )

@@ -13,7 +13,8 @@ from ..engine.starting.stages import Progress, Stage
 from .choices import this_machine
 from .classifier_runs import Asked, begin_run, finish_run
 from .filling import config_of
-from .photos import Photos, decodable, hold_out, hold_out_several
+from .holding_out import hold_out, hold_out_several
+from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start
 

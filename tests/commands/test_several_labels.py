@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from beit_mm.commands.holding_out import hold_out_several
 from beit_mm.commands.main import main
-from beit_mm.commands.photos import hold_out_several, photos_with_labels
+from beit_mm.commands.photos import photos_with_labels
 from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.several_labels_evaluation import (
     knn_mean_precision,

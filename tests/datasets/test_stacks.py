@@ -6,7 +6,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from beit_mm.commands.photos import hold_out, photos_with_labels, photos_without_labels
+from beit_mm.commands.holding_out import hold_out
+from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.datasets import photo_folder
 from beit_mm.datasets.finding import find_photos
 from beit_mm.datasets.stacks import unroll
@@ -110,3 +111,32 @@ def test_files_that_are_no_stacks_are_held_out_one_by_one(count, folder):
     train, val = hold_out(names, count)
     assert sorted([*train, *val]) == sorted(names)
     assert len(val) == count
+
+
+def test_who_is_held_out_of_a_folder_without_stacks_stays_so():
+    names = [f'{index:02}.png' for index in range(40)]
+    assert hold_out(names, 5)[1] == ['02.png', '16.png', '24.png', '26.png', '32.png']
+
+
+# Lengths of stacks, how many of their images are to be held out, and the most that are.
+@pytest.mark.parametrize(
+    ('lengths', 'count', 'most'),
+    [
+        ([1000] + [1] * 20, 51, 51),
+        ([1] * 60 + [1000], 53, 53),
+        ([2000, 30, 30, 30, 30], 106, 120),
+        ([30, 30, 2000, 30, 30], 106, 120),
+        ([900, 300, 40, 40, 40, 5, 5, 5], 66, 132),
+        # As they were: all of one length.
+        ([30] * 40, 51, 60),
+        ([1000] * 6, 200, 1000),
+    ],
+)
+def test_of_unequal_stacks_about_as_many_as_asked_are_held_out(lengths, count, most, capsys):
+    names = [f'{file}.tif#{i}' for file, length in enumerate(lengths) for i in range(length)]
+    for many in (names, names[::-1]):
+        train, val = hold_out(many, count)
+        assert sorted([*train, *val]) == sorted(names)
+        assert count / 2 <= len(val) <= most
+        told = 'held out one by one' in capsys.readouterr().err
+        assert told == bool({n.split('#')[0] for n in train} & {n.split('#')[0] for n in val})
