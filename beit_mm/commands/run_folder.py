@@ -54,6 +54,14 @@ class RunFolder:
         """Its path as one types it in a shell."""
         return shlex.quote(str(self.path))
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run that can be gone on with."""
+        return self.marker.is_file() and self._has_saved()
+
+    def _has_saved(self) -> bool:
+        return any(any(self.path.glob(pattern)) for pattern in SAVED)
+
     def begin(self, resume: bool) -> bool:
         """Whether the folder holds a run to go on with.
 
@@ -68,18 +76,16 @@ class RunFolder:
             raise ConfigError(
                 f'--out is {self.path}, which is of a beit-mm {Path(other).stem}; choose another'
             )
-        begun = any(any(self.path.glob(pattern)) for pattern in SAVED)
-        if begun and not resume:
+        if self._has_saved() and not resume:
             raise ConfigError(
                 f'{self.path} holds a run already: add --resume to go on with it, or choose '
                 'another --out'
             )
-        begun = begun and self.marker.is_file()
-        if not begun and not self._is_own():
+        if not self.begun and not self._is_own():
             self.check_free(self.marker.name, *OF_ALL, *MARKERS[self.marker.name])
-        if resume and not begun:
+        if resume and not self.begun:
             print(f'{self.path} holds no run yet: it begins')
-        return begun
+        return self.begun
 
     def _is_own(self) -> bool:
         """Whether a start of this command has left its config; a script may be called so too."""

@@ -32,6 +32,8 @@ from .sweeping import (
 ONE_OF = 5
 # What the training on all labels learns from and is tested on.
 LOADERS, LIST = ('train', 'val', 'test'), '{}_dataloader.dataset.ann_file'
+# Which images a task is tested on, chosen when it begins.
+HELD_OUT = 'held_out.txt'
 # What is said of the images held out.
 TESTED = 'held out, by which nothing was chosen'
 
@@ -109,8 +111,10 @@ def transfer(
     for number, ((group, name), photos) in enumerate(tasks.items(), 1):
         print(f'\n{name}, task {number} of {len(tasks)}')
         folder = path / name
-        rate, top1 = _run_task(folder, photos, chosen[group, name], begun_from, asked, sweep)
-        results.append(Task(group, name, rate, top1, len(photos.val)))
+        rate, top1, tested = _run_task(
+            folder, photos, chosen[group, name], begun_from, asked, sweep
+        )
+        results.append(Task(group, name, rate, top1, tested))
     means = _means(results)
     _write(path, results, means, labels)
     print(f'\n{_table(results, means)}')
@@ -177,10 +181,11 @@ def _run_task(
     begun_from: Start,
     asked: Asked,
     rates: Sequence[float],
-) -> tuple[float, float]:
-    """The rate of a task, and what it comes to on the images held out."""
+) -> tuple[float, float, int]:
+    """The rate of a task, what it comes to on the images held out, and how many these are."""
     run = RunFolder(folder / 'sweep', 'sweep.py')
     start = time.monotonic()
+    photos = photos._replace(val=_held_out(folder, photos, run))
     swept = sweep_rates(run, labelled, begun_from, asked, rates, start)
     if (kept := len(swept.photos.train)) != len(labelled.train):
         raise ConfigError(
@@ -208,7 +213,32 @@ def _run_task(
     if report['top1'] is None:
         raise ConfigError(f'{folder.name}: training on all labels diverges; --sweep lower rates')
     print(f'{folder.name}: {report["top1"]:.1f} % top-1 with the rate {swept.best:g}')
-    return swept.best, report['top1']
+    return swept.best, report['top1'], len(everything.lines_of('val.txt'))
+
+
+def _held_out(folder: Path, photos: Photos, sweep: RunFolder) -> Sequence[str]:
+    """The images that a task is tested on.
+
+    Of one that is gone on with those that it began with, as far as they are there: who is held out
+    of a folder that images have come into or gone from may be among those trained with.
+    """
+    path = folder / HELD_OUT
+    if not sweep.begun:
+        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder(folder, HELD_OUT).write(HELD_OUT, '\n'.join(photos.val) + '\n')
+    # Runs from before this file was written have none.
+    if not path.is_file():
+        return photos.val
+    kept = path.read_text(encoding='utf-8').splitlines()
+    there = [name for name in kept if name in photos.labels]
+    if not there:
+        raise ConfigError(
+            f'of the images held out when the task in {folder} began, none is given: begin it in '
+            'another --out'
+        )
+    if len(there) < len(kept):
+        print(f'{len(kept) - len(there)} of {len(kept)} images held out are gone, and left out')
+    return there
 
 
 def _means(results: Sequence[Task]) -> dict[str, float]:

@@ -188,6 +188,29 @@ def test_a_better_rate_is_trained_with_before_it_is_told(classes, trained, tmp_p
     ]
 
 
+@pytest.mark.parametrize('change', ['come', 'gone'])
+def test_a_task_that_has_begun_is_tested_on_what_it_held_out(trained, tmp_path, capsys, change):
+    # Without sides: who is held out of a class goes by what is in its folder.
+    pets = write_classes(tmp_path / 'drawn', dict(cat=30, dog=30), val=0) / 'train'
+    pets = pets.rename(tmp_path / 'pets')
+    arguments = dict(weights='none', out=tmp_path / 'out', labels=40, steps=50)
+    transfer([pets], sweep=[0.03], **arguments)
+    held_out = list(trained[-1][2].val)
+    if change == 'come':
+        for label in ('cat', 'dog'):
+            Image.new('RGB', (24, 20)).save(pets / label / '00a.png')
+    else:
+        (pets / held_out.pop(0)).unlink()
+    assert photos_with_labels(pets).val != held_out
+    transfer([pets], sweep=[0.003], **arguments, resume=True)
+    final = trained[-1][2]
+    assert final.val == held_out
+    assert not set(final.train) & set(final.val)
+    assert ('1 of 12 images held out are gone' in capsys.readouterr().out) == (change == 'gone')
+    told = json.loads((tmp_path / 'out/transfer.json').read_text())['tasks'][0]
+    assert told['held_out'] == len(held_out)
+
+
 def test_a_task_that_has_begun_keeps_how_it_reads_images(classes, trained, tmp_path):
     arguments = dict(weights='none', sweep=[0.03], labels=40, steps=50)
     own = dict(size=32, bands='3', value_range='0,200', no_data=7.0)
