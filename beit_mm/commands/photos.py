@@ -329,8 +329,16 @@ def _with_names(root: Path, found: TableLabels) -> TableLabels:
     path = next((root / name for name in OF_NAMES if (root / name).is_file()), None)
     if path is None or not all(label.isdecimal() for label in every):
         return found
-    # The first line is the lowest number: tables count from 0 or from 1.
-    names = read_names(path, first=min(1, min(map(int, every), default=0)))
+    # Tables count from 0 or from 1.
+    numbers = sorted(map(int, every)) or [0]
+    names, from_0 = read_names(path, first=min(1, numbers[0])), read_names(path)
+    # Of lines with numbers both are alike.
+    if names != from_0 and numbers[-1] in from_0:
+        raise ConfigError(
+            f'{path} has {len(names)} names, and the labels are {numbers[0]} to {numbers[-1]}: '
+            'its first line may be 0, a class without images, or 1; write the number before each '
+            f'name, such as "0 {from_0[0]}" or "1 {from_0[0]}"'
+        )
     if missing := [label for label in in_order(every) if int(label) not in names]:
         raise ConfigError(f'{path} has {len(names)} names, and none for the label {missing[0]}')
     print(f'{path} names the classes')

@@ -110,6 +110,20 @@ def test_names_beside_a_table_of_numbers(first, table, tmp_path, capsys):
         table(text + '\n8.png,7\n9.png,7')
 
 
+@pytest.mark.parametrize('several', [False, True])
+def test_names_that_may_count_from_0_or_from_1(several, table, tmp_path):
+    mark = '|2' if several else ''
+    text = 'path,label\n' + '\n'.join(f'{i}.png,{1 + i % 2}{mark * (i % 2 == 0)}' for i in range(8))
+    names = tmp_path / 'classes.txt'
+    names.write_text('background\ncat\ndog\n')
+    with pytest.raises(ConfigError, match=r'has 3 names, and the labels are 1 to 2: .* "0 backgr'):
+        table(text)
+    for first, expected in ((0, ['cat', 'dog']), (1, ['background', 'cat'])):
+        lines = enumerate(('background', 'cat', 'dog'), first)
+        names.write_text('\n'.join(f'{number} {name}' for number, name in lines))
+        assert table(text).classes == expected
+
+
 def test_tables_that_cannot_be_told(table):
     with pytest.raises(ConfigError, match=r'1\.png both to train with and to validate with'):
         table('path,label,split\n1.png,a,train\n1.png,b,val\n')
