@@ -1,5 +1,6 @@
 """Images and their masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,8 @@ from ..component import ConfigError
 from ..datasets.coco_masks import CocoAnnotations
 from ..datasets.reading.opening import size_of
 from .holding_out import hold_out
-from .photos import Chooser, Photos, find_and_tell, short_side
+from .how_to_read import HowToRead
+from .photos import Chooser, Photos, decodable, find_and_tell, short_side
 
 # Formats that keep no numbers.
 LOSSY = ('.jpg', '.jpeg', '.jpe', '.jfif')
@@ -41,6 +43,24 @@ class MaskPairs(NamedTuple):
         names = [f'{stem}{self.image_ending}' for stem in train]
         how = choose(self.images, names)
         return Photos(self.images, train, val, {}, short_side(self.images, names), how)
+
+    def decodable(self, stems: Sequence[str], how: HowToRead) -> list[str]:
+        """Those held out whose image can be decoded, as validation looks at each; the rest is told.
+
+        Args:
+            stems: Of all held out.
+            how: They are read.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        names = {f'{stem}{self.image_ending}': stem for stem in stems}
+        kept = [names[name] for name in decodable(self.images, [*names], how)]
+        if not kept:
+            raise ConfigError(
+                f'of {len(stems)} images held out of {self.images}, none can be decoded'
+            )
+        return kept
 
     def image(self, stem: str) -> Path:
         """The file of an image."""

@@ -117,7 +117,9 @@ def segment(
         # Runs from before this file was written have none.
         if coco is not None and (run.path / ANNOTATIONS).is_file():
             check_same_folder(run.lines_of(ANNOTATIONS)[0], Path(masks).expanduser())
-        photos = photos._replace(train=run.lines_of('train.txt'), val=run.lines_of('val.txt'))
+        val = pairs.decodable(run.lines_of('val.txt'), photos.how)
+        photos = photos._replace(train=run.lines_of('train.txt'), val=val)
+        run.write('val.txt', '\n'.join(val) + '\n')
         run.change(with_length(options, steps))
     elif dry_run:
         own = values_of_weights(begun_from, photos, machine, size)
@@ -125,6 +127,7 @@ def segment(
         print(config_of(_text(values, steps or 1000), options).pretty_text)
         return run.path
     else:
+        photos = photos._replace(val=pairs.decodable(photos.val, photos.how))
         with run.removed_if_refused():
             own = values_of_weights(begun_from, photos, machine, size)
             values = _values(run, pairs, photos, machine, own, numbering)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from beit_mm.commands import segmenting
+from beit_mm.commands.holding_out import hold_out
 from beit_mm.commands.segmenting import segment
 from beit_mm.component import ConfigError
 
@@ -58,6 +59,34 @@ def write_annotations(path):
         categories=[dict(id=1, name='cat')],
     )  # fmt: skip
     path.write_text(json.dumps(known))
+
+
+def test_what_is_held_out_and_broken_is_left_out(begin, tmp_path, capsys):
+    (tmp_path / 'masks').mkdir()
+    for index in range(12):
+        pixels = np.random.default_rng(index).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'images/{index}.jpg')
+        (tmp_path / f'images/{index}.png').unlink(missing_ok=True)
+        Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(tmp_path / f'masks/{index}.png')
+
+    def cut(stem):
+        path = tmp_path / f'images/{stem}.jpg'
+        # Its head is whole.
+        path.write_bytes(path.read_bytes()[:2000])
+
+    stems = sorted(map(str, range(12)))
+    held_out = list(hold_out(stems, 2)[1])
+    cut(held_out[0])
+    run = begin('masks')
+    assert f'{held_out[0]}.jpg cannot be decoded' in capsys.readouterr().out
+    assert (run / 'val.txt').read_text().split() == held_out[1:]
+    # A run that knows of none broken yet.
+    (run / 'val.txt').write_text('\n'.join(held_out) + '\n')
+    begin('masks', resume=True)
+    assert (run / 'val.txt').read_text().split() == held_out[1:]
+    cut(held_out[1])
+    with pytest.raises(ConfigError, match=r'of 1 images held out of .* none can be decoded'):
+        begin('masks', resume=True)
 
 
 def test_masks_are_those_of_the_same_annotations(begin, tmp_path, monkeypatch):
