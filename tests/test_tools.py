@@ -138,6 +138,17 @@ def test_an_argument_that_would_change_nothing_is_none(tmp_path, command, said):
     assert said in run(*command, cwd=tmp_path, code=2)
 
 
+@pytest.mark.parametrize(
+    ('command', 'said'),
+    [
+        (['test.py', CONFIG, 'a.pth', '--out', 'm.csv'], '--out is m.csv; it must end in one of'),
+        (['evaluate_features.py', CONFIG, 'none', '--json', 'no/f.json'], 'no folder no'),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path, command, said):
+    assert said in run(*command, cwd=tmp_path, code=2)
+
+
 def test_a_folder_and_a_start_by_options_alone_are_taken(images, tmp_path):
     """--resume without a checkpoint begins where there is none, with the weights of load_from."""
     start = DiscreteVAE(128, 32, 3, 1, 32, quantizer='vector')

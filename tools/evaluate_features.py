@@ -14,6 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from beit_mm.commands.output_files import output_file
 from beit_mm.engine import check_config, told_in_a_line
 from beit_mm.engine.measuring.feature_evaluation import evaluate_features
 from beit_mm.engine.starting.launch import check_options
@@ -68,6 +69,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     with told_in_a_line(args.config, args.debug):
+        if args.json:
+            output_file('--json', args.json)
         cfg = load_config(args)
         report = evaluate_features(
             cfg, args.layer, by_layer=args.by_layer, neighbors=args.neighbors, seed=args.seed

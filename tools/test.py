@@ -9,6 +9,7 @@ from beit_mm.engine import (
     add_common_arguments,
     average_over_views,
     build_runner,
+    check_metrics_file,
     dump_predictions,
     load_config,
     told_in_a_line,
@@ -40,6 +41,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with told_in_a_line(args.config, args.debug):
+        if args.out:
+            check_metrics_file(args.out)
         cfg = load_config(args, SAID_ELSEWHERE)
         cfg.load_from = args.checkpoint
         # The config that a resumed run has dumped says True.

@@ -14,6 +14,7 @@ from rich.progress import track
 from ..datasets.broken_photos import check_photos
 from ..datasets.reading.measuring import Looked, visible
 from ..datasets.reading.proposing import Proposal, propose
+from .output_files import output_file
 from .photos import existing_folder, find_and_tell
 
 # Kinds of sizes, and pairs of images that are alike, that are told one by one.
@@ -56,9 +57,10 @@ def check(
         no_data: The value of pixels that hold no measurement, where the files do not say.
 
     Raises:
-        ConfigError: If there is no such folder.
+        ConfigError: If there is no such folder, or ``list`` cannot be written.
     """
     root = existing_folder(folder)
+    target = None if list is None else output_file('the list', list)
     names = find_and_tell(root)
     checked = check_photos(root, names, workers or os.cpu_count(), no_data)
     looked, broken = {}, {}
@@ -68,9 +70,9 @@ def check(
             print(f'{name}\t{found}')
         else:
             looked[name] = found
-    if list is not None:
+    if target is not None:
         lines = ''.join(f'{name}\t{why}\n' for name, why in broken.items())
-        Path(list).write_text(lines, 'utf-8')
+        target.write_text(lines, 'utf-8')
     alike = _alike(looked)
     proposal = propose([*looked.values()]) if any(len(e.sample) for e in looked.values()) else None
     for line in _report(looked, alike, proposal, no_data):

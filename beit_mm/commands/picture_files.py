@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..checkpoints.writing import written_whole
-from ..component import ConfigError
+from .output_files import output_file
 
 DPI = 150
 
@@ -30,14 +30,7 @@ def picture_path(out: str | Path | None, what: str, endings: Sequence[str] = ('.
         path = Path('work_dirs', 'look', f'{what}{endings[0]}')
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-    path = Path(out).expanduser()
-    if path.suffix not in endings:
-        raise ConfigError(f'--out is {out}; it must end in {", ".join(endings)}')
-    if path.is_dir():
-        raise ConfigError(f'--out is {out}, which is a folder; name the file')
-    if not path.resolve().parent.is_dir():
-        raise ConfigError(f'--out is {out}, and there is no folder {path.parent}')
-    return path
+    return output_file('--out', out, endings)
 
 
 def write_picture(figure: Figure, path: Path, arrays: Mapping[str, Any]) -> Path:

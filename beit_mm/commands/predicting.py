@@ -11,6 +11,7 @@ from ..component import ConfigError, did_you_mean
 from ..datasets.label_files import narrow
 from ..datasets.reading.opening import FRAME, split_frame
 from ..visualization import paint_labels
+from .output_files import output_file
 from .photos import find_and_tell
 from .several_labels import BETWEEN
 from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained, predict_files
@@ -58,11 +59,7 @@ def predict(
     if trained.segments:
         own = Path(model).expanduser() / 'predicted'
         return _masks(trained, files, own if out is None else Path(out), may_be_there=out is None)
-    if out is not None and Path(out).suffix != '.csv':
-        raise ConfigError(f'--out is {out}; it must end in .csv')
-    if out is not None and not Path(out).resolve().parent.is_dir():
-        raise ConfigError(f'--out is {out}, and there is no folder {Path(out).parent}')
-    target = None if out is None else Path(out)
+    target = None if out is None else output_file('--out', out, ['.csv'])
     if several:
         return _several(trained, files, target, threshold)
     return _names(trained, files, target)

@@ -10,6 +10,7 @@ from mmengine.fileio import dump
 from ..component import ConfigError
 from ..engine.starting.launch import build_runner, check_options
 from ..engine.starting.telling import mistakes_of
+from ..engine.starting.testing import check_metrics_file
 from .trained import CLASSIFIER, SEGMENTOR, finished_run
 
 # Settings of a config that are none of a test's.
@@ -40,9 +41,11 @@ def run_test(
         Name -> value.
 
     Raises:
-        ConfigError: If a file is not there, the config cannot work, or nothing would read a
-            setting.
+        ConfigError: If a file is not there, ``out`` cannot be written, the config cannot work, or
+            nothing would read a setting.
     """
+    if out is not None:
+        check_metrics_file(out)
     path = Path(config).expanduser()
     made = path.is_dir()
     if made:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from beit_mm.commands.checking_photos import check
+from beit_mm.component import ConfigError
 from beit_mm.datasets.reading.choosing import Reading
 
 RNG = np.random.default_rng(0)
@@ -53,6 +54,13 @@ def test_deep_scans(scans, capsys):
     assert abs(pixels.std() - proposed['std'][0]) < 1
     assert (pixels == 0).mean() < 0.01
     assert (pixels == 255).mean() < 0.01
+
+
+@pytest.mark.parametrize(('name', 'said'), [('', 'a folder'), ('no/l.txt', 'there is no folder')])
+def test_a_list_that_cannot_be_written_is_told_first(scans, monkeypatch, name, said):
+    monkeypatch.setattr('beit_mm.commands.checking_photos.check_photos', None)
+    with pytest.raises(ConfigError, match=f'the list is .*{said}'):
+        check(scans, scans / name)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'RGBA'])

@@ -96,13 +96,22 @@ def test_settings_that_a_test_would_not_read_are_refused(run, option, said):
         run_test(run / 'run', cfg_options=option)
 
 
+@pytest.mark.parametrize('out', ['metrics.csv', 'metrics', 'folder.json'])
+def test_metrics_that_cannot_be_written_are_refused_before_the_test(run, tmp_path, out):
+    (tmp_path / 'folder.json').mkdir()
+    with pytest.raises(ConfigError, match=rf'--out is .*{out}.*(it must end in|is a folder)'):
+        run_test(run / 'run', out=tmp_path / out)
+
+
 def test_a_test_takes_the_folder_that_is_asked_for(run, tmp_path, monkeypatch):
     taken = []
     runner = SimpleNamespace(test=lambda: dict(mIoU=1.0))
     monkeypatch.setattr(testing_runs, 'build_runner', lambda cfg, mode: taken.append(cfg) or runner)
     for options in ({}, {'work_dir': str(tmp_path), 'test_dataloader.batch_size': 7}):
         assert run_test(run / 'run', cfg_options=options) == dict(mIoU=1.0)
-    assert [cfg.work_dir for cfg in taken] == [str(run / 'run/test'), str(tmp_path)]
+    run_test(run / 'run', out=tmp_path / 'new/metrics.json')
+    assert (tmp_path / 'new/metrics.json').is_file()
+    assert [cfg.work_dir for cfg in taken[:2]] == [str(run / 'run/test'), str(tmp_path)]
     assert taken[1].test_dataloader.batch_size == 7
     assert all(cfg.load_from == str(run / 'run/segmentor.pth') for cfg in taken)
 

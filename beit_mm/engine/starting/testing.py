@@ -1,6 +1,9 @@
 """What a test run may do beside its config: average over views, keep its predictions."""
 
+from pathlib import Path
+
 from mmengine.config import Config
+from mmengine.fileio.handlers import file_handlers
 
 from ...component import ConfigError
 
@@ -16,6 +19,19 @@ def average_over_views(cfg: Config) -> None:
             raise ConfigError(f'--tta takes {key}, which the config lacks')
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+
+def check_metrics_file(path: str | Path) -> None:
+    """See to it that metrics can be written into a file, before anything is tested.
+
+    Raises:
+        ConfigError: If it has an ending that mmengine does not write, or is a folder.
+    """
+    if Path(path).suffix[1:] not in file_handlers:
+        endings = ', '.join(f'.{ending}' for ending in file_handlers)
+        raise ConfigError(f'--out is {path}; it must end in one of {endings}')
+    if Path(path).is_dir():
+        raise ConfigError(f'--out is {path}, which is a folder; name the file')
 
 
 def dump_predictions(cfg: Config, path: str) -> None:
