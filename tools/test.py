@@ -9,11 +9,11 @@ from beit_mm.engine import (
     add_common_arguments,
     average_over_views,
     build_runner,
-    check_metrics_file,
     dump_predictions,
     load_config,
     told_in_a_line,
 )
+from beit_mm.engine.starting.testing import check_metrics_file
 
 # Settings of a config that are none of a test's.
 SAID_ELSEWHERE = {'load_from': 'CHECKPOINT says it', 'resume': 'a test does not resume'}

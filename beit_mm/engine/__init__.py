@@ -34,7 +34,7 @@ from .starting.launch import (
 )
 from .starting.measured_ranges import measure_ranges
 from .starting.telling import told_in_a_line
-from .starting.testing import average_over_views, check_metrics_file, dump_predictions
+from .starting.testing import average_over_views, dump_predictions
 from .starting.tracking import track
 
 __all__ = [
@@ -68,7 +68,6 @@ __all__ = [
     'average_over_views',
     'build_runner',
     'check_config',
-    'check_metrics_file',
     'choose_start',
     'dump_predictions',
     'load_config',
