@@ -269,6 +269,23 @@ def test_where_the_disk_is_full_nothing_is_kept(tmp_path):
     assert bytes_in(tmp_path) == 0
 
 
+def test_where_nothing_can_be_written_nothing_is_kept_and_what_is_there_is_read(
+    tmp_path, monkeypatch
+):
+    cache = StoreCache(tmp_path, 1000)
+    cache.put('there', b'whole')
+    # The folder of a copy cannot be made.
+    cache._path('other').parent.touch()
+    assert cache.open('other', 5, lambda file: pytest.fail('fetched')) is None
+
+    def refuse(path):
+        raise OSError(errno.EROFS, 'read-only file system')
+
+    monkeypatch.setattr(os, 'utime', refuse)
+    with cache.open('there', 5, lambda file: pytest.fail('fetched')) as file:
+        assert file.read() == b'whole'
+
+
 def hammer(folder, seed, number, log):
     """Read keys by chance, in another process; fetching takes its time."""
     cache, rng = StoreCache(folder, 100_000), random.Random(seed)

@@ -1,10 +1,8 @@
 """Which shards a folder or store has, and what is in each."""
 
 import contextlib
-import functools
 import io
 import json
-import logging
 import os
 import re
 from collections import Counter
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from mmengine.logging import print_log
 
 from ...checkpoints.writing import write_whole
 from ..reading.known_formats import FORMAT_OF, ending_of
@@ -28,7 +25,7 @@ from .shard_index import (
     read_members,
     to_json,
 )
-from .store_cache import cache_folder
+from .store_cache import cache_folder, tell_unwritable
 from .stores import (
     Stored,
     exists,
@@ -201,25 +198,15 @@ def _index_of(shard: Shard) -> ShardIndex:
             kept.parent.mkdir(parents=True, exist_ok=True)
             locked.enter_context(FileLock(f'{kept}.lock'))
         except OSError:
-            _tell_once(kept.parent)
+            tell_unwritable(kept.parent)
         if kept.is_file():
             return from_json(kept.read_bytes(), str(kept))
         index = _read_through(shard)
         try:
             write_whole(kept, to_json(index))
         except OSError:
-            _tell_once(kept.parent)
+            tell_unwritable(kept.parent)
     return index
-
-
-@functools.cache
-def _tell_once(folder: Path) -> None:
-    print_log(
-        f'Shards will be looked through again the next time, as {folder} cannot be written; '
-        'BEIT_MM_CACHE names another folder',
-        'current',
-        logging.WARNING,
-    )
 
 
 def _place_of_index(shard: Shard) -> Path:

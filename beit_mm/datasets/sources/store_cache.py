@@ -64,14 +64,20 @@ def _cache(folder: Path, size: str) -> 'StoreCache | None':
     most = parse_size(size)
     try:
         return StoreCache(folder, most) if most else None
-    except OSError as error:
-        print_log(
-            f'Nothing of what is read from stores is kept: {error}; BEIT_MM_CACHE names another '
-            'folder',
-            'current',
-            logging.WARNING,
-        )
+    except OSError:
+        tell_unwritable(folder)
         return None
+
+
+@functools.cache
+def tell_unwritable(folder: Path) -> None:
+    """Say once that nothing can be kept in a folder of the cache."""
+    print_log(
+        f'{folder} cannot be written: what would be kept there is read anew each time; '
+        'BEIT_MM_CACHE names another folder',
+        'current',
+        logging.WARNING,
+    )
 
 
 class StoreCache:
@@ -110,11 +116,11 @@ class StoreCache:
         path = self._path(key)
         try:
             file = path.open('rb')
-        except FileNotFoundError:
+        except OSError:
             yield None
             return
-        # Another process may remove it; what is open can be read on.
-        with contextlib.suppress(FileNotFoundError):
+        # Another process may remove it, or the disk be read-only; what is open can be read on.
+        with contextlib.suppress(OSError):
             os.utime(path)
         if keep_open:
             yield file
@@ -136,9 +142,14 @@ class StoreCache:
 
     def _fill(self, path: Path, size: int, fetch: Callable[[BinaryIO], None]) -> bool:
         """Write a copy; whether there is one now."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_path(path)
-        with partial.open('ab+') as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = partial.open('ab+')
+        except OSError:
+            tell_unwritable(self.folder)
+            return False
+        with opened as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # While this process waited, another may have finished the copy, or removed the name.
             if not _is_file_of(partial, file):
