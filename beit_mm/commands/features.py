@@ -15,7 +15,7 @@ from ..datasets.reading.broken_image import BrokenImage
 from ..models import VisionTransformer, load
 from .changed_images import Changes
 from .how_to_read import HowToRead, Place
-from .starting_weights import Start, check_size, images_of, weights_of
+from .starting_weights import Start, check_size, images_of, size_of_weights, weights_of
 
 
 class Extractor(NamedTuple):
@@ -105,7 +105,7 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
     how, says_how = images_of(weights, model)
     if torch.cuda.is_available():
         model.cuda()
-    return Extractor(model, size or model.grid[0] * model.patch_size[0], how, says_how)
+    return Extractor(model, size or size_of_weights(model), how, says_how)
 
 
 def _of_bands(values: Sequence[float], device: torch.device) -> Tensor:

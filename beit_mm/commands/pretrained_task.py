@@ -37,7 +37,7 @@ from ..models import (
 from ..models.tokenizer_shapes import load_tokenizer
 from .features import Extractor
 from .how_to_read import PHOTOS, HowToRead
-from .starting_weights import check_size, images_of
+from .starting_weights import check_size, images_of, size_of_weights
 from .trained import PRETRAINED, pretrainings_in
 from .which_tokenizer import DECODER, ENCODER, tokenizer_files, with_its_decoder
 
@@ -97,9 +97,8 @@ def pretrained_task(
     else:
         found = _of_weights(str(path or given), tokenizer)
     check_size(size, found.task.backbone.patch_size[0])
-    if size is not None:
-        found = found._replace(take=found.take._replace(size=size))
-    return found
+    size = size or size_of_weights(found.task.backbone)
+    return found._replace(take=found.take._replace(size=size))
 
 
 def _checkpoint_of(path: Path) -> Path | None:

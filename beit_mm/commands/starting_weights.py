@@ -1,6 +1,7 @@
 """The weights that a run starts from, and the network that they are of."""
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,7 +163,7 @@ def values_of_weights(
         num_heads=block.attn.num_heads,
         feedforward_channels=block.mlp.fc1.out_features,
     )
-    image_size = size or model.grid[0] * patch
+    image_size = size or size_of_weights(model)
     return dict(
         weights=dict(type='Pretrained', checkpoint=start.weights),
         arch=arch,
@@ -212,6 +213,20 @@ def check_size(size: int | None, patch: int) -> None:
             f'--size is {size}; it must be a multiple of {patch}, the patch of the weights, such '
             f'as {max(patch, round(size / patch) * patch)}'
         )
+
+
+def size_of_weights(model: VisionTransformer) -> int:
+    """Height and width of the images that weights are given: the height of those that they are of.
+
+    It is said where these are not square.
+    """
+    height, width = (n * edge for n, edge in zip(model.grid, model.patch_size, strict=True))
+    if height != width:
+        print(
+            f'the weights are of {height} x {width} pixels; they are given {height} x {height}',
+            file=sys.stderr,
+        )
+    return height
 
 
 def check_same_weights(known: Mapping[str, Any] | None, given: str) -> None:

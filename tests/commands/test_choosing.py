@@ -366,6 +366,21 @@ def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():
     assert all_of_them.learning_rate == pytest.approx(one.learning_rate * ratio, rel=0.05)
 
 
+@pytest.mark.parametrize(('size', 'asked', 'said'), [((32, 64), None, True), ((32, 64), 48, False),
+                                                     ((32, 32), None, False)])  # fmt: skip
+def test_weights_of_images_that_are_not_square_are_told(tmp_path, capsys, size, asked, said):
+    from beit_mm.commands.features import extractor
+    from beit_mm.models import BEiT
+
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+    model = BEiT(arch, img_size=size, patch_size=8)
+    meta = dict(cfg=f'model = dict(backbone=dict(type="beit_mm.BEiT", arch={arch}, '
+                    f'img_size={size}, patch_size=8))')  # fmt: skip
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
+    assert extractor(tmp_path / 'weights.pth', asked).size == (asked or 32)
+    assert ('of 32 x 64 pixels; they are given 32 x 32' in capsys.readouterr().err) == said
+
+
 def test_what_is_found_and_left_out_is_said(tmp_path, capsys):
     for index in range(11):
         save(tmp_path / f'cat/{index}.WEBP')
