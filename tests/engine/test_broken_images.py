@@ -208,7 +208,7 @@ def test_a_list_of_another_folder_is_told(tmp_path, monkeypatch, names, listed, 
         config['ann_file'] = str(tmp_path / 'list.txt')
     lines = []
     module = sys.modules['beit_mm.datasets.photo_folder']
-    monkeypatch.setattr(module, 'print_log', lambda line, *level: lines.append(line), raising=False)
+    monkeypatch.setattr(module, 'print_log', lambda line, *level: lines.append(line))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         if said is None:
             with pytest.raises(ValueError, match=r'none of its 2 names, such as gone\.jpg, is in'):

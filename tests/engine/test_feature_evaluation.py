@@ -123,7 +123,7 @@ def test_classes_of_other_numbers_in_the_test_data_are_refused(monkeypatch):
     def loader_of(names, cfg):
         return SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=names['classes'])))
 
-    monkeypatch.setattr(feature_evaluation, '_loader_of', loader_of, raising=False)
+    monkeypatch.setattr(feature_evaluation, '_loader_of', loader_of)
     arch = dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8)
     backbone = dict(type='beit_mm.BEiT', arch=arch, img_size=16, patch_size=8)
     cfg = Config(dict(

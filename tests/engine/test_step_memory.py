@@ -307,9 +307,7 @@ def test_free_memory_of_the_system_its_groups_and_processes(tmp_path, monkeypatc
 )
 def test_memory_is_shared_by_the_processes_that_have_it_in_common(monkeypatch, others, share):
     """Whoever has started them: the launchers say so in variables of their own, or not at all."""
-    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
-    monkeypatch.setattr(step_memory, 'get_world_size', lambda: 1 + len(others), raising=False)
-    monkeypatch.setattr(step_memory, 'all_gather_object', lambda o: [o, *others], raising=False)
+    monkeypatch.setattr(step_memory, 'all_gather_object', lambda own: [own, *others])
     monkeypatch.setattr('socket.gethostname', lambda: 'here')
     monkeypatch.setattr(step_memory, '_left_in_groups', lambda: [('job', 8 * MB)])
     assert free_memory(torch.device('cpu')) == 8 * MB // share
