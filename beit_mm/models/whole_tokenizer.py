@@ -30,7 +30,9 @@ def whole_tokenizer(generator: Mapping[str, Any]) -> DiscreteVAE | None:
     weights = load_tokenizer_state_dict(generator['checkpoint'])
     if not any(name.startswith('decoder.') for name in weights):
         return None
+    # Training does without the decoder, so that its config may not say how wide that is.
+    width = dict(decoder_input=len(weights['decoder.input.weight']))
     with torch.random.fork_rng(devices=[]):
-        tokenizer = MODELS.build({**generator['tokenizer'], 'with_decoder': True})
+        tokenizer = MODELS.build({**width, **generator['tokenizer'], 'with_decoder': True})
     tokenizer.load_state_dict(weights)
     return tokenizer.eval()

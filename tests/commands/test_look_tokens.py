@@ -16,6 +16,7 @@ from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.collapse import evidence_of_collapse
 from beit_mm.models import DiscreteVAE, DVAETargetGenerator
 from beit_mm.models.discrete_vae import map_pixels
+from beit_mm.models.whole_tokenizer import whole_tokenizer
 
 STRIDE, SIZE = 4, 16
 CONFIG = f"""
@@ -176,6 +177,10 @@ def test_another_runs_tokenizer_is_known_by_its_weights_alone(tokenizer, photos,
     image = seen(photos / '00.png')
     assert torch.equal(generator(image), tokenizer.tokenize(image))
     assert generator.tokenizer.decoder is None
+    # Its pictures are drawn by the decoder, of which training knows nothing.
+    whole = whole_tokenizer(dict(tokenizer=found.settings, checkpoint=str(found.file)))
+    tokens = tokenizer.tokenize(image)
+    assert torch.equal(whole.decode(tokens), tokenizer.decode(tokens))
     with pytest.raises(ConfigError, match=f'has a token for {2 * STRIDE} pixels'):
         tokenizer_of(tmp_path, sizes._replace(patch_size=16))
     with pytest.raises(ConfigError, match='there is no file'):
