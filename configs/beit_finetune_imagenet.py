@@ -51,7 +51,9 @@ optim_wrapper = dict(
     type='OptimWrapper',
     constructor='beit_mm.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.65),
-    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='beit_mm.FusedAdamW', lr=4e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+    ),
 )
 # Every depth goes down to the same part of its own rate, as in the released code: to 1e-6 in the
 # head, to less below it.

@@ -31,7 +31,7 @@ train_cfg = dict(max_epochs=50)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=1e-4),
+    optimizer=dict(type='beit_mm.FusedAdamW', lr=4e-3, weight_decay=1e-4),
 )
 param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0, by_epoch=True, end=50, convert_to_iter_based=True),

@@ -66,7 +66,9 @@ val_cfg = dict()
 test_cfg = dict()
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
+    optimizer=dict(
+        type='beit_mm.FusedAdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4
+    ),
 )
 param_scheduler = dict(
     type='CosineAnnealingLR', by_epoch=False, T_max=1_200_000, end=1_200_000, eta_min=1.25e-6

@@ -13,6 +13,6 @@ val_evaluator = dict(type='beit_mm.MIMError')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='beit_mm.FusedAdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
 )
 custom_hooks = [dict(type='beit_mm.ReconstructionsHook')]

@@ -25,7 +25,7 @@ val_evaluator = dict(type='beit_mm.MIMAccuracy')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='beit_mm.FusedAdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
     clip_grad=dict(max_norm=3.0),
 )
 custom_hooks = [dict(type='beit_mm.ReconstructionsHook')]

@@ -42,7 +42,7 @@ TOLD = {
         "train_cfg.max_iter: IterBasedTrainLoop has no such setting; did you mean 'max_iters'?"),
     'of an optimizer': (
         ['optim_wrapper.optimizer.learning_rate=1'],
-        'optim_wrapper.optimizer.learning_rate: AdamW has no such setting'),
+        'optim_wrapper.optimizer.learning_rate: beit_mm.FusedAdamW has no such setting'),
     'of a scheduler': (
         ['param_scheduler.Tmax=1'],
         "param_scheduler.Tmax: CosineAnnealingLR has no such setting; did you mean 'T_max'?"),
