@@ -1,6 +1,7 @@
 """FusedAdamW is torch.optim.AdamW, whatever this PyTorch can fuse."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,3 +96,12 @@ def test_a_config_builds_it():
     )
     assert type(wrapper.optimizer) is FusedAdamW
     assert wrapper.optimizer.defaults['betas'] == (0.8, 0.99)
+
+
+def test_no_recipe_takes_the_slower_one():
+    """It takes several passes, and on a GPU waits for the gradient's norm in every step."""
+    recipes = list((Path(__file__).parents[2] / 'configs').rglob('*.py'))
+    fused = [path for path in recipes if "'beit_mm.FusedAdamW'" in path.read_text()]
+    slower = [path.name for path in recipes if "'AdamW'" in path.read_text()]
+    assert fused
+    assert not slower

@@ -109,7 +109,7 @@ def test_another_optimizer_is_refused(resume):
     other = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1))\n"
     result, _ = resume(SCHEDULE + stop_at(8) + other)
     assert result.returncode == 2
-    assert "optim_wrapper.optimizer.type was 'AdamW' and is 'SGD'" in result.stderr
+    assert "optim_wrapper.optimizer.type was 'beit_mm.FusedAdamW' and is 'SGD'" in result.stderr
 
 
 @pytest.mark.parametrize('change', [-20, +9])
