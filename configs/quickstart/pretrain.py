@@ -13,20 +13,25 @@ sizes = dict(size={{_base_.image_size}}, second_size={{_base_.second_size}})
 max_iters = 2000
 warmup_iters = 100
 
+# 6 of 16 is the paper's 40 %, rounded down as its 75 of 196 is.
+num_masked = 6
 model = dict(
     backbone={{_base_.backbone}},
     target_generator=dict(
         tokenizer={{_base_.tokenizer}}, checkpoint='work_dirs/quickstart/tokenizer.pth'
     ),
-    head=dict(embed_dims={{_base_.embed_dims}}, vocab_size={{_base_.vocab_size}}),
+    head=dict(
+        embed_dims={{_base_.embed_dims}},
+        vocab_size={{_base_.vocab_size}},
+        num_masked=num_masked,
+    ),
     data_preprocessor={{_base_.grey}},
 )
 
-# 6 of 16 is the paper's 40 %, rounded down as its 75 of 196 is.
 mask = dict(
     type='beit_mm.BlockwiseMaskGenerator',
     grid_size={{_base_.grid_size}},
-    num_masked=6,
+    num_masked=num_masked,
     min_block=2,
 )
 views = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(0.6, 1.0), **sizes)
