@@ -228,6 +228,19 @@ def test_pretraining_decays_matrices_alone():
     assert decayed == expected
 
 
+def test_no_recipe_waits_for_a_gpu_to_count_hidden_patches():
+    models = {path: Config.fromfile(path).model for path in CONFIGS}
+    heads = {
+        path: model.head
+        for path, model in models.items()
+        if model.get('head', {}).get('type') in ('beit_mm.MIMHead', 'beit_mm.PixelHead')
+    }
+    assert heads[ROOT / 'configs/beit_pretrain.py'].num_masked == 75
+    counted = [path for path, head in heads.items() if head.get('num_masked') is None]
+    # Of all places there is nothing to count.
+    assert [path for path in counted if not models[path].get('predict_all')] == []
+
+
 @pytest.mark.parametrize(
     ('name', 'trained'),
     [

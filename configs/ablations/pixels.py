@@ -15,7 +15,13 @@ model = dict(
     target_generator=dict(
         _delete_=True, type='beit_mm.PixelTargetGenerator', patch_size=16, normalize=False
     ),
-    head=dict(_delete_=True, type='beit_mm.PixelHead', embed_dims=768, num_values=16 * 16 * 3),
+    head=dict(
+        _delete_=True,
+        type='beit_mm.PixelHead',
+        embed_dims=768,
+        num_values=16 * 16 * 3,
+        num_masked=75,
+    ),
     data_preprocessor=dict(
         second_mean=[123.675, 116.28, 103.53], second_std=[58.395, 57.12, 57.375]
     ),

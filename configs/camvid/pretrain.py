@@ -11,17 +11,26 @@ sizes = dict(size={{_base_.image_size}}, second_size={{_base_.second_size}})
 max_iters = 1000
 warmup_iters = 50
 
+# The paper's 40 % of the patches.
+num_masked = 102
 model = dict(
     backbone={{_base_.backbone}},
     target_generator=dict(
         tokenizer={{_base_.tokenizer}}, checkpoint='work_dirs/camvid/tokenizer.pth'
     ),
-    head=dict(embed_dims={{_base_.embed_dims}}, vocab_size={{_base_.vocab_size}}),
+    head=dict(
+        embed_dims={{_base_.embed_dims}},
+        vocab_size={{_base_.vocab_size}},
+        num_masked=num_masked,
+    ),
     data_preprocessor=dict(to_rgb=True),
 )
 
-# The paper's 40 % of the patches.
-mask = dict(type='beit_mm.BlockwiseMaskGenerator', grid_size={{_base_.grid_size}}, num_masked=102)
+mask = dict(
+    type='beit_mm.BlockwiseMaskGenerator',
+    grid_size={{_base_.grid_size}},
+    num_masked=num_masked,
+)
 flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
 # As much of a picture as a crop of the half-size picture shows, and up to twice that.
 views = dict(type='beit_mm.TwoViewRandomResizedCrop', scale=(0.15, 0.8), **sizes)

@@ -7,4 +7,4 @@ Figures: benchmarks/results/claims_tiny_imagenet.md.
 
 _base_ = ['./pretrain.py']
 
-model = dict(predict_all=True)
+model = dict(predict_all=True, head=dict(num_masked=None))

@@ -18,6 +18,7 @@ model = dict(
         type='beit_mm.PixelHead',
         embed_dims={{_base_.embed_dims}},
         num_values=_base_.patch_size**2 * 3,
+        num_masked={{_base_.num_masked}},
     ),
     data_preprocessor=dict(
         second_mean=[123.675, 116.28, 103.53], second_std=[58.395, 57.12, 57.375]

@@ -11,16 +11,20 @@ sizes = dict(size={{_base_.image_size}}, second_size={{_base_.second_size}})
 max_epochs = 12
 warmup_epochs = 1
 
+# 25 of 64 is the paper's 40 %, rounded down as its 75 of 196 is.
+num_masked = 25
 model = dict(
     backbone={{_base_.backbone}},
     target_generator=dict(
         tokenizer={{_base_.tokenizer}}, checkpoint='work_dirs/claims/tokenizer.pth'
     ),
-    head=dict(embed_dims={{_base_.embed_dims}}, vocab_size={{_base_.vocab_size}}),
+    head=dict(
+        embed_dims={{_base_.embed_dims}},
+        vocab_size={{_base_.vocab_size}},
+        num_masked=num_masked,
+    ),
 )
 
-# 25 of 64 is the paper's 40 %, rounded down as its 75 of 196 is.
-num_masked = 25
 mask = dict(
     type='beit_mm.BlockwiseMaskGenerator',
     grid_size={{_base_.grid_size}},

@@ -75,7 +75,7 @@ model = dict(
         tokenizer={'in_channels': in_channels, 'bands': band_names, **tokenizer},
         checkpoint=tokenizer_file,
     ),
-    # With their number a GPU need not be waited for to count them.
+    # With the number of hidden patches a GPU need not be waited for to count them.
     head=dict(embed_dims=embed_dims, vocab_size=tokenizer['vocab_size'], num_masked=num_masked),
     data_preprocessor=dict(
         _delete_=True,
