@@ -165,6 +165,10 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         '--threshold', type=positive_float, metavar='P',
         help='of several labels those that are this probable, 0.5 by default',
     )  # fmt: skip
+    parser.add_argument(
+        '--keep-scale', action='store_true',
+        help='of masks: images are scenes, and those trained with were tiles of such',
+    )  # fmt: skip
 
 
 def _embed(parser: argparse.ArgumentParser) -> None:

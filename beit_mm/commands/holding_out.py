@@ -33,7 +33,8 @@ def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[
         for place, name in enumerate(names):
             files.setdefault(file_of(name), []).append(place)
     if len(files) >= LEAST_FILES:
-        held_out[_of_whole_files(files, count)] = True
+        for file in _whole_files(files, count):
+            held_out[files[file]] = True
         if 2 * held_out.sum() < count:
             print(
                 f'stacks are too unequal in length to hold out whole ones: {count} of '
@@ -47,19 +48,67 @@ def hold_out(names: Sequence[str], count: int) -> tuple[Sequence[str], Sequence[
     return ChosenNames(names, train), ChosenNames(names, val)
 
 
-def _of_whole_files(files: Mapping[str, Sequence[int]], count: int) -> list[int]:
-    """Places of the images of whole files, as many or up to twice as many, if that can be."""
-    drawn = random.Random(0).sample(list(files), len(files) - 1)
+def _whole_files(files: Mapping[str, Sequence], count: int, keep_one: bool = True) -> list[str]:
+    """Files with as many images or up to twice as many, if that can be; not all, if one is kept."""
+    drawn = random.Random(0).sample(list(files), len(files) - keep_one)
     # A stack that is longer would take nearly all of what is to be trained with. Where all are,
     # as of few long ones, it is one of the shortest.
-    most = max(2 * count, min(len(files[file]) for file in drawn))
-    places: list[int] = []
+    most = max(2 * count, min((len(files[file]) for file in drawn), default=0))
+    taken: list[str] = []
+    images = 0
     for file in drawn:
-        if len(places) >= count:
+        if images >= count:
             break
-        if len(places) + len(files[file]) <= most:
-            places += files[file]
-    return places
+        if images + len(files[file]) <= most:
+            taken.append(file)
+            images += len(files[file])
+    return taken
+
+
+def sides_of_stacks(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The side of each image, where stacks have images of several classes.
+
+    Whole stacks are held out for all of their classes, rare classes first, a fifth of each or up to
+    twice as many: an image that is trained with has no neighbour that is held out.
+
+    Args:
+        labels: Name -> its classes.
+
+    Returns:
+        Name -> 'train' or 'val'; empty if each stack has one class, of files below five, and where
+        it cannot be that each class is on both sides, which is said.
+    """
+    names_of: dict[str, list[str]] = {}
+    for name in labels:
+        names_of.setdefault(file_of(name), []).append(name)
+    stacks = {file: names for file, names in names_of.items() if names != [file]}
+    if len(names_of) < LEAST_FILES or all(
+        len(labels[names[0]]) == 1 and len({tuple(labels[name]) for name in names}) == 1
+        for names in stacks.values()
+    ):
+        return {}
+    by_class: dict[str, dict[str, list[str]]] = {}
+    for name, classes in labels.items():
+        for label in classes or ('',):
+            by_class.setdefault(label, {}).setdefault(file_of(name), []).append(name)
+    side: dict[str, str] = {}
+    counts = {label: sum(map(len, files.values())) for label, files in by_class.items()}
+    for label in sorted(by_class, key=lambda label: (counts[label], label)):
+        files = by_class[label]
+        held_out = sum(len(names) for file, names in files.items() if side.get(file) == 'val')
+        wanted = max(1, counts[label] // 5) - held_out
+        left = {file: names for file, names in files.items() if file not in side}
+        keep_one = all(side.get(file) != 'train' for file in files)
+        drawn = _whole_files(left, wanted, keep_one) if left and wanted > 0 else []
+        side |= {file: 'val' if file in drawn else 'train' for file in left}
+        if label and len({side[file] for file in files}) < 2:
+            print(
+                f'of the stacks with {label!r} none can be held out as a whole: images are held '
+                'out one by one, and those of one stack are alike',
+                file=sys.stderr,
+            )
+            return {}
+    return {name: side[file_of(name)] for name in labels}
 
 
 def hold_out_several(labels: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:

@@ -88,7 +88,7 @@ def _vectors(
     table: dict[str, str] = {}
     given: Sequence[str | Path] = [source]
     if Path(source).expanduser().is_file():
-        root, table, _ = labels_of(source)
+        root, table, _ = labels_of(source, stacks=True)
         given = [root / name for name in table]
     take, files = backbone_for(weights, given, size)
     taken = spread(list(files), MOST)

@@ -108,10 +108,11 @@ def _files(images: str | Path, masks: str | Path | None) -> tuple[list[Path], di
         found = find_pairs(image, existing_folder(mask), least=1)
         pairs = {found.image(stem): found.mask(stem) for stem in found.stems}
         return list(pairs), pairs
-    (file,) = files_of([image])
+    # Says so if it is not there. Of a stack the mask is of the first image.
+    files_of([image])
     if not mask.is_file():
         raise ConfigError(f'{masks} must be the file of a mask, as {images} is one image')
-    return [file], {file: mask}
+    return [image], {image: mask}
 
 
 def _held_out(trained: Trained, files: list[Path]) -> list[Path]:

@@ -14,10 +14,15 @@ from ..datasets.reading.opening import size_of, split_frame
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
-from ..datasets.stacks import unroll
+from ..datasets.stacks import images_in_stacks, unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
-from .holding_out import held_out_without_labels, hold_out, hold_out_several
+from .holding_out import (
+    held_out_without_labels,
+    hold_out,
+    hold_out_several,
+    sides_of_stacks,
+)
 from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
@@ -140,6 +145,7 @@ def photos_with_labels(
             'of images for each class, or a table with the columns path and label'
         )
     train, val, how = [], [], choose(root, [*labels])
+    sides = sides or sides_of_stacks({name: (label,) for name, label in labels.items()})
     for label, names in sorted(by_class.items()):
         if sides:
             parts = [[n for n in names if sides[n] == side] for side in ('train', 'val')]
@@ -158,8 +164,8 @@ def photos_with_labels(
 
 def _photos_of_several(path: Path, root: Path, found: TableLabels, how: HowToRead) -> Photos:
     """Images that may have several labels; every class is on both sides."""
-    if found.sides:
-        train, val = ([n for n in found.labels if found.sides[n] == s] for s in ('train', 'val'))
+    if sides := found.sides or sides_of_stacks(found.labels):
+        train, val = ([n for n in found.labels if sides[n] == s] for s in ('train', 'val'))
     else:
         train, val = hold_out_several(found.labels)
     val = decodable(root, val, how)
@@ -179,11 +185,12 @@ def _photos_of_several(path: Path, root: Path, found: TableLabels, how: HowToRea
     return photos
 
 
-def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]:
+def labels_of(source: str | Path, stacks: bool) -> tuple[Path, dict[str, str], dict[str, str]]:
     """What a folder or a table says of classes.
 
     Args:
         source: See :func:`photos_with_labels`.
+        stacks: See :func:`find_and_tell`.
 
     Returns:
         The folder, path below it -> class, and path -> 'train' or 'val' where that is said.
@@ -194,8 +201,8 @@ def labels_of(source: str | Path) -> tuple[Path, dict[str, str], dict[str, str]]
     path = Path(source).expanduser()
     if not path.is_file():
         root = existing_folder(source)
-        return root, *_read_class_folders(root, stacks=False)
-    root, found = _read_table(path, None)
+        return root, *_read_class_folders(root, stacks)
+    root, found = _read_table(path, None, stacks)
     if found.several:
         raise ConfigError(f'{path} gives images several labels; shards hold one of each')
     return root, {name: names[0] for name, names in found.labels.items()}, found.sides
@@ -307,8 +314,16 @@ def _read_class_folders(root: Path, stacks: bool = True) -> tuple[dict[str, str]
     return labels, sides
 
 
-def _read_table(path: Path, multi_label: bool | str | None) -> tuple[Path, TableLabels]:
-    """The folder of a table, and the labels of the images in it."""
+def _read_table(
+    path: Path, multi_label: bool | str | None, stacks: bool = True
+) -> tuple[Path, TableLabels]:
+    """The folder of a table, and the labels of the images in it.
+
+    Args:
+        path: The table.
+        multi_label: See :func:`photos_with_labels`.
+        stacks: See :func:`find_and_tell`.
+    """
     root = path.resolve().parent
     found = labels_of_rows(path, *read_rows(path), multi_label)
     files = {name: split_frame(str(root / name))[0] for name in found.labels}
@@ -320,7 +335,25 @@ def _read_table(path: Path, multi_label: bool | str | None) -> tuple[Path, Table
         )
     for line in found.said:
         print(f'{path}: {line}')
-    return root, _with_names(root, found)
+    found = _with_names(root, found)
+    return root, _with_images_of_stacks(path, root, found) if stacks else found
+
+
+def _with_images_of_stacks(path: Path, root: Path, found: TableLabels) -> TableLabels:
+    """What is said of a stack, said of each image in it that has no row of its own."""
+    inside = images_in_stacks(root, [*found.labels])
+    if not inside:
+        return found
+    from_row = {image: name for name, images in inside.items() for image in images}
+    from_row |= {name: name for name in found.labels if name not in inside}
+    print(
+        f'{path}: {len(inside)} files hold a stack, whose labels each of its images has: '
+        f'{len(from_row)} images'
+    )
+    return found._replace(
+        labels={image: found.labels[name] for image, name in from_row.items()},
+        sides={image: found.sides[name] for image, name in from_row.items() if found.sides},
+    )
 
 
 def _with_names(root: Path, found: TableLabels) -> TableLabels:

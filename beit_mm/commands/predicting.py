@@ -10,6 +10,7 @@ from PIL import Image
 from ..component import ConfigError, did_you_mean
 from ..datasets.label_files import narrow
 from ..datasets.reading.opening import FRAME, split_frame
+from ..datasets.stacks import images_in_stacks
 from ..visualization import paint_labels
 from .output_files import output_file
 from .photos import find_and_tell
@@ -29,17 +30,21 @@ def predict(
     out: str | Path | None = None,
     *,
     threshold: float | None = None,
+    keep_scale: bool = False,
 ) -> list[tuple[Path, str, float]] | list[tuple[Path, dict[str, float]]] | list[Path]:
     """Name the class of images, or paint what is where in them.
 
     Args:
         model: Folder that ``beit-mm finetune`` or ``beit-mm segment`` has made.
-        images: Files, or folders of them.
+        images: Files, or folders of them; of stacks all images.
         out: Of classes, a .csv file to write; of masks, a folder for the pictures, ``predicted``
             in the model's by default: under an image's name the number of a class in each pixel,
             and with ``_colours`` behind the name the same to look at.
         threshold: Of a model whose images have several labels, the probability from which on one
             is named; 0.5 by default.
+        keep_scale: Of masks: whether a pixel is taken to show as much as in the images trained
+            with, as where those were tiles and these are scenes. Without, an image is brought to
+            their size, as photos are of more or fewer pixels.
 
     Returns:
         (file, class, probability) of each image; of a model with several labels (file, label ->
@@ -58,7 +63,10 @@ def predict(
         raise ConfigError(f'--threshold is of labels, of which {model} gives one an image')
     if trained.segments:
         own = Path(model).expanduser() / 'predicted'
-        return _masks(trained, files, own if out is None else Path(out), may_be_there=out is None)
+        folder = own if out is None else Path(out)
+        return _masks(trained, files, folder, may_be_there=out is None, keep_scale=keep_scale)
+    if keep_scale:
+        raise ConfigError('--keep-scale is of models that beit-mm segment has made')
     target = None if out is None else output_file('--out', out, ['.csv'])
     if several:
         return _several(trained, files, target, threshold)
@@ -77,7 +85,8 @@ def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
         if path.is_dir():
             files.update({path / name: Path(name) for name in find_and_tell(path)})
         elif Path(split_frame(str(path))[0]).exists():
-            files[path] = Path(path.name)
+            inside = images_in_stacks(path.parent, [path.name]).get(path.name, (path.name,))
+            files.update({path.parent / name: Path(name) for name in inside})
         else:
             known = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ConfigError(f'{given}: there is no such file{did_you_mean(path.name, known)}')
@@ -135,7 +144,11 @@ def _several(
 
 
 def _masks(
-    trained: Trained, files: Mapping[Path, Path], out: Path, may_be_there: bool
+    trained: Trained,
+    files: Mapping[Path, Path],
+    out: Path,
+    may_be_there: bool,
+    keep_scale: bool,
 ) -> list[Path]:
     # Of an image in a stack the name ends in '#' and what it is called there.
     targets = {
@@ -156,7 +169,7 @@ def _masks(
         )
     palette = trained.cfg.val_dataloader.dataset.metainfo.palette
     written = []
-    for file, sample in predict_files(trained, list(files)):
+    for file, sample in predict_files(trained, list(files), keep_scale=keep_scale):
         if sample is None:
             continue
         labels = narrow(sample.pred_sem_seg.data[0].cpu().numpy())

@@ -140,7 +140,8 @@ def segment(
                 run.write(f'{side}.txt', '\n'.join(stems) + '\n')
             print(f'{len(photos.train)} images to train with and {len(photos.val)} held out, from '
                   f'{pairs.images}; classes: {", ".join(numbering.names)}; read '
-                  f'as {photos.how.line}')  # fmt: skip
+                  f'as {photos.how.line}; brought to {values["scale"][0]} x {values["scale"][1]} '
+                  f'pixels, from {photos.short_side} on the short side')  # fmt: skip
             cfg = config_of(_text(values, 1000), options)
             steps = choose_length(cfg, photos, machine, steps, minutes, start, EPOCHS)
             run.write('segment.py', with_options(_text(values, steps), options))
@@ -209,6 +210,7 @@ def _values(
         **numbering.values,
         stride=max(own['patch_size'], crop * 3 // 4),
         scale=(long, short) if wide else (short, long),
+        photo_side=photos.short_side,
         learning_rate=float(f'{rate:.1e}'),
         num_workers=machine.workers,
     )

@@ -111,7 +111,7 @@ def _images_of(source: str | Path, no_labels: bool) -> tuple[Path, dict[str, str
     root = path if path.is_file() else existing_folder(source)
     labels: dict[str, str] = {}
     if not no_labels and (path.is_file() or list_classes(root)):
-        root, labels, sides = labels_of(root)
+        root, labels, sides = labels_of(root, stacks=False)
         loose = [] if path.is_file() else _loose_images(root)
         if len(set(labels.values())) > 1 and not (loose and not sides):
             held_out = {side: [n for n in labels if sides[n] == side] for side in ('train', 'val')

@@ -13,7 +13,7 @@ from ..engine.starting.stages import Progress, Stage
 from .choices import this_machine
 from .classifier_runs import Asked, begin_run, finish_run
 from .filling import config_of
-from .holding_out import hold_out, hold_out_several
+from .holding_out import hold_out, hold_out_several, sides_of_stacks
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start
@@ -65,8 +65,12 @@ def hold_back(photos: Photos) -> Photos:
     Raises:
         ConfigError: If a class has one image to train with.
     """
-    if photos.several is not None:
-        train, val = hold_out_several({name: photos.several[name] for name in photos.train})
+    labels = photos.several or {name: (label,) for name, label in photos.labels.items()}
+    labels = {name: labels[name] for name in photos.train}
+    if sides := sides_of_stacks(labels):
+        train, val = ([n for n in photos.train if sides[n] == s] for s in ('train', 'val'))
+    elif photos.several is not None:
+        train, val = hold_out_several(labels)
     else:
         train, val = [], []
         for label, names in images_by_class(photos).items():

@@ -13,10 +13,15 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
+from mmengine.structures import PixelData
 
 from ..checkpoints import load_state_dict
 from ..component import ConfigError
+from ..datasets.decoding import MOST_PIXELS
+from ..datasets.label_files import narrow, resize_labels
 from ..datasets.reading.broken_image import BrokenImage
+from ..datasets.reading.noted import note_changes
+from ..datasets.reading.opening import size_of
 from ..engine.checking.config_check import enter_scope
 from .changed_images import Changes
 from .how_to_read import Place
@@ -29,6 +34,8 @@ SEGMENTOR = ('segment.py', 'segmentor.pth')
 STAGES = ('pretrain', 'mae')
 # Steps of a pipeline that are about the mask of an image.
 LABELLING = ('LoadAnnotations', 'beit_mm.LoadLabels', 'beit_mm.MapLabels')
+# In the place of the one that brings images to the size of those trained with.
+RESIZE = dict(type='Resize', keep_ratio=True)
 
 
 def pretrainings_in(folder: Path) -> list[Path]:
@@ -101,20 +108,32 @@ def _load(cfg: Config, weights: Path, segments: bool) -> Trained:
 
 @torch.no_grad()
 def predict_files(
-    trained: Trained, files: Sequence[Path], place: Place | None = None
+    trained: Trained,
+    files: Sequence[Path],
+    place: Place | None = None,
+    keep_scale: bool = False,
 ) -> Iterator[tuple[Path, Any]]:
     """(file, data sample with the prediction) of each, in order; None for a file that is broken.
+
+    The prediction of a segmentor is as large as the image in the file.
 
     Args:
         trained: The model.
         files: Images.
         place: What gives what is in them, where they are names in shards.
+        keep_scale: Of a segmentor, see :func:`beit_mm.commands.predicting.predict`.
+
+    Raises:
+        ConfigError: If the scale is to be kept, and the model's config does not tell it.
     """
     steps = [
         step
         for step in trained.cfg.val_dataloader.dataset.pipeline
         if step.type not in (*LABELLING, 'beit_mm.CheckAnnotation')
     ]
+    if keep_scale:
+        factor = _scale_of(trained)
+        steps = [dict(RESIZE, scale_factor=factor) if s.type == 'Resize' else s for s in steps]
     enter_scope(trained.cfg.default_scope)
     pipeline = Compose([_built(step, trained) for step in steps])
     size, changes = 1 if trained.segments else 32, Changes()
@@ -125,7 +144,10 @@ def predict_files(
             try:
                 inside = {} if place is None else dict(img_bytes=place.joinpath(str(file)))
                 with changes.of_image():
-                    prepared[file] = pipeline(dict(img_path=str(file), **inside))
+                    made = pipeline(dict(img_path=str(file), **inside))
+                    if trained.segments:
+                        _note_size(trained, file, made['data_samples'].ori_shape, keep_scale)
+                prepared[file] = made
             except (BrokenImage, OSError) as error:
                 print(f'{file}: left out, {getattr(error, "reason", error)}')
             except cv2.error:
@@ -133,9 +155,49 @@ def predict_files(
         results: list[Any] = []
         if prepared:
             results = trained.model.test_step(pseudo_collate(list(prepared.values())))
-        made = dict(zip(prepared, results, strict=True))
-        yield from ((file, made.get(file)) for file in batch)
+        if trained.segments:
+            results = [_as_large_as(f, r) for f, r in zip(prepared, results, strict=True)]
+        by_file = dict(zip(prepared, results, strict=True))
+        yield from ((file, by_file.get(file)) for file in batch)
     changes.tell()
+
+
+def _scale_of(trained: Trained) -> float:
+    """By what the images trained with were multiplied for the network."""
+    if (side := trained.cfg.get('photo_side')) is None:
+        raise ConfigError(
+            '--keep-scale: the config of this model, which is older, has no photo_side; write '
+            'photo_side = N into its segment.py, the short side of the images trained with'
+        )
+    return min(trained.cfg.scale) / side
+
+
+def _note_size(trained: Trained, file: Path, read: Sequence[int], keep_scale: bool) -> None:
+    """Note an image of another size than those trained with.
+
+    Raises:
+        BrokenImage: If the scale is to be kept of an image that was reduced as it was read.
+    """
+    side = trained.cfg.get('photo_side')
+    if keep_scale and size_of(file) != tuple(read):
+        raise BrokenImage(file, f'it has more than {MOST_PIXELS:,} pixels; cut it into parts')
+    if side and not keep_scale and not side / 2 <= min(size_of(file)) <= side * 2:
+        note_changes(
+            [
+                f'brought to the size of those trained with, whose short side is {side} '
+                '(beit-mm predict --keep-scale leaves objects as large as they are)'
+            ]
+        )
+
+
+def _as_large_as(file: Path, sample: Any) -> Any:
+    """The sample with a prediction for each pixel in the file, of a reduced image too."""
+    labels = sample.pred_sem_seg.data[0]
+    size = size_of(file)
+    if labels.shape != size:
+        resized = resize_labels(narrow(labels.cpu().numpy()), size)
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(resized.astype(np.int64))[None])
+    return sample
 
 
 def truth_of(trained: Trained) -> Callable[[Path], np.ndarray]:

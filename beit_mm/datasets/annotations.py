@@ -14,6 +14,7 @@ from .label_files import (
     read_colors,
     read_labels,
     renumber,
+    resize_labels,
     same_in_all,
 )
 
@@ -142,8 +143,10 @@ class CheckAnnotation(BaseTransform):
 
     Out-of-range labels end in an assertion inside the loss, on a GPU in one that does not say
     which file it was; an annotation of another size is cropped beside its photo unnoticed. Reads
-    ``gt_seg_map``, (H, W), ``ori_shape`` and, for the message, ``seg_map_path``. Changes nothing.
-    Without an annotation, as on single photos, there is nothing to check.
+    ``gt_seg_map``, (H, W), ``ori_shape`` and, for the message, ``seg_map_path``. Changes nothing,
+    but for a photo so large that it was reduced as it was read, whose (height, width) in the file
+    are in ``file_shape``: every so many pixels of its annotation are taken, as many as the photo
+    has. Without an annotation, as on single photos, there is nothing to check.
 
     Args:
         num_classes: Labels must be in [0, num_classes) or ``ignore_index``. They are those that
@@ -160,11 +163,14 @@ class CheckAnnotation(BaseTransform):
         self.ignore_index = ignore_index
 
     def transform(self, results: dict) -> dict:
-        """Return ``results`` as they are, or raise."""
+        """Return ``results``, or raise."""
         labels = results.get('gt_seg_map')
         if labels is None:
             return results
-        path, size = results.get('seg_map_path'), tuple(results['ori_shape'][:2])
+        path, size = (
+            results.get('seg_map_path'),
+            results.get('file_shape', results['ori_shape'])[:2],
+        )
         if labels.ndim != 2:
             raise ValueError(
                 f'{path} has the shape {labels.shape}: an annotation must be a picture of one '
@@ -184,6 +190,8 @@ class CheckAnnotation(BaseTransform):
                 f'{", 0 for unlabelled" if shift else ""} and {self.ignore_index} for ignored: '
                 'correct the file, or num_classes of the heads and of CheckAnnotation'
             )
+        if 'file_shape' in results:
+            results['gt_seg_map'] = resize_labels(labels, results['ori_shape'][:2])
         return results
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from .reading.noted import note_changes
 from .sources.stores import StoreError, as_source
 
 PLAIN = Reading()
-Pixels = TypeVar('Pixels', np.ndarray, Image.Image)
+Read = TypeVar('Read')
 # Of an image that is read as a whole; what is said of a larger one.
 MOST_PIXELS = 2**26
 REDUCED = 'large images reduced as they are read whole'
@@ -68,8 +68,15 @@ def read_pixels(source: str | Path | bytes, reading: Reading) -> np.ndarray:
         FileNotFoundError: If there is no such file.
         BrokenImage: If it is no image, or lacks a band.
     """
+    return _read_with_size(source, reading)[0]
+
+
+def _read_with_size(
+    source: str | Path | bytes, reading: Reading
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """What :func:`read_pixels` gives, and height and width in the file."""
     with reading.open(source) as image:
-        return _read_whole(image)
+        return _read_whole(image), image.size
 
 
 def _share(image: Chosen) -> float:
@@ -99,7 +106,8 @@ def _as_pil(given: Image.Image | np.ndarray) -> Image.Image:
 class LoadPhoto(BaseTransform):
     """Read ``img_bytes``, what is in a file, or the file ``img_path``; or take ``img``.
 
-    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width). An ``img`` that is
+    Sets ``img``, and ``ori_shape`` and ``img_shape`` to its (height, width); ``file_shape`` too to
+    that in the file, if the image is so large that it is reduced as it is read. An ``img`` that is
     there already may be a PIL image or, as OpenMMLab's inferencers hand over what they have read or
     were given, a (H, W, 3) array, BGR, uint8 without the settings below; of other bands a
     (H, W, bands) array. With these settings arrays have the depth that they have.
@@ -170,7 +178,10 @@ class LoadPhoto(BaseTransform):
         """(H, W, bands), red first."""
         given = results.get('img')
         if given is None:
-            return self._by(read_pixels, results)
+            pixels, size = self._by(_read_with_size, results)
+            if pixels.shape[:2] != size:
+                results['file_shape'] = size
+            return pixels
         if self.reading.is_plain:
             return np.asarray(_as_pil(given))
         if isinstance(given, Image.Image):
@@ -180,7 +191,7 @@ class LoadPhoto(BaseTransform):
             whole = Whole(given[..., ::-1] if given.shape[2:] == (3,) else given)
         return Chosen(whole, self.reading).read()
 
-    def _by(self, read: Callable[[str | bytes, Reading], Pixels], results: dict) -> Pixels:
+    def _by(self, read: Callable[[str | bytes, Reading], Read], results: dict) -> Read:
         """What a function reads of the image of a sample."""
         source = results.get('img_bytes')
         try:

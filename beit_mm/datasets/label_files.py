@@ -1,9 +1,10 @@
 """Masks as people have them: numbers in pixels, palettes, colours, arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -211,6 +212,11 @@ def renumber(labels: np.ndarray, label_map: Mapping[int, int]) -> np.ndarray:
         if 0 <= old <= highest:
             table[old] = new
     return narrow(table[labels])
+
+
+def resize_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Labels (H, W) at another height and width, each that of the nearest pixel."""
+    return cv2.resize(labels, tuple(size[::-1]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def narrow(labels: np.ndarray) -> np.ndarray:

@@ -29,28 +29,32 @@ def unroll(folder: str | Path, found: Found) -> Found:
     Returns:
         The same, or with more names. Files that cannot be read keep theirs.
     """
-    kinds = set(found.kinds) & (STACKS | RARELY)
-    if not kinds:
+    if not set(found.kinds) & (STACKS | RARELY):
         return found
-    by_kind: dict[str, list[str]] = {kind: [] for kind in kinds}
-    for name in found.names:
-        kind = FORMAT_OF.get(ending_of(name), '')
-        if kind in kinds:
-            by_kind[kind].append(name)
-    frames: dict[str, list[str]] = {}
-    for kind, names in by_kind.items():
-        if kind in RARELY and not any(_frames(folder, spread(names, MOST_ASKED)).values()):
-            continue
-        frames.update(_frames(folder, names))
-    frames = {name: inside for name, inside in frames.items() if inside}
+    frames = images_in_stacks(folder, found.names)
     if not frames:
         return found
-    every = [
-        unrolled
-        for name in found.names
-        for unrolled in ([f'{name}{FRAME}{f}' for f in frames[name]] if name in frames else [name])
-    ]
+    every = [image for name in found.names for image in frames.get(name, (name,))]
     return found._replace(names=every, stacks=len(frames))
+
+
+def images_in_stacks(folder: str | Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Those of some files that hold a stack, see :func:`unroll` -> names of the images in it."""
+    by_kind: dict[str, list[str]] = {}
+    for name in names:
+        kind = FORMAT_OF.get(ending_of(name), '')
+        if kind in STACKS | RARELY:
+            by_kind.setdefault(kind, []).append(name)
+    frames: dict[str, list[str]] = {}
+    for kind, files in by_kind.items():
+        if kind in RARELY and not any(_frames(folder, spread(files, MOST_ASKED)).values()):
+            continue
+        frames.update(_frames(folder, files))
+    return {
+        name: [f'{name}{FRAME}{frame}' for frame in inside]
+        for name, inside in frames.items()
+        if inside
+    }
 
 
 def file_of(name: str) -> str:

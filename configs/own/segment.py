@@ -54,8 +54,9 @@ embed_dims = 128
 image_size = 128
 stride = 96
 patch_size = 8
-# Width and height that images are brought into.
+# Width and height that images are brought into, and the short side that they have before.
 scale = (240, 180)
+photo_side = None
 drop_path_rate = 0.1
 mean = [123.675, 116.28, 103.53]
 std = [58.395, 57.12, 57.375]

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from beit_mm.commands import testing_runs
@@ -15,7 +17,10 @@ from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.look_segmentation import look_segmentation
 from beit_mm.commands.predicting import predict
 from beit_mm.commands.testing_runs import run_test
+from beit_mm.commands.trained import load_trained, predict_files
 from beit_mm.component import ConfigError
+from beit_mm.datasets import decoding
+from beit_mm.datasets.reading import choosing
 
 CLASSES = ['road', 'grass', 'car']
 IMAGES = 7
@@ -182,3 +187,87 @@ def test_masks_are_painted_over_no_picture_of_the_users(run, tmp_path):
     painted = mask.with_name('0_colours.png')
     with pytest.raises(ConfigError, match=r'where 0_colours\.png is already'):
         predict(tmp_path / 'run', [photo, painted])
+
+
+@pytest.fixture
+def sized(run, tmp_path):
+    """The run, told that the images it was trained with were 80 pixels, of which it sees 40."""
+    shutil.copytree(run / 'run', tmp_path / 'run')
+    with (tmp_path / 'run/segment.py').open('a') as config:
+        config.write('\nphoto_side = 80\n')
+    return load_trained(tmp_path / 'run')
+
+
+def seen_and_predicted(trained, file, monkeypatch, **how):
+    """Height and width that the network's windows slide over, and the labels."""
+    seen = []
+    inference = trained.model.inference
+    monkeypatch.setattr(
+        trained.model, 'inference', lambda x, metas: seen.append(x.shape[2:]) or inference(x, metas)
+    )
+    ((_, sample),) = predict_files(trained, [file], **how)
+    monkeypatch.undo()
+    return [tuple(shape) for shape in seen], sample.pred_sem_seg.data[0].numpy()
+
+
+def test_a_scene_is_brought_to_the_size_of_tiles_and_said_or_keeps_its_scale(
+    sized, tmp_path, monkeypatch, capsys
+):
+    scene, tile = tmp_path / 'scene.png', tmp_path / 'tile.png'
+    Image.effect_noise((480, 320), 99).convert('RGB').save(scene)
+    Image.open(scene).crop((0, 0, 120, 80)).save(tile)
+    seen, labels = seen_and_predicted(sized, scene, monkeypatch)
+    assert (seen, labels.shape) == ([(40, 60 + 4)], (320, 480))
+    assert 'brought to the size of those trained with, whose short' in capsys.readouterr().err
+    seen, of_scene = seen_and_predicted(sized, scene, monkeypatch, keep_scale=True)
+    assert (seen, of_scene.shape) == ([(160, 240)], (320, 480))
+    # Of the trained size both are one, and nothing is said.
+    seen, labels = seen_and_predicted(sized, tile, monkeypatch)
+    assert seen == [(40, 60 + 4)]
+    again = seen_and_predicted(sized, tile, monkeypatch, keep_scale=True)
+    assert again[0] == seen
+    assert np.array_equal(again[1], labels)
+    assert capsys.readouterr().err == ''
+    # In the first window nothing of the rest is seen.
+    assert np.array_equal(of_scene[:48, :48], labels[:48, :48])
+
+
+def test_a_run_that_tells_no_scale_cannot_keep_it(run, tmp_path):
+    with pytest.raises(ConfigError, match='photo_side'):
+        predict(run / 'run', [run / 'images/0.png'], tmp_path / 'out', keep_scale=True)
+
+
+def test_an_image_that_is_reduced_as_it_is_read_keeps_its_mask(
+    sized, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(decoding, 'MOST_PIXELS', 700)
+    monkeypatch.setattr(choosing, 'MOST_AT_ONCE', 100)
+    image, mask = tmp_path / 'a.png', tmp_path / 'm.png'
+    Image.effect_noise((61, 41), 99).convert('RGB').save(image)
+    labels = np.random.default_rng(0).integers(0, 4, (41, 61), dtype=np.uint8)
+    Image.fromarray(labels).save(mask)
+    sample = dict(img_path=str(image), seg_map_path=str(mask), reduce_zero_label=False)
+
+    def run_steps(steps, **changed):
+        built = [TRANSFORMS.build(step) for step in steps]
+        return Compose(built)(dict(sample, seg_fields=[], **changed))
+
+    steps = sized.cfg.val_dataloader.dataset.pipeline
+    validated = run_steps(steps)['data_samples']
+    found = validated.gt_sem_seg.data[0].numpy()
+    assert found.shape == validated.ori_shape == (20, 30)
+    rows = np.floor((np.arange(20) + 0.5) * 41 / 20).astype(int)
+    columns = np.floor((np.arange(30) + 0.5) * 61 / 30).astype(int)
+    assert np.array_equal(found, np.array([255, 0, 1, 2])[labels][rows][:, columns])
+    Image.fromarray(labels[1:]).save(tmp_path / 'short.png')
+    with pytest.raises(ValueError, match=r'short.png is 40 x 61 .* and its photo .* 41 x 61'):
+        run_steps(steps, seg_map_path=str(tmp_path / 'short.png'))
+    for _ in range(10):
+        trained = run_steps(sized.cfg.train_dataloader.dataset.pipeline)
+        assert trained['inputs'].shape[1:] == trained['data_samples'].gt_sem_seg.shape
+    for keep_scale, said in ((False, 'large images reduced'), (True, 'cut it into parts')):
+        ((_, predicted),) = predict_files(sized, [image], keep_scale=keep_scale)
+        assert said in ''.join(capsys.readouterr())
+        assert keep_scale == (predicted is None)
+        if predicted is not None:
+            assert predicted.pred_sem_seg.shape == (41, 61)

@@ -6,8 +6,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from beit_mm.commands.holding_out import hold_out
-from beit_mm.commands.photos import photos_with_labels, photos_without_labels
+from beit_mm.commands.holding_out import hold_out, sides_of_stacks
+from beit_mm.commands.photos import labels_of, photos_with_labels, photos_without_labels
+from beit_mm.commands.predicting import files_of
 from beit_mm.datasets import photo_folder
 from beit_mm.datasets.finding import find_photos
 from beit_mm.datasets.stacks import unroll
@@ -102,6 +103,76 @@ def test_class_folders_of_volumes(tmp_path):
     assert len(photos.labels) == 36
     sides = [{name.partition('#')[0] for name in names} for names in (photos.train, photos.val)]
     assert not sides[0] & sides[1]
+
+
+def test_a_volume_that_is_named_by_itself_is_all_of_its_slices(tmp_path):
+    volume(tmp_path / 'a.nii', 3)
+    Image.new('RGB', (8, 8)).save(tmp_path / 'e.png')
+    by_folder = files_of([tmp_path])
+    assert files_of([tmp_path / 'a.nii', tmp_path / 'e.png']) == by_folder
+    one = tmp_path / 'a.nii#1'
+    assert files_of([one]) == {one: by_folder[one]}
+
+
+def test_a_table_of_volumes_is_as_class_folders_of_them(tmp_path):
+    rows = ['path,label']
+    for label, level in (('ill', 0), ('well', 300)):
+        for index in range(6):
+            volume(tmp_path / label / f'{index}.nii', 3, level)
+            rows.append(f'{label}/{index}.nii,{label}')
+    folders = photos_with_labels(tmp_path)
+    (tmp_path / 'labels.csv').write_text('\n'.join(rows))
+    photos = photos_with_labels(tmp_path / 'labels.csv')
+    assert (photos.labels, photos.val) == (folders.labels, folders.val)
+    # A slice may have a row of its own, and the volume's side is that of its slices.
+    sides = ['train', 'val'] * 6
+    rows = [f'{row},{side}' for row, side in zip(rows, ['split', *sides], strict=True)]
+    (tmp_path / 'labels.csv').write_text('\n'.join([*rows, 'ill/0.nii#1,well,train']))
+    photos = photos_with_labels(tmp_path / 'labels.csv')
+    changed = {name for name in folders.labels if photos.labels[name] != folders.labels[name]}
+    assert changed == {'ill/0.nii#1'}
+    assert len(photos.train) == len(photos.val) == 18
+    assert {name.partition('#')[0] for name in photos.val} == {
+        row.split(',')[0] for row in rows if row.endswith(',val')
+    }
+    root, labels, _ = labels_of(tmp_path / 'labels.csv', stacks=False)
+    assert (root, len(labels)) == (tmp_path, 13)
+
+
+def lesions(several):
+    """Twelve volumes of 10 slices, of which six have lesions in five; and one photo."""
+    labels = {f'{n}.nii#{i}': ['none'] for n in range(12) for i in range(10)} | {'p.png': ['none']}
+    for n in range(6):
+        for i in range(3, 8):
+            labels[f'{n}.nii#{i}'] = ['lesion', 'seen'] if several else ['lesion']
+    return labels
+
+
+@pytest.mark.parametrize('several', [False, True])
+@pytest.mark.parametrize('turned', [False, True])
+def test_slices_with_labels_of_their_own_have_no_neighbours_on_the_other_side(several, turned):
+    labels = lesions(several)
+    sides = sides_of_stacks(dict(reversed(labels.items())) if turned else labels)
+    assert sides.keys() == labels.keys()
+    by_file = {}
+    for name, side in sides.items():
+        by_file.setdefault(name.partition('#')[0], set()).add(side)
+    assert all(len(found) == 1 for found in by_file.values())
+    for label in ('none', 'lesion'):
+        of_class = [name for name in labels if label in labels[name]]
+        held_out = sum(sides[name] == 'val' for name in of_class)
+        assert len(of_class) // 5 <= held_out <= 2 * (len(of_class) // 5)
+
+
+def test_a_class_in_one_stack_is_parted_and_that_is_said(capsys):
+    labels = {f'{n}.nii#{i}': ['b' if (n, i) > (4, 1) else 'a'] for n in range(5) for i in range(4)}
+    assert sides_of_stacks(labels) == {}
+    assert "of the stacks with 'b' none can be held out as a whole" in capsys.readouterr().err
+
+
+def test_stacks_of_one_class_each_are_held_out_class_by_class():
+    assert sides_of_stacks({f'{n}.nii#{i}': [f'{n % 2}'] for n in range(9) for i in range(4)}) == {}
+    assert sides_of_stacks({f'{n}.png': ['a', 'b'] for n in range(9)}) == {}
 
 
 @pytest.mark.parametrize('count', [1, 7, 20])
