@@ -184,6 +184,33 @@ def with_ranges_of(known: HowToRead, root: Place, names: Sequence[str]) -> HowTo
     )
 
 
+def in_order(known: HowToRead, bands: int | list[str] | None) -> HowToRead | None:
+    """How weights read images, for some of their bands, or in another order.
+
+    Args:
+        known: As the weights say.
+        bands: See :class:`HowToRead`.
+
+    Returns:
+        With the range, mean and spread of each band; None where one is new.
+    """
+    theirs = ['red', 'green', 'blue'] if known.bands is None else known.bands
+    if bands in (None, known.bands):
+        return known
+    if isinstance(bands, int) or isinstance(theirs, int) or not {*bands} <= {*theirs}:
+        return None
+
+    def pick(values: Sequence) -> list:
+        return [values[theirs.index(band)] for band in bands]
+
+    of_range = known.value_range
+    if isinstance(of_range, Mapping):
+        of_range = {kind: pick(pairs) for kind, pairs in of_range.items()}
+    return known._replace(
+        bands=bands, value_range=of_range, mean=pick(known.mean), std=pick(known.std)
+    )
+
+
 def as_option(bands: int | list[str] | None) -> str | None:
     """What says so behind ``--bands``."""
     return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)

@@ -21,6 +21,8 @@ from .how_to_read import (
     as_option,
     how_to_read,
     how_to_read_in,
+    in_order,
+    parse_bands,
     with_ranges_of,
 )
 from .photos import Chooser, Photos
@@ -71,17 +73,22 @@ class Start(NamedTuple):
         known = self.images if no_data is None else self.images._replace(no_data=no_data)
 
         def chooser(root: Place, names: Sequence[str]) -> HowToRead:
+            same = in_order(known, parse_bands(bands))
+            # Weights of photos of 8 bits say nothing of deep images.
+            has_ranges = self.says_how and known.value_range is not None
+            if same is not None and value_range is None and has_ranges:
+                return with_ranges_of(same, root, names)
             if bands is None and value_range is None:
-                # Weights of photos of 8 bits say nothing of deep images.
-                if self.says_how and known.value_range is not None:
-                    return with_ranges_of(known, root, names)
                 found = how_to_read_in(known.bands, root, names, known.no_data)
             else:
                 wanted = bands or as_option(known.bands)
                 found = how_to_read(root, names, wanted, value_range, known.no_data)
+                if self.says_how and (same is None or same.value_range != found.value_range):
+                    return found
             if found.reading.num_bands == known.reading.num_bands:
                 # The network knows images that are normalised so.
-                return found._replace(mean=known.mean, std=known.std)
+                same = same or known
+                return found._replace(mean=same.mean, std=same.std)
             return found
 
         return chooser

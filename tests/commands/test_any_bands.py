@@ -104,6 +104,47 @@ def test_weights_of_photos_leave_the_range_of_deep_images_to_these(tmp_path):
     assert Start('w.pth', None, known, says_how=True).choose(None, None)(images, names) == known
 
 
+@pytest.mark.parametrize(
+    ('bands', 'value_range'),
+    [
+        ('nir,red,green,blue', None),
+        ('nir,red', None),
+        ('blue,green,red,nir', None),
+        ('nir,red,green,blue', '0,65535'),
+        (None, 'percentile'),
+        ('nir,red,green,blue', 'percentile'),
+        ('blue,green,red,swir', None),
+    ],
+)
+@pytest.mark.parametrize('known_range', [None, '0,65535'])
+def test_bands_and_ranges_of_the_users_take_means_and_spreads_along(
+    tmp_path, bands, value_range, known_range
+):
+    levels = dict(zip((*NAMES, 'swir'), (1000, 1500, 2000, 30000, 5000), strict=True))
+    bands_there = [*levels] if bands and 'swir' in bands else [*NAMES]
+    names = ''.join(
+        f'<Item name="DESCRIPTION" sample="{i}" role="description">{name}</Item>'
+        for i, name in enumerate(bands_there)
+    )
+    for index in range(6):
+        pixels = RNG.normal([levels[b] for b in bands_there], 300, (24, 24, len(bands_there)))
+        tifffile.imwrite(
+            tmp_path / f'{index}.tif', pixels.clip(0).astype(np.uint16), photometric='minisblack',
+            planarconfig='contig',
+            extratags=[(42112, 2, 0, f'<GDALMetadata>{names}</GDALMetadata>', True)],
+        )  # fmt: skip
+    files = [f'{index}.tif' for index in range(6)]
+    known = how_to_read(tmp_path, files, ','.join(NAMES), known_range)
+    found = Start('w.pth', None, known, says_how=True).choose(bands, value_range)(tmp_path, files)
+    read = np.stack([found.reading.open(tmp_path / name).read() for name in files])
+    seen = (read - found.mean) / found.std
+    np.testing.assert_allclose(seen.mean((0, 1, 2)), 0, atol=0.15)
+    np.testing.assert_allclose(seen.std((0, 1, 2)), 1, atol=0.1)
+    if bands and 'swir' not in bands and value_range in (None, known_range):
+        # The figures of the weights, and none measured anew.
+        assert found.mean == [known.mean[NAMES.index(band)] for band in bands.split(',')]
+
+
 def test_pixels_without_a_measurement_do_not_rule_the_range_and_are_0(tmp_path):
     pixels = [RNG.normal(500, 40, (24, 24)).astype(np.int16) for _ in range(6)]
     for index, image in enumerate(pixels):
