@@ -286,8 +286,8 @@ def of_the_function(names: Iterable[str]) -> list[str]:
     prefixes = '|'.join(sorted(re.escape(prefix) for prefix in known if prefix))
     parts = r'blocks\.|layers\.|encoder\.|rel_pos_bias|shared_position_bias|pos_embed'
     parts += r'|patch_embed\.(stem|backbone)\.|axial$|Transformer/'
-    # More tokens, and a norm before the blocks: of timm's and MMPretrain's other models.
-    parts += r'|reg_token|norm_pre\.|pre_norm\.'
+    # More tokens, a norm before the blocks and rotations: of timm's and MMPretrain's other models.
+    parts += r'|reg_token|norm_pre\.|pre_norm\.|rope\.'
     pattern = re.compile(rf'({prefixes})?({parts}|embeddings\.position)')
     return [name for name in names if pattern.match(name)]
 

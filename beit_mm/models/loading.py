@@ -77,8 +77,10 @@ def load(
         arch['num_heads'] = num_heads or arch['num_heads']
         if arch['num_heads'] is None:
             raise CheckpointError(
-                f'of width {arch["embed_dims"]}, and neither a config beside them nor a table of '
-                'relative positions says how many heads there are: give num_heads='
+                f'{arch["num_layers"]} blocks of width {arch["embed_dims"]}, and neither a config '
+                'beside them nor a table of relative positions says how many heads there are: give '
+                'num_heads=; a command reads {"num_attention_heads": N} in a config.json beside a '
+                'pytorch_model.bin or model.safetensors, and takes their folder'
             )
         of_weights = settings['img_size']
         has_positions = any('rel_pos_bias' in name or is_position(name) for name in ours)

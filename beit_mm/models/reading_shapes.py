@@ -1,11 +1,13 @@
 """What weights, and the config beside them, say of their architecture."""
 
+import logging
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..checkpoints import (
@@ -20,6 +22,8 @@ from .hybrid_stem import stride_for
 from .sizes import ARCHS
 
 TABLE = 'rel_pos_bias.table'
+# MMPretrain's small ViT, and what timm's was at first.
+FIRST_SMALL = dict(embed_dims=768, num_layers=8, num_heads=8, feedforward_channels=2304)
 
 
 def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +63,11 @@ def settings_of(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         raise CheckpointError(
             'no Vision Transformer: patch_embed.proj.weight has the shape '
             f'{tuple(projection.shape)}, which must be (width, channels, height, width)'
+        )
+    if 'rope' in str(config.get('architecture')):
+        raise CheckpointError(
+            f'its config has the architecture {config["architecture"]}, whose rotary positions '
+            'are not computed here'
         )
     told = _told_by(config)
     if told.get('hidden_act', 'gelu') != 'gelu':
@@ -162,8 +171,19 @@ def _heads(weights: Mapping[str, Tensor], told: Mapping[str, Any], sizes: dict) 
         return int(weights['num_heads'])
     if told.get('num_heads'):
         return told['num_heads']
-    known = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
-    return next((size['num_heads'] for size in known), None)
+    for size in (*ARCHS.values(), FIRST_SMALL):
+        if sizes.items() <= size.items():
+            return size['num_heads']
+    of_width = (size for size in ARCHS.values() if size['embed_dims'] == sizes['embed_dims'])
+    heads = next((size['num_heads'] for size in of_width), None)
+    if heads is not None:
+        print_log(
+            f'{sizes["num_layers"]} blocks of width {sizes["embed_dims"]} are no size with a name; '
+            f'{heads} heads are taken, as those of this width have, and num_heads= says otherwise',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return heads
 
 
 def _image_size(

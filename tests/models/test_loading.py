@@ -15,7 +15,7 @@ from transformers import BeitConfig, BeitForMaskedImageModeling, BeitModel, ViTC
 
 import beit_mm
 from beit_mm.checkpoints import LAYOUTS, OF_VIT_ALONE, CheckpointError, convert_state_dict
-from beit_mm.models import BEiT, VisionTransformer
+from beit_mm.models import BEiT, VisionTransformer, reading_shapes
 from beit_mm.models.sizes import ARCHS
 
 WIDTH, DEPTH, HEADS, HIDDEN, PATCH = 48, 3, 4, 96, 8
@@ -202,10 +202,46 @@ def test_heads_of_sizes_with_names_are_known(tmp_path, name):
     assert model.blocks[0].attn.num_heads == ARCHS[name]['num_heads']
 
 
+def test_the_small_network_of_width_768_has_eight_heads(tmp_path):
+    timm = pytest.importorskip('timm')
+    peer = timm.models.VisionTransformer(
+        img_size=32, patch_size=16, embed_dim=768, depth=8, num_heads=8, mlp_ratio=3, num_classes=0
+    ).eval()
+    model = beit_mm.load(save(peer.state_dict(), tmp_path / 'a.pth'))
+    photos = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(photos)[0], peer.forward_features(photos))
+
+
+def test_heads_that_are_taken_by_the_width_alone_are_told(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(reading_shapes, 'print_log', lambda line, **how: said.append((line, how)))
+    for layers in (12, 1):
+        given = BEiT({**ARCHS['tiny'], 'num_layers': layers}, img_size=32, use_rel_pos_bias=False)
+        beit_mm.load(save(given.state_dict(), tmp_path / 'a.pth'))
+    ((line, how),) = said
+    assert line.startswith('1 blocks of width 192 are no size with a name; 3 heads are taken')
+    assert how['level'] == logging.WARNING
+
+
+@pytest.mark.parametrize('named', [True, False])
+def test_rotary_positions_are_refused(tmp_path, named):
+    given = BEiT({**ARCHS['tiny'], 'num_layers': 1}, img_size=32, use_rel_pos_bias=False)
+    weights = given.state_dict()
+    if named:
+        config = dict(architecture='vit_small_patch16_rope_224', num_features=192)
+        (tmp_path / 'config.json').write_text(json.dumps(config))
+    else:
+        weights['rope.freqs'] = torch.zeros(2, 12, 32)
+    save(weights, tmp_path / 'pytorch_model.bin')
+    with pytest.raises(CheckpointError, match=r'rotary positions|rope\.freqs'):
+        beit_mm.load(tmp_path)
+
+
 def test_heads_that_nothing_tells_must_be_given(tmp_path):
     given = randomize(BEiT(ARCH, img_size=32, patch_size=PATCH, **POSITIONS['absolute']))
     path = save(given.state_dict(), tmp_path / 'a.pth')
-    with pytest.raises(CheckpointError, match=r'a\.pth: of width 48, .* give num_heads='):
+    with pytest.raises(CheckpointError, match=r'a\.pth: \d blocks of width 48, .* give num_heads='):
         beit_mm.load(path)
     assert_same(beit_mm.load(path, num_heads=HEADS)(images()), given(images()))
 
