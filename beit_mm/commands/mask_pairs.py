@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..component import ConfigError
 from ..datasets.coco_masks import CocoAnnotations
 from ..datasets.reading.opening import size_of
+from ..datasets.stacks import images_in_stacks
 from .holding_out import hold_out
 from .how_to_read import HowToRead
 from .photos import Chooser, Photos, decodable, find_and_tell, short_side
@@ -107,6 +108,13 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
         raise ConfigError(
             f'{images} and {masks} have {len(stems)} images with a mask; {least} is the '
             f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
+        )
+    stacks = images_in_stacks(images, [f'{stem}{by_stem[stem]}' for stem in stems])
+    if several := [name for name, inside in stacks.items() if len(inside) > 1]:
+        raise ConfigError(
+            f'{len(several)} of {len(stems)} images are stacks, such as {several[0]} of '
+            f'{len(stacks[several[0]])} images, of which the first alone would be taken: write '
+            'their slices as files, and those of the masks'
         )
     if left := len(by_stem) - len(stems):
         print(f'{left} of {len(by_stem)} images have no mask and are left out')

@@ -15,7 +15,13 @@ from .reading.opening import open_image
 # Labels are below it: they are kept in 16 bits at most.
 MOST_LABELS = 2**16
 # Grey levels that a file keeps in 2 and 4 bits, and by what Pillow has multiplied them.
-PACKED = {'L;2': 85, 'L;4': 17}
+PACKED = {
+    f'L;{bits}{turned}': times
+    for bits, times in ((2, 85), (4, 17))
+    for turned in ('', 'I', 'R', 'IR')
+}
+# The tag of a TIFF that says what 0 is shown as: 0 where it is white.
+SHOWN_AS = 262
 # Pillow's modes whose pixels are one number each.
 NUMBERS = ('1', 'L', 'LA', 'P', 'PA', 'I', 'F')
 
@@ -50,6 +56,9 @@ def _numbers(image: Image.Image) -> np.ndarray:
     if image.mode not in NUMBERS and not image.mode.startswith('I;'):
         return _opaque(image)
     pixels = np.asarray(turned(image))
+    if image.mode in ('1', 'L') and getattr(image, 'tag_v2', {}).get(SHOWN_AS) == 0:
+        # A file whose 0 is to be shown white, as ImageJ writes masks; Pillow turns it over.
+        return ~pixels
     if image.mode in ('LA', 'PA'):
         return np.where(pixels[..., 1] > 0, pixels[..., 0], 0)
     return pixels
@@ -91,13 +100,20 @@ def _opened(path: str | Path) -> Iterator[tuple[Image.Image | None, int]]:
         yield None, 1
         return
     with image:
-        packed = PACKED.get(str(image.tile[0][3]), 1) if image.tile else 1
+        packed = PACKED.get(_raw_mode(image), 1)
         try:
             image.load()
         # Damaged files make Pillow raise errors of a dozen kinds.
         except Exception as error:
             raise BrokenImage.by(path, error) from error
         yield image, packed
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels lie in the file; '' where that is not told."""
+    told = image.tile[0][3] if image.tile else ''
+    # Of TIFF with more that is about the file.
+    return str(told[0] if isinstance(told, tuple) else told)
 
 
 def _array(path: str | Path) -> np.ndarray:

@@ -4,6 +4,7 @@ import ast
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -355,6 +356,19 @@ def test_masks_are_read_as_numbers(tmp_path):
         save(tmp_path / f'lossy/{index}.jpg')
     with pytest.raises(ConfigError, match='changes the numbers'):
         find_pairs(tmp_path / 'images', tmp_path / 'lossy')
+
+
+def test_stacks_of_which_a_segmentor_would_see_the_first_image_are_refused(tmp_path):
+    from beit_mm.commands.mask_pairs import find_pairs
+
+    for folder, most in (('scans', 900), ('masks', 2)):
+        (tmp_path / folder).mkdir()
+        for index in range(4):
+            pixels = np.random.default_rng(index).integers(0, most, (12, 14, 5)).astype(np.int16)
+            scan = nibabel.Nifti1Image(pixels, np.eye(4))
+            nibabel.save(scan, tmp_path / f'{folder}/{index}.nii')
+    with pytest.raises(ConfigError, match=r'4 of 4 images are stacks, such as 0.nii of 5 images'):
+        find_pairs(tmp_path / 'scans', tmp_path / 'masks')
 
 
 def test_a_batch_is_that_of_the_weights_and_the_rate_that_of_all_devices():

@@ -88,6 +88,18 @@ def test_labels_are_mmsegmentations_where_8_bits_suffice(reduce_zero_label, tmp_
     assert found.dtype == np.uint8
 
 
+@pytest.mark.parametrize('bits', [1, 4, 8, 16])
+@pytest.mark.parametrize('shown', ['minisblack', 'miniswhite'])
+def test_the_number_in_a_tiff_counts_and_not_how_it_is_shown(tmp_path, bits, shown):
+    """ImageJ's masks are shown inverted unless it is told otherwise."""
+    tifffile = pytest.importorskip('tifffile')
+    numbers = RNG.integers(0, min(2**bits, 250), (16, 24)).astype(np.uint16)
+    kind = {1: bool, 4: np.uint8, 8: np.uint8, 16: np.uint16}[bits]
+    about = dict(bitspersample=4) if bits == 4 else {}
+    tifffile.imwrite(tmp_path / 'a.tif', numbers.astype(kind), photometric=shown, **about)
+    np.testing.assert_array_equal(load(tmp_path / 'a.tif', ignored=[]), numbers)
+
+
 def test_labels_above_255_stay_what_they_are(tmp_path):
     numbers = np.array([[0, 1, 300], [255, 65535, 299]], np.uint16)
     cv2.imwrite(str(tmp_path / 'a.png'), numbers)

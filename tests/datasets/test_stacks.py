@@ -11,6 +11,7 @@ from beit_mm.commands.photos import labels_of, photos_with_labels, photos_withou
 from beit_mm.commands.predicting import files_of
 from beit_mm.datasets import photo_folder
 from beit_mm.datasets.finding import find_photos
+from beit_mm.datasets.reading.opening import open_image
 from beit_mm.datasets.stacks import unroll
 
 RNG = np.random.default_rng(0)
@@ -103,6 +104,36 @@ def test_class_folders_of_volumes(tmp_path):
     assert len(photos.labels) == 36
     sides = [{name.partition('#')[0] for name in names} for names in (photos.train, photos.val)]
     assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize('compression', [None, 'zlib'])
+def test_of_an_experiment_in_several_files_each_has_its_own_planes(tmp_path, compression):
+    """OME lists all planes in each file, as MicroManager and Bio-Formats write it."""
+    ids = [f'urn:uuid:00000000-0000-0000-0000-00000000000{n}' for n in range(3)]
+    planes = ''.join(
+        f'<TiffData IFD="{z % 2}" FirstC="0" FirstZ="{z}" FirstT="0" PlaneCount="1">'
+        f'<UUID FileName="{z // 2}.ome.tif">{ids[z // 2]}</UUID></TiffData>'
+        for z in range(5)
+    )
+    for n in range(3):
+        about = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME '
+            f'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[n]}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            'SizeX="32" SizeY="24" SizeZ="5" SizeC="1" SizeT="1">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+        )
+        with tifffile.TiffWriter(tmp_path / f'{n}.ome.tif') as writer:
+            for z in range(2 * n, min(2 * n + 2, 5)):
+                writer.write(
+                    np.full((24, 32), 100 + z, np.uint16), photometric='minisblack', metadata=None,
+                    description=about if z == 2 * n else None, compression=compression,
+                )  # fmt: skip
+    names = unroll(tmp_path, find_photos(tmp_path)).names
+    assert list(names) == [*(f'{n}.ome.tif#{k}' for n in (0, 1) for k in (0, 1)), '2.ome.tif']
+    for z, name in enumerate(names):
+        with open_image(tmp_path / name) as image:
+            assert (image.read() == 100 + z).all()
 
 
 def test_a_volume_that_is_named_by_itself_is_all_of_its_slices(tmp_path):

@@ -98,6 +98,11 @@ def _images(file: Any) -> tuple[list[tuple[Any, int]], bool]:
     if kind in OF_SLIDES:
         kept = kept[:1]
     images = [(s, number) for s in kept for number in range(math.prod(_lengths(s)))]
+    if any(s.is_multifile for s in kept):
+        # OME lists the planes of a whole experiment in each of its files.
+        images = [(s, n) for s, n in images if all(_is_in(file, p) for p in _pages(s, n))]
+        if not images:
+            raise ValueError('it holds no whole image: the channels of one lie in several files')
     if kind not in OF_STACKS and len(kept) > 1:
         images.sort(key=lambda image: _page_number(*image))
     return images, kind in OF_STACKS
@@ -154,10 +159,13 @@ class Tiff(ImageFile):
             part = box_in_level(self.size, self.sizes[level], part)
         refuse_bomb(part.height, part.width, self.stored)
         series = self.levels[level]
-        if series.dataoffset is not None:
+        if series.dataoffset is not None and not series.is_multifile:
             pixels = self._mapped(series, part)
         else:
-            parts = [read_page(page, self.source, part) for page in self._pages(series)]
+            pages = _pages(series, self.number)
+            if any(page is None for page in pages):
+                raise ValueError('a page of it is missing')
+            parts = [read_page(page, self.source, part) for page in pages]
             pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return keep(self.colors(pixels))
 
@@ -179,16 +187,20 @@ class Tiff(ImageFile):
         pixels = pixels.transpose([left_over.index(a) for a in 'HWCS' if a in left_over])
         return pixels.reshape(height, width, -1)
 
-    def _pages(self, series: Any) -> list[Any]:
-        """The pages that the image is made of: one, or one a channel."""
-        stack = _stack(series)
-        numbers = np.arange(math.prod(n for _, n in stack)).reshape([n for _, n in stack])
-        if 'C' in dict(stack):
-            numbers = np.moveaxis(numbers, [axis for axis, _ in stack].index('C'), -1)
-        pages = [series[int(n)] for n in numbers.reshape(-1, self.channels)[self.number]]
-        if any(page is None for page in pages):
-            raise ValueError('a page of it lies in another file')
-        return pages
+
+def _pages(series: Any, number: int) -> list[Any]:
+    """The pages that an image is made of: one, or one a channel."""
+    stack = _stack(series)
+    numbers = np.arange(math.prod(n for _, n in stack)).reshape([n for _, n in stack])
+    if 'C' in dict(stack):
+        numbers = np.moveaxis(numbers, [axis for axis, _ in stack].index('C'), -1)
+    channels = dict(stack).get('C', 1)
+    return [series[int(n)] for n in numbers.reshape(-1, channels)[number]]
+
+
+def _is_in(file: Any, page: Any) -> bool:
+    """Whether a page is there, and in this file."""
+    return page is not None and page.parent is file
 
 
 def _size(series: Any) -> tuple[int, int]:
