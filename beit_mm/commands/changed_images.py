@@ -16,10 +16,10 @@ class Changes:
         self.images = 0
 
     @contextmanager
-    def of_image(self) -> Iterator[None]:
-        """Count an image that is read inside of the block."""
+    def of_image(self) -> Iterator[list[str]]:
+        """Count an image that is read inside of the block, which is given what is noted of it."""
         with noted_changes() as changes:
-            yield
+            yield changes
         self.images += 1
         self.counts.update(set(changes))
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from mmengine.config import Config
 
+from ..checkpoints.run_settings import images_in
 from ..component import ConfigError
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.choosing import TO_MEASURE, Reading
@@ -94,6 +95,23 @@ def how_of(cfg: Config) -> HowToRead:
     """How the images of a run are read, by a config that a recipe in ``configs/own`` has become."""
     found = {name: cfg.get(name) for name in HowToRead._fields}
     return PHOTOS._replace(**{name: value for name, value in found.items() if value is not None})
+
+
+def how_of_run(settings: Mapping[str, Any]) -> HowToRead:
+    """How the images of a run are read, by its preprocessor and the step that reads them.
+
+    Args:
+        settings: Of the config that a checkpoint carries.
+    """
+    normalised = preprocessor_in(settings)
+    mean, std = (list(normalised.get(n, getattr(PHOTOS, n))) for n in ('mean', 'std'))
+    return PHOTOS._replace(**images_in(settings).reading, mean=mean, std=std)
+
+
+def preprocessor_in(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What normalises the images of a run, of the model or, as MMPretrain has it, beside it."""
+    model = settings.get('model') or {}
+    return model.get('data_preprocessor') or settings.get('data_preprocessor') or {}
 
 
 def picture_of(source: str | Path | bytes, how: HowToRead) -> np.ndarray:

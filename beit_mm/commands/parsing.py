@@ -6,6 +6,7 @@ installed for it. shtab writes the shells' completions from it.
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn
 
@@ -35,6 +36,10 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         # A shorter form of an option would mean another one once there are two that begin so.
         super().__init__(allow_abbrev=False, **settings)
+        # Values that begin with a minus: argparse knows -5, and neither -1000,400 nor -3.4e38.
+        self._negative_number_matcher = re.compile(
+            r'-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(,.*)?$', re.IGNORECASE
+        )
 
     def parse_args(self, args=None, namespace=None):
         """As argparse does; of arguments that nobody takes, the nearest that there are."""

@@ -22,7 +22,7 @@ from ..checkpoints import (
     take_weights,
     translate,
 )
-from ..checkpoints.run_settings import images_in, pipeline_in, run_settings
+from ..checkpoints.run_settings import pipeline_in, run_settings
 from ..component import ConfigError
 from ..engine.checking.config_check import enter_scope
 from ..engine.running.whole_checkpoints import newest_whole
@@ -36,7 +36,7 @@ from ..models import (
 )
 from ..models.tokenizer_shapes import load_tokenizer
 from .features import Extractor
-from .how_to_read import PHOTOS, HowToRead
+from .how_to_read import HowToRead, how_of_run
 from .starting_weights import check_size, images_of, size_of_weights
 from .trained import PRETRAINED, pretrainings_in
 from .which_tokenizer import DECODER, ENCODER, tokenizer_files, with_its_decoder
@@ -169,7 +169,7 @@ def _of_run(
             f'{path} does not fit its config: it lacks {lost[:3]}, and has {unexpected[:3]} too'
         )
     one_view = any('second_size' in s and s['second_size'] is None for s in pipeline_in(settings))
-    return _ready(task, tokens, _how_of(settings))._replace(one_view=one_view)
+    return _ready(task, tokens, how_of_run(settings))._replace(one_view=one_view)
 
 
 class Tokens(NamedTuple):
@@ -287,10 +287,3 @@ def _ready(task: Any, tokens: Tokens, how: HowToRead) -> PretrainedTask:
     backbone = task.backbone
     take = Extractor(backbone, backbone.grid[0] * backbone.patch_size[0], how)
     return PretrainedTask(task, tokens.tokenizer, tokens.lacks, take)
-
-
-def _how_of(settings: Mapping[str, Any]) -> HowToRead:
-    """How the images of a run are read, by its preprocessor and the step that reads them."""
-    normalised = settings['model'].get('data_preprocessor') or {}
-    mean, std = (list(normalised.get(n, getattr(PHOTOS, n))) for n in ('mean', 'std'))
-    return PHOTOS._replace(**images_in(settings).reading, mean=mean, std=std)

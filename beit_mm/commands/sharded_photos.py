@@ -159,11 +159,13 @@ def sharded_with_labels(source: str | Path, choose: Chooser = how_to_read) -> Ph
     sharded = find_sharded(source, with_label=True)
     if sharded is None:
         return None
-    classes = sharded.dataset.CLASSES or ()
-    labels = {
-        name: str(classes[sharded.dataset.get_data_info(place)['gt_label']])
+    # None where all labels are numbers.
+    classes = sharded.dataset.CLASSES
+    numbers = {
+        name: sharded.dataset.get_data_info(place)['gt_label']
         for name, place in sharded.places.items()
     }
+    labels = {name: str(classes[n] if classes else n) for name, n in numbers.items()}
     by_class: dict[str, list[str]] = {}
     for name, label in labels.items():
         by_class.setdefault(label, []).append(name)

@@ -12,6 +12,7 @@ from ..component import ConfigError
 from ..datasets.finding import list_classes
 from ..datasets.reading.known_formats import FORMAT_OF, OF_FOLDERS, ending_of
 from ..datasets.reading.opening import split_frame
+from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.finding_shards import find_shards
 from ..datasets.sources.folder_listing import Folder
 from ..datasets.sources.folder_search import FolderSearch
@@ -22,6 +23,8 @@ from .photos import existing_folder, find_and_tell, labels_of
 
 # Of the order in the shards.
 SEED = 0
+# Names of classes in a line.
+SHOWN = 5
 
 
 class Side(NamedTuple):
@@ -85,7 +88,14 @@ def shard(
     out = Path(out).expanduser().resolve()
     root, labels, sides = _images_of(source, no_labels)
     sides = [side._replace(names=_files_of(root, side.names)) for side in sides]
-    classes = sorted(set(labels.values()))
+    # As PhotoFolder numbers them, and as numbers in a table stand for themselves.
+    is_table = Path(source).expanduser().is_file()
+    classes = in_order({*labels.values()}) if is_table else sorted({*labels.values()})
+    if is_table and any(c.isdecimal() and int(c) != n for n, c in enumerate(classes)):
+        more = ', ...' if len(classes) > SHOWN else ''
+        print(
+            f'.cls numbers the labels {", ".join(classes[:SHOWN])}{more} from 0 on, in this order'
+        )
     plans = {
         side.name: plan_shards(
             root, side.names, labels, classes, images, int(megabytes * 1e6), SEED

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoints import locate, read_about
+from ..checkpoints import locate, read_about, read_checkpoint
 from ..checkpoints.folders import read_mean_and_std
+from ..checkpoints.run_settings import run_settings
 from ..component import ConfigError
 from ..models import BEiT, VisionTransformer, load
 from .choices import Machine, choose_batch, choose_sizes, values_for_network
@@ -19,10 +20,12 @@ from .how_to_read import (
     HowToRead,
     Place,
     as_option,
+    how_of_run,
     how_to_read,
     how_to_read_in,
     in_order,
     parse_bands,
+    preprocessor_in,
     with_ranges_of,
 )
 from .photos import Chooser, Photos
@@ -121,6 +124,12 @@ def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
     about = read_about(weights).get('images') or {}
     bands: Any = about.get('bands')
     count = model.patch_embed.input.in_channels
+    settings = {} if about else _settings_of(locate(weights))
+    if 'mean' in preprocessor_in(settings):
+        # A checkpoint of a run carries its config.
+        of_run = how_of_run(settings)
+        if len(of_run.mean) == of_run.reading.num_bands == count:
+            return of_run, True
     if not about and count != len(MEAN):
         bands = list(model.bands) if model.bands else count
     mean, std = about.get('mean'), about.get('std')
@@ -134,6 +143,12 @@ def images_of(weights: str, model: VisionTransformer) -> tuple[HowToRead, bool]:
             mean, std = [127.5] * count, [64.0] * count
     how = HowToRead(bands, about.get('value_range'), mean, std, about.get('no_data'))
     return how, bool(about)
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
+    """Of the config that a checkpoint carries; nothing of weights alone."""
+    alone = path.is_dir() or path.suffix in ('.safetensors', '.npz')
+    return {} if alone else run_settings(read_checkpoint(path))
 
 
 def values_of_weights(

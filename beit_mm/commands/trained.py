@@ -20,6 +20,7 @@ from ..component import ConfigError
 from ..datasets.decoding import MOST_PIXELS
 from ..datasets.label_files import narrow, resize_labels
 from ..datasets.reading.broken_image import BrokenImage
+from ..datasets.reading.choosing import TO_8_BITS
 from ..datasets.reading.noted import note_changes
 from ..datasets.reading.opening import size_of
 from ..engine.checking.config_check import enter_scope
@@ -143,8 +144,11 @@ def predict_files(
         for file in batch:
             try:
                 inside = {} if place is None else dict(img_bytes=place.joinpath(str(file)))
-                with changes.of_image():
+                with changes.of_image() as noted:
                     made = pipeline(dict(img_path=str(file), **inside))
+                    if TO_8_BITS in noted:
+                        raise BrokenImage(file, 'it is deeper than 8 bits, and the model knows no '
+                                                'range of its pixels')  # fmt: skip
                     if trained.segments:
                         _note_size(trained, file, made['data_samples'].ori_shape, keep_scale)
                 prepared[file] = made

@@ -73,8 +73,9 @@ def tokenizer_of(given: str | Path, sizes: Sizes) -> Tokenizer:
             f'{sizes.image_size} pixels are {sizes.patch_size} wide: give --size '
             f'{224 if patch == 16 else 128} or leave --tokenizer out'
         )
-    # Training does without the decoder, of whatever size it is.
-    left_out = ('with_decoder', 'decoder_input')
+    # Training does without the decoder, of whatever size it is. The bands are those of the images,
+    # which the weights are fitted to.
+    left_out = ('with_decoder', 'decoder_input', 'in_channels', 'bands')
     settings = {k: v for k, v in known.items() if v is not None and k not in left_out}
     return Tokenizer(file.resolve(), dict(type='beit_mm.DiscreteVAE', **settings))
 

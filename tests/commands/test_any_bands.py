@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tifffile
+import torch
+from mmengine.config import Config
 from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict, read_about
@@ -19,8 +21,9 @@ from beit_mm.commands.how_to_read import (
 from beit_mm.commands.predicting import predict
 from beit_mm.commands.pretraining import pretrain
 from beit_mm.commands.segmenting import segment
-from beit_mm.commands.starting_weights import Start
+from beit_mm.commands.starting_weights import Start, start_of
 from beit_mm.component import ConfigError
+from beit_mm.models import VisionTransformer
 
 RNG = np.random.default_rng(0)
 LEVEL = dict(dark=700, bright=2500)
@@ -143,6 +146,28 @@ def test_bands_and_ranges_of_the_users_take_means_and_spreads_along(
     if bands and 'swir' not in bands and value_range in (None, known_range):
         # The figures of the weights, and none measured anew.
         assert found.mean == [known.mean[NAMES.index(band)] for band in bands.split(',')]
+
+
+def test_a_checkpoint_of_a_run_says_how_its_images_are_read(tmp_path):
+    about = dict(bands=[*NAMES], value_range={'uint16': [(0.0, 900.0 + n) for n in range(4)]})
+    mean, std = [107.0, 97.0, 82.0, 51.0], [31.0, 33.0, 39.0, 52.0]
+    sizes = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64)
+    model = VisionTransformer(sizes, img_size=32, patch_size=8, in_channels=4, bands=[*NAMES])
+    load = dict(type='beit_mm.LoadPhoto', no_data=-9999, **about)
+    cfg = Config(
+        dict(
+            model=dict(
+                backbone=dict(type='beit_mm.VisionTransformer', arch=sizes),
+                data_preprocessor=dict(mean=mean, std=std),
+            ),
+            val_dataloader=dict(dataset=dict(pipeline=[load])),
+        )
+    )
+    weights = {f'backbone.{name}': tensor for name, tensor in model.state_dict().items()}
+    torch.save(dict(meta=dict(cfg=cfg.pretty_text), state_dict=weights), tmp_path / 'iter_9.pth')
+    start = start_of(str(tmp_path / 'iter_9.pth'))
+    assert start.says_how
+    assert start.images == HowToRead(*about.values(), mean, std, -9999)
 
 
 def test_pixels_without_a_measurement_do_not_rule_the_range_and_are_0(tmp_path):

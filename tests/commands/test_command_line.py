@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from beit_mm.commands.main import COMMANDS, build_parser, main
-from beit_mm.commands.parsing import question
+from beit_mm.commands.parsing import Parser, question
 
 
 def refusal(capsys, *arguments):
@@ -148,3 +148,18 @@ def test_recipes_and_info(capsys):
     assert '83.2 top-1' in out
     main(['info'])
     assert 'what is fast here' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('option', 'text', 'name', 'value'),
+    [
+        ('--value-range', '-1000,400', 'value_range', '-1000,400'),
+        ('--value-range', '-.5,1', 'value_range', '-.5,1'),
+        ('--no-data', '-3.4e38', 'no_data', -3.4e38),
+        ('--no-data', '-9999', 'no_data', -9999),
+    ],
+)
+def test_values_that_begin_with_a_minus_are_no_options(option, text, name, value):
+    parser = Parser()
+    COMMANDS['pretrain'].add_arguments(parser)
+    assert getattr(parser.parse_args(['photos', option, text]), name) == value

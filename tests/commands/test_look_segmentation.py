@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
@@ -271,3 +272,11 @@ def test_an_image_that_is_reduced_as_it_is_read_keeps_its_mask(
         assert keep_scale == (predicted is None)
         if predicted is not None:
             assert predicted.pred_sem_seg.shape == (41, 61)
+
+
+def test_deep_images_are_left_out_by_a_model_of_8_bits(run, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 4096, (40, 60, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / 'deep.tif', pixels, photometric='rgb')
+    (found,) = predict(run / 'run', [run / 'images/0.png', tmp_path / 'deep.tif'], tmp_path / 'out')
+    assert found.name == '0.png'
+    assert 'deep.tif: left out, it is deeper than 8 bits' in capsys.readouterr().out

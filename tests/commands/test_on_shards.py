@@ -1,8 +1,10 @@
 """Commands on shards do what they do on the folder that the shards are of."""
 
+import io
 import json
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 from beit_mm.commands.main import main
 from beit_mm.commands.sharded_photos import labelled_photos
 from beit_mm.component import ConfigError
+from beit_mm.datasets import PhotoShards
 from beit_mm.models import BEiT
 
 
@@ -90,6 +93,51 @@ def test_what_is_no_shard_in_a_store_is_told_in_a_line(root, tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert 'beit-mm pretrain: ' in said[0]
+
+
+@pytest.mark.parametrize('numbers', [(0, 1, 2), (1, 2, 3), (9, 0, 10)])
+@pytest.mark.parametrize('ending', ['cls', 'json'])
+def test_labels_that_are_numbers_are_their_own_names(tmp_path, numbers, ending):
+    with tarfile.open(tmp_path / 'a-000.tar', 'w') as tar:
+        for index in range(18):
+            picture, number = io.BytesIO(), numbers[index % 3]
+            Image.fromarray(pixels(index)).save(picture, 'png')
+            label = str(number) if ending == 'cls' else json.dumps(dict(label=number))
+            for name, content in (('png', picture.getvalue()), (ending, label.encode())):
+                member = tarfile.TarInfo(f'{index:03}.{name}')
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    photos = labelled_photos(tmp_path)
+    assert photos.classes == [str(number) for number in sorted(numbers)]
+    by_class = Counter(photos.labels[name] for name in photos.train)
+    assert by_class == {str(number): 5 for number in numbers}
+    # As a run lists them.
+    lines = [f'{n} {photos.classes.index(photos.labels[n])}' for n in photos.val]
+    (tmp_path / 'val.txt').write_text('\n'.join(lines))
+    listed = PhotoShards(
+        data_root=str(tmp_path), ann_file=str(tmp_path / 'val.txt'), pipeline=[],
+        metainfo=dict(classes=photos.classes),
+    )  # fmt: skip
+    assert sorted(listed.get_data_info(i)['gt_label'] for i in range(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize('labels', [range(12), (1, 5, 10), 'ab'])
+def test_labels_of_a_table_keep_their_order_in_shards(tmp_path, labels, capsys):
+    rows = ['path,label']
+    for index, label in enumerate([*labels] * 2):
+        Image.new('RGB', (8, 8), (index, 0, 0)).save(tmp_path / f'{index}.png')
+        rows.append(f'{index}.png,{label}')
+    (tmp_path / 'table.csv').write_text('\n'.join(rows))
+    main(['shard', str(tmp_path / 'table.csv'), str(tmp_path / 'shards')])
+    shards = PhotoShards(data_root=str(tmp_path / 'shards'), pipeline=[])
+    assert tuple(map(str, labels)) == shards.CLASSES
+    for place in range(len(shards)):
+        image = Image.open(io.BytesIO(shards.read_photo(place)))
+        assert shards.get_data_info(place)['gt_label'] == image.getpixel((0, 0))[0] % len(labels)
+    # What is renumbered is said.
+    assert ('.cls numbers the labels 1, 5, 10 from 0' in capsys.readouterr().out) == (
+        labels == (1, 5, 10)
+    )
 
 
 def test_shards_give_no_image_several_labels(tmp_path):
