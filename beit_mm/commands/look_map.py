@@ -9,9 +9,11 @@ import torch
 
 from ..component import ConfigError
 from ..datasets.reading.measuring import spread
+from ..datasets.stacks import file_of
 from ..engine.measuring.feature_evaluation import knn_leave_one_out
 from ..visualization import PrincipalComponents, cells_of, draw_image_map
 from .features import Extractor
+from .holding_out import LEAST_FILES
 from .look_arguments import MAPS
 from .looked_images import backbone_for, counted
 from .looked_vectors import Vectors, class_of, small_photo, vectors_of
@@ -65,7 +67,7 @@ def look_map(
         raise ConfigError(f'{source} has {counted(len(found.files))}; a map takes three')
     coordinates, axes = _lay_out(found.features, how)
     title = f'{counted(len(found.files))} by their features'
-    knn = _accuracy(found.features, labels)
+    knn = _accuracy(found.features, labels, found.files)
     if knn is not None:
         title += f'; their {NEIGHBORS} nearest neighbours tell the class of {knn:.1f} %'
     chosen, places = cells_of(coordinates, CELLS)
@@ -103,16 +105,21 @@ def _vectors(
     return found, labels if len({*labels} - {''}) > 1 else [''] * len(labels), take
 
 
-def _accuracy(features: np.ndarray, labels: Sequence[str]) -> float | None:
+def _accuracy(features: np.ndarray, labels: Sequence[str], files: Sequence[Path]) -> float | None:
     """Of k-NN, in per cent, told; None without two classes."""
     classes = sorted({*labels} - {''})
     if not classes:
         return None
     known = np.array([bool(label) for label in labels])
     numbers = torch.tensor([classes.index(label) for label in labels if label])
-    knn = knn_leave_one_out(torch.from_numpy(features[known]), numbers, NEIGHBORS)
+    # Images of one stack are alike; a file that holds all of them is no such stack.
+    stacks = [file_of(str(file)) for file, label in zip(files, labels, strict=True) if label]
+    several = LEAST_FILES <= len({*stacks}) < len(stacks)
+    groups = torch.from_numpy(np.unique(stacks, return_inverse=True)[1]) if several else None
+    knn = knn_leave_one_out(torch.from_numpy(features[known]), numbers, NEIGHBORS, groups=groups)
     commonest = 100 * float(numbers.bincount().max()) / len(numbers)
-    print(f'{len(numbers)} images of {len(classes)} classes, each among all others')
+    others = ' of other stacks' if several else ''
+    print(f'{len(numbers)} images of {len(classes)} classes, each among all others{others}')
     print(f'{NEIGHBORS} nearest neighbours  {knn:5.1f} % top-1')
     print(f'commonest class        {commonest:5.1f} %')
     return knn

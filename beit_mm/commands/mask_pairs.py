@@ -1,6 +1,6 @@
 """Images and their masks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ class MaskPairs(NamedTuple):
 
 
 def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
-    """Images and masks of one path below their folders, but for the ending.
+    """Images and masks of one path below their folders, but for the ending; of stacks all images.
 
     Args:
         images, masks: The folders.
@@ -110,12 +110,8 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
             f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
         )
     stacks = images_in_stacks(images, [f'{stem}{by_stem[stem]}' for stem in stems])
-    if several := [name for name, inside in stacks.items() if len(inside) > 1]:
-        raise ConfigError(
-            f'{len(several)} of {len(stems)} images are stacks, such as {several[0]} of '
-            f'{len(stacks[several[0]])} images, of which the first alone would be taken: write '
-            'their slices as files, and those of the masks'
-        )
+    if any(len(inside) > 1 for inside in stacks.values()):
+        return _pairs_of_slices(images, masks, stacks, {f'{s}{marks[s]}' for s in stems})
     if left := len(by_stem) - len(stems):
         print(f'{left} of {len(by_stem)} images have no mask and are left out')
     image_ending = _only_ending(images, {by_stem[stem] for stem in stems})
@@ -130,6 +126,33 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
             folder = images if what == 'images' else masks
             raise ConfigError(f'{folder} has {what} that differ in their ending alone')
     return MaskPairs(images, masks, stems, image_ending, mask_ending)
+
+
+def _pairs_of_slices(
+    images: Path, masks: Path, stacks: Mapping[str, Sequence[str]], drawn: Collection[str]
+) -> MaskPairs:
+    """The images in stacks, and those of the same numbers in the masks of the same names.
+
+    Raises:
+        ConfigError: If a mask is called otherwise, or holds more or fewer.
+    """
+    if missing := [name for name in stacks if name not in drawn]:
+        raise ConfigError(
+            f'{images / missing[0]} is a stack of {len(stacks[missing[0]])} images, and there is '
+            f'no {masks / missing[0]}: the mask of a stack is a stack of the same name'
+        )
+    of_masks = images_in_stacks(masks, [*stacks])
+    for name, inside in stacks.items():
+        there = of_masks.get(name, [])
+        if there != inside:
+            raise ConfigError(
+                f'{images / name} holds {len(inside)} images and its mask {len(there) or 1}; they '
+                'must be as many'
+            )
+    print(f'{len(stacks)} stacks, of which each image takes part by itself')
+    return MaskPairs(
+        images, masks, [image for inside in stacks.values() for image in inside], '', ''
+    )
 
 
 def pairs_of_coco(

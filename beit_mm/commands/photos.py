@@ -3,6 +3,7 @@
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
+# Images that are decoded at once, to see whether they can be.
+THREADS = 8
 # Pixels along an edge of an image that is looked at.
 MOST_DECODED = 4096
 
@@ -214,16 +217,27 @@ def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
     In training a broken image is replaced by another and counted; what is held out is looked at
     one by one.
     """
-    kept = []
-    for name in names:
+
+    def reason(name: str) -> str | None:
         try:
             # Of what is larger than a screen one corner is looked at.
             with how.reading.open(root.joinpath(name)) as image:
                 image.read(Box(0, 0, *(min(edge, MOST_DECODED) for edge in image.size)))
-            kept.append(name)
         except (BrokenImage, OSError) as error:
-            said = f'{root}/{name} cannot be decoded: {getattr(error, "reason", error)}'
-            print(f'{said}; left out (beit-mm check {root} finds all such)')
+            return str(getattr(error, 'reason', error))
+        return None
+
+    kept = []
+    # What reads shards is not made for several at once.
+    with ThreadPoolExecutor(THREADS if isinstance(root, Path) else 1) as pool:
+        for name, why in zip(names, pool.map(reason, names), strict=True):
+            if why is None:
+                kept.append(name)
+                continue
+            print(
+                f'{root}/{name} cannot be decoded: {why}; left out (beit-mm check {root} finds '
+                'all such)'
+            )
     return kept
 
 

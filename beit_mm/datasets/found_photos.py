@@ -111,3 +111,9 @@ class FoundPhotos(ColumnDataset, CustomDataset):
                 f'{Path(folder)} has {len(labels)} class folders, and the config names '
                 f'{len(self.CLASSES)} classes'
             )
+        elif set(self.CLASSES) == set(labels) and list(self.CLASSES) != labels:
+            raise ValueError(
+                f'{Path(folder)} has the class folders {", ".join(labels)}, which are numbered in '
+                f'this order, and the config names the classes {", ".join(self.CLASSES)}: each '
+                'would have the name of another'
+            )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from .reading.broken_image import BrokenImage
 from .reading.by_pillow import turned
-from .reading.opening import open_image
+from .reading.opening import open_image, split_frame
 
 # Labels are below it: they are kept in 16 bits at most.
 MOST_LABELS = 2**16
@@ -30,7 +30,8 @@ def read_labels(path: str | Path) -> np.ndarray:
     """The numbers in a mask.
 
     Of a palette the index, of grey the level as the file keeps it, whatever its depth; what is
-    transparent is 0. An array (.npy) as it is.
+    transparent is 0. An array (.npy) as it is. Of a stack the image that is named, as in
+    ``scan.nii.gz#40``.
 
     Returns:
         (H, W) of bool, whole or floating point numbers; (H, W, 3) uint8 where the file has colours.
@@ -92,6 +93,9 @@ def read_palette(path: str | Path) -> dict[int, str]:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Image.Image | None, int]]:
     """Pillow's image of a file and what its grey levels are multiplied by; None if it is none."""
+    if split_frame(str(path))[1] is not None:
+        yield None, 1
+        return
     try:
         image = Image.open(path)
     except FileNotFoundError:

@@ -13,14 +13,16 @@ from .reading.opening import FRAME, list_frames
 # Formats of stacks, and those of which few files are one.
 STACKS, RARELY = frozenset(('nii', 'npz', 'h5', 'zarr')), frozenset(('npy', 'dcm', 'tif'))
 THREADS = 8
+# Files of a format that are all opened.
+FEW = 1000
 
 
 def unroll(folder: str | Path, found: Found) -> Found:
     """Name the images of stacks one by one: ``scan.nii.gz#40`` in the place of ``scan.nii.gz``.
 
-    All files are opened whose formats are made for stacks. Of TIFF, DICOM and .npy some are opened,
-    and all of a format if one of those is a stack. Pages of a TIFF that are no stack, and
-    animations, stay one image.
+    All files are opened whose formats are made for stacks. Of more than a thousand TIFF, DICOM or
+    .npy files some are opened, and all of a format if one of those is a stack. Pages of a TIFF that
+    are no stack, and animations, stay one image.
 
     Args:
         folder: That was searched.
@@ -47,7 +49,8 @@ def images_in_stacks(folder: str | Path, names: Sequence[str]) -> dict[str, list
             by_kind.setdefault(kind, []).append(name)
     frames: dict[str, list[str]] = {}
     for kind, files in by_kind.items():
-        if kind in RARELY and not any(_frames(folder, spread(files, MOST_ASKED)).values()):
+        asked = spread(files, MOST_ASKED)
+        if kind in RARELY and len(files) > FEW and not any(_frames(folder, asked).values()):
             continue
         frames.update(_frames(folder, files))
     return {

@@ -1,5 +1,6 @@
 """From the rows of a table to the labels of its images: one each, or several."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,7 +96,12 @@ def labels_of_rows(
     if multi_label == '':
         raise ConfigError('--multi-label is an empty mark; it must be a mark, or stand alone')
     file_column, label_column = find_column(columns, PATHS), find_column(columns, LABELS)
-    rows = [row for row in rows if file_column is not None and row[file_column].strip()]
+    rows = [
+        # ./1.png is 1.png.
+        {**row, file_column: os.path.normpath(row[file_column])}
+        for row in rows
+        if file_column is not None and row[file_column].strip()
+    ]
     yes_or_no = [] if label_column else _columns_of_yes_or_no(columns, rows, file_column)
     if file_column is None or (label_column is None and len(yes_or_no) < 2):
         raise ConfigError(

@@ -16,6 +16,8 @@ from ..models import VisionTransformer
 from .program import Program, normalization_of
 
 BACKBONES = ('BEiT', 'VisionTransformer')
+# Settings of the steps of a pipeline that whoever prepares images for the file must know.
+READING = ('value_range', 'no_data', 'scale')
 
 
 class Built(NamedTuple):
@@ -25,11 +27,15 @@ class Built(NamedTuple):
         program: The program.
         size: Height and width that its model is trained or tested at.
         classes: Names of the classes, where they are known.
+        reading: What the test pipeline says of pixels before they are in [0, 1], where it does:
+            ``value_range`` and ``no_data``, see :class:`beit_mm.datasets.LoadPhoto`, and ``scale``,
+            the width and height that images are brought into.
     """
 
     program: Program
     size: tuple[int, int]
     classes: list[str] | None
+    reading: dict[str, Any]
 
 
 def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
@@ -97,7 +103,9 @@ def _build(
     if program.kind == 'segmentor' and windows.get('mode') == 'slide':
         size = tuple(windows['crop_size'])
     named = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
-    return Built(program, size, list(classes) if named else None)
+    steps = [step for step in pipeline or () if isinstance(step, Mapping)]
+    reading = {name: step[name] for step in steps for name in READING if step.get(name) is not None}
+    return Built(program, size, list(classes) if named else None, reading)
 
 
 def load_whole(model: nn.Module, checkpoint: str | Path | None) -> dict:

@@ -162,6 +162,7 @@ def _metadata(built: Built, shapes: Shapes) -> dict:
         classes=built.classes,
         mean=norm and norm.mean,
         std=norm and norm.std,
+        **built.reading,
     )
     return {name: value for name, value in known.items() if value is not None}
 

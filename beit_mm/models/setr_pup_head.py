@@ -4,6 +4,7 @@ import math
 
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..layers.block import NORM_EPS
@@ -15,14 +16,15 @@ class SETRPUPHead(BaseDecodeHead):
     """Double the resolution of the patch grid until a pixel of logits is a pixel of the image.
 
     SETR's progressive upsampling (arXiv 2012.15840, 3.2): LayerNorm over the channels of each
-    patch, then log2(patch) steps, then a 1x1 classifier. The names of the weights are those of
-    MMSegmentation's ``SETRUPHead``, and so are those of its auxiliary heads, for which that class
-    serves (``num_convs=1, up_scale=4``).
+    patch, then log2(patch) steps, then a 1x1 classifier. Of a patch that is no power of two, such
+    as 14, logits of the last step are brought to the image bilinearly. The names of the weights are
+    those of MMSegmentation's ``SETRUPHead``, and so are those of its auxiliary heads, for which
+    that class serves (``num_convs=1, up_scale=4``).
 
     Args:
         in_channels: Width C of the backbone.
         channels: Channels of the steps; 256 in SETR.
-        patch_size: Height and width of a patch in pixels, a power of two from 2; 16 takes 4 steps.
+        patch_size: Height and width of a patch in pixels, from 2; 16 takes 4 steps, 14 takes 3.
         upsample: What a step is. 'bilinear': 3x3 convolution, norm, activation, bilinear x2, as in
             SETR. 'deconv': 4x4 transposed convolution of stride 2, norm, activation. The BEiT
             paper has "several deconvolution layers" and does not say which; 4 is a multiple of the
@@ -45,21 +47,16 @@ class SETRPUPHead(BaseDecodeHead):
         upsample: str = 'bilinear',
         **kwargs,
     ) -> None:
-        if not isinstance(patch_size, int) or patch_size < 2 or patch_size & (patch_size - 1):
-            raise ValueError(
-                f'patch_size is {patch_size!r}; each step doubles the resolution, so it must be a '
-                'power of two from 2'
-            )
+        if not isinstance(patch_size, int) or patch_size < 2:
+            raise ValueError(f'patch_size is {patch_size!r}; it must be a whole number from 2')
         if upsample not in UPSAMPLES:
             raise ValueError(f'upsample {upsample!r} is none of {", ".join(UPSAMPLES)}')
         super().__init__(in_channels, channels, **kwargs)
         self.norm = nn.LayerNorm(self.in_channels, eps=NORM_EPS)
+        self.patch_size, steps = patch_size, int(math.log2(patch_size))
         step = self._bilinear_step if upsample == 'bilinear' else self._deconv_step
         self.up_convs = nn.Sequential(
-            *(
-                step(self.in_channels if index == 0 else channels)
-                for index in range(int(math.log2(patch_size)))
-            )
+            *(step(self.in_channels if index == 0 else channels) for index in range(steps))
         )
 
     def _bilinear_step(self, in_channels: int) -> nn.Sequential:
@@ -100,4 +97,8 @@ class SETRPUPHead(BaseDecodeHead):
         """
         x = self._transform_inputs(inputs)
         x = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.cls_seg(self.up_convs(x))
+        height, width = (patches * self.patch_size for patches in x.shape[2:])
+        logits = self.cls_seg(self.up_convs(x))
+        if logits.shape[2:] == (height, width):
+            return logits
+        return resize(logits, (height, width), mode='bilinear', align_corners=self.align_corners)

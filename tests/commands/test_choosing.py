@@ -23,7 +23,7 @@ from beit_mm.commands.choices import (
     values_for_network,
 )
 from beit_mm.commands.filling import fill_recipe, with_options
-from beit_mm.commands.how_to_read import HowToRead
+from beit_mm.commands.how_to_read import HowToRead, how_to_read
 from beit_mm.commands.lengths import LENGTH, check_dry_run, seconds_left, steps_asked
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
@@ -315,6 +315,7 @@ def test_tables_that_cannot_be(tmp_path):
     table = tmp_path / 'labels.csv'
     cases = {
         'path,label\n0.png,a\n0.png,a\n': 'lists 0.png more than once',
+        'path,label\n0.png,a\n./0.png,a\n': 'lists 0.png more than once',
         'path,label\n0.png\n': '0.png has no label',
         'path,label\n0.png,\n': '0.png has no label',
     }
@@ -358,16 +359,58 @@ def test_masks_are_read_as_numbers(tmp_path):
         find_pairs(tmp_path / 'images', tmp_path / 'lossy')
 
 
-def test_stacks_of_which_a_segmentor_would_see_the_first_image_are_refused(tmp_path):
+def test_each_slice_of_volumes_has_that_of_its_mask(tmp_path):
+    import mmseg.datasets  # noqa: F401
+    from mmengine.registry import DATASETS, DefaultScope
+
+    from beit_mm.commands.label_numbers import number_classes
     from beit_mm.commands.mask_pairs import find_pairs
 
-    for folder, most in (('scans', 900), ('masks', 2)):
-        (tmp_path / folder).mkdir()
-        for index in range(4):
-            pixels = np.random.default_rng(index).integers(0, most, (12, 14, 5)).astype(np.int16)
-            scan = nibabel.Nifti1Image(pixels, np.eye(4))
-            nibabel.save(scan, tmp_path / f'{folder}/{index}.nii')
-    with pytest.raises(ConfigError, match=r'4 of 4 images are stacks, such as 0.nii of 5 images'):
+    def write(path, pixels):
+        path.parent.mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(pixels.astype(np.int16), np.eye(4)), path)
+
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for index in range(6):
+        drawn[index] = rng.integers(0, 3, (12, 14, 5))
+        for folder, pixels in (('scans', 100 * drawn[index]), ('masks', drawn[index])):
+            write(tmp_path / f'{folder}/{index}.nii', pixels)
+    pairs = find_pairs(tmp_path / 'scans', tmp_path / 'masks')
+    assert pairs.stems == [f'{index}.nii#{k}' for index in range(6) for k in range(5)]
+    assert number_classes(pairs).names == ['class 0', 'class 1', 'class 2']
+    photos = pairs.photos(how_to_read)
+    sides = [{stem.partition('#')[0] for stem in stems} for stems in (photos.train, photos.val)]
+    assert not sides[0] & sides[1]
+    cfg = Config.fromstring(
+        fill_recipe(
+            'own/segment.py',
+            dict(
+                image_root=str(pairs.images), mask_root=str(pairs.masks), image_ending='',
+                mask_ending='', val_list=str(tmp_path / 'val.txt'), classes=['a', 'b', 'c'],
+                palette=[[0, 0, 0]] * 3, scale=(12, 12), **photos.how.values,
+            ),
+            'A test.',
+        ),
+        '.py',
+    )  # fmt: skip
+    (tmp_path / 'val.txt').write_text('\n'.join(photos.val))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = DATASETS.build(cfg.val_dataloader.dataset)
+        for place in range(len(dataset)):
+            sample = dataset[place]['data_samples']
+            name, _, number = Path(sample.img_path).name.partition('.nii#')
+            labels = sample.gt_sem_seg.data[0].numpy()
+            # Whatever way up: the reader's, of the image as of the mask.
+            image = read_pixels(sample.img_path, photos.how.reading)[..., 0]
+            assert len({(a, b) for a, b in zip(image.flat, labels.flat, strict=True)}) == 3
+            assert sorted(labels.flat) == sorted(drawn[int(name)][..., int(number)].flat)
+    write(tmp_path / 'masks/3.nii', drawn[3][..., :4])
+    with pytest.raises(ConfigError, match=r'3.nii holds 5 images and its mask 4; they must be'):
+        find_pairs(tmp_path / 'scans', tmp_path / 'masks')
+    (tmp_path / 'masks/3.nii').unlink()
+    Image.fromarray(np.zeros((12, 14), np.uint8)).save(tmp_path / 'masks/3.png')
+    with pytest.raises(ConfigError, match=r'3.nii is a stack of 5 images, and there is no .*3.nii'):
         find_pairs(tmp_path / 'scans', tmp_path / 'masks')
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from beit_mm.commands.holding_out import hold_out, sides_of_stacks
 from beit_mm.commands.photos import labels_of, photos_with_labels, photos_without_labels
 from beit_mm.commands.predicting import files_of
-from beit_mm.datasets import photo_folder
+from beit_mm.datasets import photo_folder, stacks
 from beit_mm.datasets.finding import find_photos
 from beit_mm.datasets.reading.opening import open_image
 from beit_mm.datasets.stacks import unroll
@@ -35,6 +35,17 @@ def test_volumes_are_named_slice_by_slice(tmp_path):
         'd.npz#two', 'e.png',
     ]  # fmt: skip
     assert str(found) == '8 images (2 nii, 1 npz, 1 png) in 4 files, of which 3 hold a stack'
+
+
+def test_few_stacks_among_many_files_are_found(tmp_path, monkeypatch):
+    for index in range(40):
+        pixels = np.zeros((5, 12, 14) if index == 17 else (12, 14), np.uint8)
+        axes = dict(axes='ZYX') if index == 17 else {}
+        tifffile.imwrite(tmp_path / f'{index:02}.tif', pixels, imagej=True, metadata=axes)
+    assert len(unroll(tmp_path, find_photos(tmp_path)).names) == 44
+    # Of very many some are looked at.
+    monkeypatch.setattr(stacks, 'FEW', 39)
+    assert len(unroll(tmp_path, find_photos(tmp_path)).names) == 40
 
 
 def test_pages_stay_one_image_and_series_do_not(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
@@ -110,6 +110,26 @@ def test_leaving_one_out_is_another_librarys(neighbors):
     expected = cross_val_score(direct, features.numpy(), labels.numpy(), cv=LeaveOneOut()).mean()
     assert 0.4 < expected < 1
     assert knn_leave_one_out(features, labels, neighbors) == pytest.approx(100 * expected)
+
+
+@pytest.mark.parametrize('neighbors', [1, 20])
+def test_slices_of_a_volume_are_no_neighbours(neighbors):
+    features, labels = clouds(70, seed=0)
+    groups = torch.arange(70) % 10
+    # What lies in one group is alike, so that it would be the nearest.
+    features = (
+        features
+        + 3 * torch.randn(10, features.shape[1], generator=torch.Generator().manual_seed(1))[groups]
+    )
+    direct = KNeighborsClassifier(
+        neighbors, metric='cosine', algorithm='brute', weights=lambda far: np.exp((1 - far) / 0.07)
+    )
+    scores = cross_val_score(
+        direct, features.numpy(), labels.numpy(), groups=groups.numpy(), cv=LeaveOneGroupOut()
+    )
+    found = knn_leave_one_out(features, labels, neighbors, groups=groups)
+    assert found == pytest.approx(100 * scores.mean())
+    assert found != knn_leave_one_out(features, labels, neighbors)
 
 
 def test_leaving_one_out_takes_more_than_a_part(monkeypatch):

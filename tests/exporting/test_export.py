@@ -167,6 +167,23 @@ def test_a_file_says_what_it_takes(tmp_path):
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
 
 
+def test_a_file_says_which_values_become_0_and_1(tmp_path):
+    cfg = classifier()
+    load = dict(type='beit_mm.LoadPhoto', value_range={'uint16': [(7, 950), (0, 9), (1, 2)]})
+    steps = [
+        dict(load, no_data=-9999.0),
+        dict(type='Resize', scale=(64, 48)),
+        dict(type='PackInputs'),
+    ]
+    cfg.test_dataloader = dict(dataset=dict(pipeline=steps))
+    export(cfg, save(cfg, tmp_path / 'weights.pth'), tmp_path / 'out.pt')
+    files = {formats.METADATA_FILE: ''}
+    torch.jit.load(str(tmp_path / 'out.pt'), _extra_files=files)
+    said = json.loads(files[formats.METADATA_FILE])
+    assert said['value_range'] == {'uint16': [[7, 950], [0, 9], [1, 2]]}
+    assert (said['no_data'], said['scale']) == (-9999.0, [64, 48])
+
+
 @pytest.mark.parametrize('as_array', [True, False])
 @pytest.mark.parametrize('to_rgb', [True, False])
 @pytest.mark.parametrize(

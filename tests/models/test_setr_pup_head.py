@@ -63,11 +63,24 @@ def test_bilinear_form_equals_mmsegmentations_head_set_to_pup(training, align_co
 
 
 @pytest.mark.parametrize('upsample', ['bilinear', 'deconv'])
-@pytest.mark.parametrize('patch_size', [2, 8, 16, 32])
+@pytest.mark.parametrize('patch_size', [2, 8, 14, 16, 32])
 def test_logits_have_the_resolution_of_the_image(upsample, patch_size):
     head = SETRPUPHead(24, 8, num_classes=5, in_index=1, patch_size=patch_size, upsample=upsample)
     assert head.up_convs[0][0].conv.in_channels == 24
     assert head(features()).shape == (2, 5, 3 * patch_size, 5 * patch_size)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_a_patch_that_is_no_power_of_two_is_reached_from_the_next_below(align_corners):
+    shared = dict(
+        in_channels=24, channels=8, num_classes=5, in_index=1, align_corners=align_corners
+    )
+    small, ours = (SETRPUPHead(patch_size=size, **shared).eval() for size in (8, 14))
+    ours.load_state_dict(randomize(small).state_dict())
+    expected = F.interpolate(
+        small(features()), (3 * 14, 5 * 14), mode='bilinear', align_corners=align_corners
+    )
+    torch.testing.assert_close(ours(features()), expected)
 
 
 def test_deconvolutions_can_learn_bilinear_upsampling():
@@ -104,8 +117,8 @@ def test_builds_from_any_scope_and_refuses_what_cannot_work():
     head = MODELS.build(settings)
     assert isinstance(head, SETRPUPHead)
     assert head.channels == 256
-    for patch_size in (14, 1, 0, (16, 16)):
-        with pytest.raises(ValueError, match='power of two'):
+    for patch_size in (14.0, 1, 0, (16, 16)):
+        with pytest.raises(ValueError, match='it must be a whole number from 2'):
             MODELS.build(dict(settings, patch_size=patch_size))
     with pytest.raises(ValueError, match='none of bilinear, deconv'):
         MODELS.build(dict(settings, upsample='nearest'))

@@ -70,7 +70,11 @@ def knn_top1(
 
 
 def knn_leave_one_out(
-    features: Tensor, labels: Tensor, neighbors: int = 20, temperature: float = 0.07
+    features: Tensor,
+    labels: Tensor,
+    neighbors: int = 20,
+    temperature: float = 0.07,
+    groups: Tensor | None = None,
 ) -> float:
     """As :func:`knn_top1`, each image among all others, in per cent.
 
@@ -78,13 +82,15 @@ def knn_leave_one_out(
         features: (N, C), of two images or more.
         labels: (N,) int64.
         neighbors, temperature: See there.
+        groups: (N,) int64 numbers of what images belong to, such as a volume, whose slices are
+            alike: an image has no neighbours in its own. Without, each is one by itself.
     """
+    groups = torch.arange(len(features)) if groups is None else groups
     features = F.normalize(features, dim=1)
     hits = 0
     for begin in range(0, len(features), PART):
         similarities = features[begin : begin + PART] @ features.T
-        itself = torch.arange(len(similarities))
-        similarities[itself, begin + itself] = -torch.inf
+        similarities[groups[begin : begin + PART, None] == groups] = -torch.inf
         predicted = _vote(similarities, labels, min(neighbors, len(features) - 1), temperature)
         hits += int((predicted == labels[begin : begin + PART]).sum())
     return 100 * hits / len(features)
