@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from .reading.broken_image import BrokenImage
 from .reading.by_pillow import turned
@@ -113,7 +113,7 @@ def _opened(path: str | Path) -> Iterator[tuple[Image.Image | None, int]]:
         yield image, packed
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     """How the pixels lie in the file; '' where that is not told."""
     told = image.tile[0][3] if image.tile else ''
     # Of TIFF with more that is about the file.
