@@ -184,7 +184,9 @@ def test_images_of_any_bands(tmp_path, look):
     rng = np.random.default_rng(0)
     for index in range(6):
         pixels = rng.integers(0, 4000, (5, 18, 18), dtype=np.uint16)
-        tifffile.imwrite(tmp_path / f'{index}.tif', pixels, photometric='minisblack')
+        tifffile.imwrite(
+            tmp_path / f'{index}.tif', pixels, photometric='minisblack', planarconfig='separate'
+        )
     images = [tmp_path / f'{index}.tif' for index in range(6)]
     assert len(arrays_of(look(weights, images, out=tmp_path / 'a.png'))['files']) == 6
 
