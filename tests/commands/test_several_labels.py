@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 
 from beit_mm.commands.holding_out import hold_out_several
 from beit_mm.commands.main import main
@@ -155,7 +157,6 @@ def test_each_class_is_held_out_by_its_share():
 @pytest.mark.parametrize('count', [1, 3])
 @pytest.mark.parametrize('measure', [knn_mean_precision, linear_mean_precision])
 def test_features_that_know_the_labels_and_features_that_do_not(measure, count):
-    pytest.importorskip('sklearn')
     generator = torch.Generator().manual_seed(0)
     labels = torch.rand(400, count, generator=generator) < 0.3
     features = torch.cat([labels.float() * 4 - 2, torch.ones(400, 1)], dim=1)
@@ -165,6 +166,45 @@ def test_features_that_know_the_labels_and_features_that_do_not(measure, count):
     noise = torch.randn(400, 8, generator=generator)
     chance = measure(noise[:300], labels[:300], noise[300:], labels[300:])
     assert chance == pytest.approx(30, abs=12)
+
+
+def half_known(size, seed):
+    """Features, and labels that they tell in part, one rare."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(size, 4, generator=generator) + torch.tensor([0.0, 0, 0, 1])
+    noise = torch.randn(size, 3, generator=generator)
+    return features, features[:, :3] + noise > torch.tensor([0.0, 0.5, 1.5])
+
+
+@pytest.mark.parametrize('neighbors', [20, 1000])
+def test_neighbours_vote_by_their_cosine_for_each_label(neighbors):
+    (train, train_labels), (test, test_labels) = half_known(60, 0), half_known(45, 1)
+    votes = np.zeros((45, 3))
+    for row, feature in enumerate(test.double().numpy()):
+        others = train.double().numpy()
+        cosines = others @ feature / np.linalg.norm(others, axis=1) / np.linalg.norm(feature)
+        nearest = np.argsort(-cosines)[:neighbors]
+        weights = np.exp(cosines[nearest] / 0.07)
+        votes[row] = weights @ train_labels.numpy()[nearest] / weights.sum()
+    expected = 100 * average_precision_score(test_labels.numpy(), votes)
+    assert 40 < expected < 90, 'neither hopeless nor trivial'
+    found = knn_mean_precision(train, train_labels, test, test_labels, neighbors)
+    assert found == pytest.approx(expected)
+
+
+def test_a_linear_classifier_of_each_label_is_scikit_learns_on_standardised_features():
+    (train, train_labels), (test, test_labels) = half_known(60, 0), half_known(45, 1)
+    # Features of very unequal sizes, which standardising brings to one.
+    scale = torch.tensor([1.0, 1e-3, 1e3, 1.0])
+    mean, std = train.mean(0), train.std(0, unbiased=False)
+    each = []
+    for known, asked in zip(train_labels.T, test_labels.T, strict=True):
+        direct = LogisticRegression(max_iter=1000).fit((train - mean) / std, known)
+        scores = direct.decision_function((test - mean) / std)
+        each.append(100 * average_precision_score(asked, scores))
+    assert 40 < np.mean(each) < 90
+    found = linear_mean_precision(train * scale, train_labels, test * scale, test_labels)
+    assert found == pytest.approx(np.mean(each))
 
 
 def test_the_loss_is_binary_cross_entropy_summed_over_labels():
@@ -221,8 +261,6 @@ def test_two_attributes_are_learned_each_by_itself(tmp_path, capsys):
     assert {row['path']: row['labels'] for row in rows} == {
         r['path']: truth[r['path']] for r in rows
     }
-    from sklearn.metrics import average_precision_score
-
     for name, precision in figures['by_class'].items():
         there = [name in row['labels'].split('|') for row in rows]
         expected = 100 * average_precision_score(there, [float(row[name]) for row in rows])
