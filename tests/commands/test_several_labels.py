@@ -6,13 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.holding_out import hold_out_several
 from beit_mm.commands.main import main
 from beit_mm.commands.photos import photos_with_labels
+from beit_mm.commands.predicting import predict
 from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.several_labels_evaluation import (
     knn_mean_precision,
@@ -208,11 +213,7 @@ def test_a_linear_classifier_of_each_label_is_scikit_learns_on_standardised_feat
 
 
 def test_the_loss_is_binary_cross_entropy_summed_over_labels():
-    from mmengine.config import Config
-    from mmpretrain.registry import MODELS
     from mmpretrain.structures import DataSample
-
-    from beit_mm.commands.filling import fill_recipe
 
     text = fill_recipe('own/finetune.py', dict(several_labels=True, classes=list('abc')), 'A test.')
     head = MODELS.build(Config.fromstring(text, '.py').model.head)
@@ -225,6 +226,35 @@ def test_the_loss_is_binary_cross_entropy_summed_over_labels():
     )
     found = head.loss((features,), samples)['loss']
     torch.testing.assert_close(found, expected / 4)
+
+
+def test_labels_are_named_from_a_half_on_where_nobody_says_otherwise(tmp_path, capsys):
+    values = dict(
+        several_labels=True, classes=list('abcd'), weights=None, embed_dims=16, image_size=32,
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
+    )  # fmt: skip
+    (tmp_path / 'finetune.py').write_text(fill_recipe('own/finetune.py', values, 'A test.'))
+    init_default_scope('mmpretrain')
+    model = MODELS.build(Config.fromfile(tmp_path / 'finetune.py').model)
+    # Whatever the image is.
+    with torch.no_grad():
+        model.head.fc.weight.zero_()
+        model.head.fc.bias.copy_(torch.tensor([0.48, 0.97, 0.02, 0.52]).logit())
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'classifier.pth')
+    image, table = tmp_path / '1.png', tmp_path / 'p.csv'
+    Image.new('RGB', (40, 30)).save(image)
+    ((file, named),) = predict(tmp_path, [image])
+    assert (file, list(named)) == (image, ['b', 'd'])
+    assert named == pytest.approx(dict(b=0.97, d=0.52), abs=1e-5)
+    assert f'{image}: b 97.0%, d 52.0%\n' in capsys.readouterr().out
+    predict(tmp_path, [image], threshold=0.98)
+    assert f'{image}: none from 98% on' in capsys.readouterr().out
+    predict(tmp_path, [image], table, threshold=0.3)
+    with table.open() as rows:
+        assert list(csv.reader(rows)) == [
+            ['path', 'labels', *'abcd'],
+            [str(image), 'b|d|a', '0.4800', '0.9700', '0.0200', '0.5200'],
+        ]
 
 
 def make_attributes(root, count=60):
