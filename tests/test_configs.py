@@ -20,7 +20,7 @@ from mmengine.registry import (
 )
 from PIL import Image
 
-from beit_mm.engine import check_config
+from beit_mm.engine import BrokenImagesHook, NonFiniteHook, check_config
 from beit_mm.models.sizes import ARCHS
 
 ROOT = Path(__file__).parent.parent
@@ -153,6 +153,16 @@ def test_commands_start_no_more_gpus_than_the_global_batch_divides_into():
         batches = [hook.get('global_batch_size') for hook in cfg.get('custom_hooks', [])]
         at_once = int(gpus) * cfg.train_dataloader.batch_size
         assert not [batch for batch in batches if batch and batch % at_once], (name, gpus)
+
+
+def test_broken_images_and_figures_that_are_not_finite_end_a_run_where_the_docs_say():
+    hooks = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py').default_hooks
+    assert (hooks.broken_images.max_share, hooks.non_finite.max_in_a_row) == (0.01, 10)
+    assert (BrokenImagesHook().max_share, NonFiniteHook().max_in_a_row) == (0.01, 10)
+    # A tenth of one's own images, which are few.
+    own = {path.stem: Config.fromfile(path) for path in (ROOT / 'configs/own').glob('[!_]*.py')}
+    shares = {name: cfg.default_hooks.broken_images.max_share for name, cfg in own.items()}
+    assert shares == dict.fromkeys(['dvae', 'finetune', 'mae', 'pretrain', 'segment'], 0.1)
 
 
 def test_pretraining_follows_the_paper():

@@ -192,6 +192,8 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters, end=max_iters),
 ]
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='mIoU')
+    # As in _base_.py: of a few dozen images one that is broken is more than a hundredth.
+    broken_images=dict(max_share=0.1),
+    checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='mIoU'),
 )
 log_processor = dict(by_epoch=False)

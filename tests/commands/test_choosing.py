@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from PIL import Image
 
+from beit_mm.commands import mask_pairs
 from beit_mm.commands.choices import (
     Machine,
     choose_sizes,
@@ -23,7 +24,8 @@ from beit_mm.commands.choices import (
     values_for_network,
 )
 from beit_mm.commands.filling import fill_recipe, with_options
-from beit_mm.commands.how_to_read import HowToRead, how_to_read
+from beit_mm.commands.holding_out import held_out_without_labels
+from beit_mm.commands.how_to_read import PHOTOS, HowToRead, how_to_read
 from beit_mm.commands.lengths import LENGTH, check_dry_run, seconds_left, steps_asked
 from beit_mm.commands.photos import photos_with_labels, photos_without_labels
 from beit_mm.commands.run_folder import RunFolder
@@ -88,6 +90,10 @@ def test_length_by_data_and_machine():
     # Half an hour of a CPU.
     assert choose_steps(10_000, 100, 0.1, TWO_CORES, 800) == 18_000
     assert choose_steps(10, 10, 0.001, TWO_CORES, 800) == 2000
+    # A day of a GPU.
+    assert choose_steps(10**7, 100, 1.0, H100, 800) == 86_400
+    # On the slowest machine.
+    assert choose_steps(10_000, 100, 100.0, TWO_CORES, 800) == 200
     with pytest.raises(ConfigError, match='are both given'):
         steps_asked(3, 3.0, {})
     with pytest.raises(ConfigError, match=r'--minutes is 0\.1; to start and to make 20 steps'):
@@ -194,6 +200,44 @@ def test_photos_without_labels_are_split_always_alike(tmp_path):
     )
     assert photos == photos_without_labels(str(tmp_path))
     assert photos.short_side == 30
+
+
+@pytest.mark.parametrize(
+    ('count', 'held_out'), [(10, 5), (100, 5), (240, 12), (4000, 200), (10**6, 200)]
+)
+def test_a_twentieth_is_held_out_to_look_at(count, held_out):
+    assert held_out_without_labels(count) == held_out
+
+
+@pytest.mark.parametrize(('count', 'held_out'), [(4, 1), (50, 10), (1000, 200), (5000, 200)])
+def test_every_fifth_image_with_a_mask_is_held_out(tmp_path, monkeypatch, count, held_out):
+    monkeypatch.setattr(mask_pairs, 'short_side', lambda *_: 30)
+    stems = [f'{index:05}' for index in range(count)]
+    pairs = mask_pairs.MaskPairs(tmp_path, tmp_path, stems, '.jpg', '.png')
+    photos = pairs.photos(lambda *_: PHOTOS)
+    assert len(photos.val) == held_out
+    assert sorted([*photos.train, *photos.val]) == stems
+
+
+@pytest.mark.parametrize(
+    ('train', 'held_out', 'left_out'),
+    [
+        ('train', 'val', 'test'),
+        ('Training', 'Validation', 'TEST'),
+        ('train', 'valid', 'testing'),
+        ('train', 'test', None),
+    ],
+)
+def test_what_is_for_a_test_is_held_out_where_there_is_no_other(
+    tmp_path, train, held_out, left_out
+):
+    for side in filter(None, (train, held_out, left_out)):
+        for label in ('cat', 'dog'):
+            save(tmp_path / side / label / '1.png')
+    photos = photos_with_labels(tmp_path)
+    assert photos.classes == ['cat', 'dog']
+    assert photos.train == [f'{train}/cat/1.png', f'{train}/dog/1.png']
+    assert photos.val == [f'{held_out}/cat/1.png', f'{held_out}/dog/1.png']
 
 
 def test_class_folders_with_and_without_sides(tmp_path):

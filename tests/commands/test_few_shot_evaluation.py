@@ -1,4 +1,4 @@
-"""``beit-mm evaluate --few-shot`` against the same by scikit-learn, from vectors of all images."""
+"""``beit-mm evaluate`` against the same by scikit-learn, from vectors of all images."""
 
 import csv
 import json
@@ -8,7 +8,10 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import average_precision_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -58,13 +61,19 @@ def weights(tmp_path_factory):
     return save_network(tmp_path_factory.mktemp('weights') / 'weights.pth')
 
 
-def by_scikit_learn(photos, weights, folder, shots, seed, missing=()):
-    """Top-1 where all vectors are there at once."""
+def vectors_of(photos, weights, folder):
+    """'train' and 'val' -> (path of an image below it -> its vector)."""
     sets = {}
     for side in ('train', 'val'):
         embed(photos / side, folder / f'{side}.npz', weights=weights)
         with np.load(folder / f'{side}.npz') as file:
             sets[side] = dict(zip(file['files'].tolist(), file['features'], strict=True))
+    return sets
+
+
+def by_scikit_learn(photos, weights, folder, shots, seed, missing=()):
+    """Top-1 where all vectors are there at once."""
+    sets = vectors_of(photos, weights, folder)
     names = {c: sorted(f'train/{n.relative_to(photos / "train")}'
                        for n in (photos / 'train' / c).iterdir()) for c in CLASSES}  # fmt: skip
     order = order_of_shots(names, seed)
@@ -75,6 +84,63 @@ def by_scikit_learn(photos, weights, folder, shots, seed, missing=()):
     scores = ridge.predict(np.array([*sets['val'].values()], dtype=float))
     truth = [CLASSES.index(name.split('/')[0]) for name in sets['val']]
     return 100 * (scores.argmax(axis=1) == truth).mean()
+
+
+# Of the images held out, how many of each class a table lists.
+HELD_OUT = dict(cat=8, dog=5, elk=2)
+
+
+def write_table(photos, path, several):
+    """All images to learn from and some held out; with several labels an elk has none."""
+    lines = ['path,split,cat,no elk' if several else 'path,split,label']
+    for file in sorted(photos.rglob('*.png')):
+        side, label = file.relative_to(photos).parts[:2]
+        if side == 'train' or int(file.stem) < HELD_OUT[label]:
+            named = f'{int(label == "cat")},{int(label != "elk")}' if several else label
+            lines.append(f'{file},{side},{named}')
+    path.write_text('\n'.join(lines))
+    return path
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_neighbours_and_a_linear_classifier_are_those_of_scikit_learn(
+    photos, weights, several, tmp_path, capsys
+):
+    table = write_table(photos, tmp_path / 'table.csv', several)
+    found = evaluate(table, weights, neighbors=5)
+    sets = vectors_of(photos, weights, tmp_path)
+    x, y = {}, {}
+    for side, vectors in sets.items():
+        labels = {name: name.split('/')[0] for name in vectors}
+        names = [name for name, label in labels.items()
+                 if side == 'train' or int(name[-6:-4]) < HELD_OUT[label]]  # fmt: skip
+        x[side] = np.array([vectors[name] for name in names])
+        y[side] = np.array([labels[name] for name in names])
+        if several:
+            y[side] = np.stack([y[side] == 'cat', y[side] != 'elk'], axis=1).astype(int)
+    near = KNeighborsClassifier(
+        5, metric='cosine', algorithm='brute', weights=lambda far: np.exp((1 - far) / 0.07)
+    ).fit(x['train'], y['train'])
+    linear = LogisticRegression(max_iter=1000)
+    linear = make_pipeline(StandardScaler(), OneVsRestClassifier(linear) if several else linear)
+    linear.fit(x['train'], y['train'])
+    if several:
+        votes = np.stack([each[:, 1] for each in near.predict_proba(x['val'])], axis=1)
+        scores = [votes, linear.predict_proba(x['val'])]
+        knn, straight = (average_precision_score(y['val'], given) for given in scores)
+        chance = (8 + 13) / 30
+    else:
+        knn, straight, chance = (
+            near.score(x['val'], y['val']),
+            linear.score(x['val'], y['val']),
+            8 / 15,
+        )
+    expected = dict(knn=100 * knn, linear=100 * straight, chance=100 * chance)
+    assert found == pytest.approx(expected)
+    assert 100 * chance < min(expected['knn'], expected['linear']), 'more than chance'
+    assert max(expected['knn'], expected['linear']) < 100, 'images that it does not know'
+    said = capsys.readouterr().out
+    assert all(f'{value:5.1f} %' in said for value in expected.values())
 
 
 @pytest.mark.parametrize('broken', [False, True])

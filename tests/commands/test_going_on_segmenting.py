@@ -50,6 +50,18 @@ def test_masks_are_divided_as_they_were(begin, tmp_path):
         begin('masks', divide_by=500, resume=True)
 
 
+def test_a_segmentor_is_of_the_best_checkpoint(begin, tmp_path, monkeypatch):
+    (tmp_path / 'masks').mkdir()
+    for index in range(6):
+        Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(tmp_path / f'masks/{index}.png')
+    written = []
+    monkeypatch.setattr(segmenting, 'best_checkpoint', lambda folder: folder / 'best.pth')
+    monkeypatch.setattr(segmenting, 'write_bare_weights', lambda *a: written.append(a))
+    run = begin('masks')
+    names = ('segment/best.pth', 'segmentor.pth', 'segment.py')
+    assert written == [tuple(run / name for name in names)]
+
+
 def write_annotations(path):
     corners = [8, 8, 40, 8, 40, 40, 8, 40]
     known = dict(

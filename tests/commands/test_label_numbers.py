@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from beit_mm.commands.class_names import read_names, read_table_of_colors
+from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.label_numbers import number_classes
 from beit_mm.commands.mask_pairs import find_pairs
 from beit_mm.component import ConfigError
@@ -88,12 +90,39 @@ def test_more_than_255_classes(pairs):
     assert labels(found, made, '1') == [65535, 299, 254, 255, 256]
 
 
+# What of a config of MMSegmentation's looks for pixels of no class, or makes some.
+OF_NO_CLASS = {
+    'SegDataPreProcessor', 'beit_mm.SETRPUPHead', 'beit_mm.LoadLabels', 'beit_mm.CheckAnnotation',
+    'RandomCrop', 'BaseSegDataset', 'IoUMetric',
+}  # fmt: skip
+
+
+def parts_of(value):
+    """All dicts in a config."""
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, (dict, list)):
+            yield from parts_of(child)
+
+
+def test_of_more_than_255_classes_padding_is_none():
+    values = dict(classes=[f'class {number}' for number in range(300)], ignore_index=65535)
+    cfg = Config.fromstring(fill_recipe('own/segment.py', values, 'A test.'), '.py')
+    found = {
+        (part['type'], part.get('ignore_index', part.get('seg_pad_val')))
+        for part in parts_of(cfg.to_dict())
+        if part.get('type') in OF_NO_CLASS
+    }
+    assert found == {(name, 65535) for name in OF_NO_CLASS}
+
+
 def test_class_255_of_more_is_learned(pairs):
     found = number_classes(pairs(list(range(300)), dtype=np.uint16))
     assert found.values['ignore_index'] == 65535
 
 
-def test_zero_that_is_no_class_moves_the_others_down(pairs):
+def test_zero_that_is_no_class_moves_the_others_down(pairs, tmp_path):
     made = pairs([0, 1, 3])
     with pytest.raises(ConfigError, match='if 0 is no class, set --ignore 0 255'):
         number_classes(made, ['a', 'b', 'c'])
@@ -101,6 +130,11 @@ def test_zero_that_is_no_class_moves_the_others_down(pairs):
     assert found.names == ['a', 'b', 'c']
     assert labels(found, made) == [255, 0, 2]
     assert number_classes(made, ignore=[0]).names == ['class 1', 'class 2', 'class 3']
+    # The first line of a file of names is then 1.
+    (tmp_path / 'classes.txt').write_text('a\nb\nc\n')
+    found = number_classes(made, ignore=[0])
+    assert found.names == ['a', 'b', 'c']
+    assert labels(found, made) == [255, 0, 2]
 
 
 def test_names_beside_the_masks(pairs, tmp_path, capsys):
@@ -117,6 +151,14 @@ def test_names_beside_the_masks(pairs, tmp_path, capsys):
     (tmp_path / 'masks/labels.txt').write_text('sky\nsky\n')
     with pytest.raises(ConfigError, match='none of them twice'):
         number_classes(made)
+
+
+@pytest.mark.parametrize('name', ['classes.txt', 'labels.txt', 'class_names.txt'])
+@pytest.mark.parametrize('folder', ['', 'masks'])
+def test_files_of_names_that_are_found(pairs, tmp_path, folder, name):
+    made = pairs([0, 1])
+    (tmp_path / folder / name).write_text('sky\nroad\n')
+    assert number_classes(made).names == ['sky', 'road']
 
 
 def test_colours_are_proposed_as_classes(pairs, capsys):
@@ -151,9 +193,30 @@ def test_a_table_says_what_colours_mean(pairs, tmp_path, capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ('name', 'no_class'),
+    [
+        ('labelmap.txt', 'void'),
+        ('class_dict.csv', 'Ignore'),
+        ('colors.csv', 'unlabelled'),
+        ('colors.txt', 'unlabeled'),
+        ('colors.txt', 'ignored'),
+    ],
+)
+def test_tables_that_are_found_and_names_of_no_class(pairs, tmp_path, name, no_class):
+    made = pairs([BLACK, RED, GREEN])
+    rows = {'tree': '0,255,0', no_class: '0,0,0', 'car': '255,0,0'}
+    line = '{}:{}::' if name == 'labelmap.txt' else '{},{}'
+    (tmp_path / name).write_text('\n'.join(line.format(*row) for row in rows.items()))
+    found = number_classes(made)
+    assert found.names == ['tree', 'car']
+    assert labels(found, made) == [255, 1, 0]
+
+
 def test_smooth_borders_and_pictures_are_no_masks(pairs):
-    ramp = [(value, 0, 255 - value) for value in range(100)]
-    with pytest.raises(ConfigError, match='100 colours, too many to stand for classes'):
+    ramp = [(value, 0, 255 - value) for value in range(65)]
+    assert len(number_classes(pairs(ramp[:64])).names) == 64
+    with pytest.raises(ConfigError, match='65 colours, too many to stand for classes'):
         number_classes(pairs(ramp))
     with pytest.raises(ConfigError, match=r'1,500 numbers .* --divide-by'):
         number_classes(pairs(list(range(1500)), dtype=np.uint16))
@@ -208,3 +271,36 @@ def test_a_mask_of_another_size_is_told(pairs):
     Image.new('L', (7, 7)).save(made.mask('2'))
     with pytest.raises(ConfigError, match='is 7 x 7 pixels and the image 8 x 15'):
         number_classes(made)
+
+
+def save(path):
+    path.parent.mkdir(exist_ok=True)
+    Image.new('RGB', (8, 8)).save(path, format='JPEG' if 'j' in path.suffix.lower() else None)
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.jpeg', '.JPG', '.jpe', '.jfif'])
+def test_masks_that_are_jpegs_are_refused(tmp_path, ending):
+    for index in range(4):
+        save(tmp_path / f'images/{index}.png')
+        save(tmp_path / f'masks/{index}{ending}')
+    with pytest.raises(ConfigError, match=f'masks that end in {ending}, which changes the numbers'):
+        find_pairs(tmp_path / 'images', tmp_path / 'masks')
+
+
+@pytest.mark.parametrize('folder', ['images', 'masks'])
+def test_images_end_alike_and_so_do_masks(tmp_path, capsys, folder):
+    for index in range(6):
+        save(tmp_path / f'images/{index}.png')
+        if index < 5:
+            save(tmp_path / f'masks/{index}.png')
+    pairs = find_pairs(tmp_path / 'images', tmp_path / 'masks')
+    assert pairs.stems == ['0', '1', '2', '3', '4']
+    assert '1 of 6 images have no mask and are left out' in capsys.readouterr().out
+    # Of one name but for the ending, whose mask would be the other's too.
+    save(tmp_path / folder / '3.bmp')
+    (tmp_path / folder / '3.png').rename(tmp_path / folder / '3.PNG')
+    with pytest.raises(ConfigError, match=f'{folder} has .* in .*; all must end alike'):
+        find_pairs(tmp_path / 'images', tmp_path / 'masks')
+    (tmp_path / folder / '3.PNG').rename(tmp_path / folder / '3.png')
+    with pytest.raises(ConfigError, match=f'{folder} has {folder} that differ in their ending'):
+        find_pairs(tmp_path / 'images', tmp_path / 'masks')

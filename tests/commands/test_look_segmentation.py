@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -15,12 +16,14 @@ from PIL import Image
 
 from beit_mm.commands import testing_runs
 from beit_mm.commands.filling import fill_recipe
+from beit_mm.commands.how_to_read import PHOTOS
 from beit_mm.commands.look_segmentation import look_segmentation
 from beit_mm.commands.predicting import predict
 from beit_mm.commands.testing_runs import run_test
 from beit_mm.commands.trained import load_trained, predict_files
 from beit_mm.component import ConfigError
 from beit_mm.datasets import decoding
+from beit_mm.datasets.decoding import read_pixels
 from beit_mm.datasets.reading import choosing
 
 CLASSES = ['road', 'grass', 'car']
@@ -280,3 +283,27 @@ def test_deep_images_are_left_out_by_a_model_of_8_bits(run, tmp_path, capsys):
     (found,) = predict(run / 'run', [run / 'images/0.png', tmp_path / 'deep.tif'], tmp_path / 'out')
     assert found.name == '0.png'
     assert 'deep.tif: left out, it is deeper than 8 bits' in capsys.readouterr().out
+
+
+def test_a_slice_is_predicted_as_a_picture_of_it_is_and_its_classes_are_said(run, tmp_path, capsys):
+    shutil.copytree(run / 'run', tmp_path / 'run')
+    photos = [np.asarray(Image.open(run / 'images/0.png').convert('L')) // n for n in range(1, 6)]
+    volume = tmp_path / 'scan.nii.gz'
+    nibabel.save(nibabel.Nifti1Image(np.stack(photos, axis=-1), np.eye(4)), volume)
+    (mask,) = predict(tmp_path / 'run', [f'{volume}#3'])
+    said = capsys.readouterr().out
+    # Without --out in the model's folder.
+    assert mask == tmp_path / 'run/predicted/scan.nii.gz_3.png'
+    Image.fromarray(read_pixels(f'{volume}#3', PHOTOS.reading)).save(tmp_path / 'slice.png')
+    (expected,) = predict(tmp_path / 'run', [tmp_path / 'slice.png'], tmp_path / 'out')
+    labels = np.asarray(Image.open(mask))
+    assert np.array_equal(labels, np.asarray(Image.open(expected)))
+    shares = np.bincount(labels.ravel(), minlength=3) / labels.size
+    assert len(set(shares)) == 3
+    ranked = sorted(zip(shares, CLASSES, strict=True), reverse=True)
+    named = ', '.join(f'{name} {share:.0%}' for share, name in ranked if share)
+    assert f'{volume}#3: {named} -> {mask.with_name("scan.nii.gz_3_colours.png")}\n' in said
+    assert 'not those of the masks that it has learned from: 0 for 1, 1 for 2, 2 for 3' in said
+    every = predict(tmp_path / 'run', [volume], tmp_path / 'all')
+    assert [path.name for path in every] == [f'scan.nii.gz_{index}.png' for index in range(5)]
+    assert every[3].read_bytes() == mask.read_bytes()

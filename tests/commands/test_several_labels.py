@@ -6,11 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 
+from beit_mm.commands.filling import fill_recipe
 from beit_mm.commands.holding_out import hold_out_several
 from beit_mm.commands.main import main
 from beit_mm.commands.photos import photos_with_labels
+from beit_mm.commands.predicting import predict
 from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.several_labels_evaluation import (
     knn_mean_precision,
@@ -155,7 +162,6 @@ def test_each_class_is_held_out_by_its_share():
 @pytest.mark.parametrize('count', [1, 3])
 @pytest.mark.parametrize('measure', [knn_mean_precision, linear_mean_precision])
 def test_features_that_know_the_labels_and_features_that_do_not(measure, count):
-    pytest.importorskip('sklearn')
     generator = torch.Generator().manual_seed(0)
     labels = torch.rand(400, count, generator=generator) < 0.3
     features = torch.cat([labels.float() * 4 - 2, torch.ones(400, 1)], dim=1)
@@ -167,12 +173,47 @@ def test_features_that_know_the_labels_and_features_that_do_not(measure, count):
     assert chance == pytest.approx(30, abs=12)
 
 
-def test_the_loss_is_binary_cross_entropy_summed_over_labels():
-    from mmengine.config import Config
-    from mmpretrain.registry import MODELS
-    from mmpretrain.structures import DataSample
+def half_known(size, seed):
+    """Features, and labels that they tell in part, one rare."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(size, 4, generator=generator) + torch.tensor([0.0, 0, 0, 1])
+    noise = torch.randn(size, 3, generator=generator)
+    return features, features[:, :3] + noise > torch.tensor([0.0, 0.5, 1.5])
 
-    from beit_mm.commands.filling import fill_recipe
+
+@pytest.mark.parametrize('neighbors', [20, 1000])
+def test_neighbours_vote_by_their_cosine_for_each_label(neighbors):
+    (train, train_labels), (test, test_labels) = half_known(60, 0), half_known(45, 1)
+    votes = np.zeros((45, 3))
+    for row, feature in enumerate(test.double().numpy()):
+        others = train.double().numpy()
+        cosines = others @ feature / np.linalg.norm(others, axis=1) / np.linalg.norm(feature)
+        nearest = np.argsort(-cosines)[:neighbors]
+        weights = np.exp(cosines[nearest] / 0.07)
+        votes[row] = weights @ train_labels.numpy()[nearest] / weights.sum()
+    expected = 100 * average_precision_score(test_labels.numpy(), votes)
+    assert 40 < expected < 90, 'neither hopeless nor trivial'
+    found = knn_mean_precision(train, train_labels, test, test_labels, neighbors)
+    assert found == pytest.approx(expected)
+
+
+def test_a_linear_classifier_of_each_label_is_scikit_learns_on_standardised_features():
+    (train, train_labels), (test, test_labels) = half_known(60, 0), half_known(45, 1)
+    # Features of very unequal sizes, which standardising brings to one.
+    scale = torch.tensor([1.0, 1e-3, 1e3, 1.0])
+    mean, std = train.mean(0), train.std(0, unbiased=False)
+    each = []
+    for known, asked in zip(train_labels.T, test_labels.T, strict=True):
+        direct = LogisticRegression(max_iter=1000).fit((train - mean) / std, known)
+        scores = direct.decision_function((test - mean) / std)
+        each.append(100 * average_precision_score(asked, scores))
+    assert 40 < np.mean(each) < 90
+    found = linear_mean_precision(train * scale, train_labels, test * scale, test_labels)
+    assert found == pytest.approx(np.mean(each))
+
+
+def test_the_loss_is_binary_cross_entropy_summed_over_labels():
+    from mmpretrain.structures import DataSample
 
     text = fill_recipe('own/finetune.py', dict(several_labels=True, classes=list('abc')), 'A test.')
     head = MODELS.build(Config.fromstring(text, '.py').model.head)
@@ -185,6 +226,35 @@ def test_the_loss_is_binary_cross_entropy_summed_over_labels():
     )
     found = head.loss((features,), samples)['loss']
     torch.testing.assert_close(found, expected / 4)
+
+
+def test_labels_are_named_from_a_half_on_where_nobody_says_otherwise(tmp_path, capsys):
+    values = dict(
+        several_labels=True, classes=list('abcd'), weights=None, embed_dims=16, image_size=32,
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
+    )  # fmt: skip
+    (tmp_path / 'finetune.py').write_text(fill_recipe('own/finetune.py', values, 'A test.'))
+    init_default_scope('mmpretrain')
+    model = MODELS.build(Config.fromfile(tmp_path / 'finetune.py').model)
+    # Whatever the image is.
+    with torch.no_grad():
+        model.head.fc.weight.zero_()
+        model.head.fc.bias.copy_(torch.tensor([0.48, 0.97, 0.02, 0.52]).logit())
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'classifier.pth')
+    image, table = tmp_path / '1.png', tmp_path / 'p.csv'
+    Image.new('RGB', (40, 30)).save(image)
+    ((file, named),) = predict(tmp_path, [image])
+    assert (file, list(named)) == (image, ['b', 'd'])
+    assert named == pytest.approx(dict(b=0.97, d=0.52), abs=1e-5)
+    assert f'{image}: b 97.0%, d 52.0%\n' in capsys.readouterr().out
+    predict(tmp_path, [image], threshold=0.98)
+    assert f'{image}: none from 98% on' in capsys.readouterr().out
+    predict(tmp_path, [image], table, threshold=0.3)
+    with table.open() as rows:
+        assert list(csv.reader(rows)) == [
+            ['path', 'labels', *'abcd'],
+            [str(image), 'b|d|a', '0.4800', '0.9700', '0.0200', '0.5200'],
+        ]
 
 
 def make_attributes(root, count=60):
@@ -221,8 +291,6 @@ def test_two_attributes_are_learned_each_by_itself(tmp_path, capsys):
     assert {row['path']: row['labels'] for row in rows} == {
         r['path']: truth[r['path']] for r in rows
     }
-    from sklearn.metrics import average_precision_score
-
     for name, precision in figures['by_class'].items():
         there = [name in row['labels'].split('|') for row in rows]
         expected = 100 * average_precision_score(there, [float(row[name]) for row in rows])

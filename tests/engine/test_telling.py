@@ -44,12 +44,18 @@ def files(folder):
 
 
 @pytest.mark.parametrize(
-    'mistake', [{'model.type': 'Nonsense'}, {'model.backbone.drop_path_rate': 3.0}]
+    ('mistake', 'said'),
+    [
+        ({'model.type': 'Nonsense'}, 'Nonsense'),
+        ({'model.backbone.drop_path_rate': 3.0}, 'drop_path_rate'),
+    ],
 )
-def test_a_run_that_was_finished_before_in_this_process_keeps_its_folder(config, tmp_path, mistake):
+def test_a_run_that_was_finished_before_in_this_process_keeps_its_folder(
+    config, tmp_path, mistake, said
+):
     train(config('one'))
     before = files(tmp_path / 'one')
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=said):
         train(config('two', **mistake))
     assert files(tmp_path / 'one') == before
     assert not (tmp_path / 'two').exists()
