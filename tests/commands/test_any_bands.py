@@ -8,6 +8,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from beit_mm.checkpoints import load_state_dict, read_about
+from beit_mm.checkpoints.writing import write_weights
 from beit_mm.commands.embedding import embed
 from beit_mm.commands.finetuning import finetune
 from beit_mm.commands.how_to_read import (
@@ -23,6 +24,7 @@ from beit_mm.commands.pretraining import pretrain
 from beit_mm.commands.segmenting import segment
 from beit_mm.commands.starting_weights import Start, start_of
 from beit_mm.component import ConfigError
+from beit_mm.engine.measuring.feature_evaluation import knn_leave_one_out
 from beit_mm.models import VisionTransformer
 
 RNG = np.random.default_rng(0)
@@ -74,12 +76,45 @@ def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, 
     assert Image.open(painted).size == (48, 40)
     vectors = np.load(embed(images, tmp_path / 'v.npz', run))
     # Dark and bright are told apart: the range was the same for both.
-    features = vectors['features']
-    dark, bright = features[10:], features[:10]
-    assert np.linalg.norm(dark.mean(0) - bright.mean(0)) > 3 * features[:10].std(0).mean()
+    labels = torch.tensor(['dark' in file for file in vectors['files']]).long()
+    assert labels.sum() == 10
+    assert knn_leave_one_out(torch.from_numpy(vectors['features']), labels, 3) >= 95
     rows = (tmp_path / 'fine/predictions.csv').read_text().splitlines()[1:]
     assert sorted(row.split(',')[1] for row in rows) == ['bright', 'bright', 'dark', 'dark']
     assert 'reduced to 8 bits' not in capsys.readouterr().out
+
+
+def test_vectors_are_of_pixels_in_the_weights_range_or_in_one_that_is_measured(tmp_path):
+    images, _ = write(tmp_path, 4)
+    for label in LEVEL:
+        (tmp_path / 'brighter' / label).mkdir(parents=True)
+    names = sorted(str(path.relative_to(images)) for path in images.rglob('*.tif'))
+    for name in names:
+        pixels = 4 * tifffile.imread(images / name)
+        tifffile.imwrite(
+            tmp_path / 'brighter' / name, pixels, photometric='minisblack', planarconfig='contig'
+        )
+    torch.manual_seed(0)
+    sizes = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    weights = VisionTransformer(sizes, img_size=32, patch_size=8, in_channels=4).state_dict()
+    known = how_to_read(images, names)
+    images_read = known._replace(bands=4)._asdict()
+    for name, about in (('bare', {}), ('knowing', dict(images=images_read))):
+        write_weights(tmp_path / f'{name}.pth', weights, 'beit_mm', dict(num_heads=2, **about))
+
+    def vectors(folder, weights):
+        with np.load(embed(tmp_path / folder, tmp_path / 'v.npz', tmp_path / weights)) as file:
+            return file['features']
+
+    measured = vectors('images', 'bare.pth')
+    labels = torch.tensor(['dark' in name for name in names]).long()
+    assert knn_leave_one_out(torch.from_numpy(measured), labels, 3) >= 95
+    np.testing.assert_allclose(vectors('brighter', 'bare.pth'), measured, atol=1e-3)
+    own = vectors('images', 'knowing.pth')
+    assert knn_leave_one_out(torch.from_numpy(own), labels, 3) >= 95
+    # All of it is above the range.
+    far = np.abs(vectors('brighter', 'knowing.pth') - own).mean()
+    assert far > 10 * np.abs(own[10:] - own[10:].mean(0)).mean()
 
 
 def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):

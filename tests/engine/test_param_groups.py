@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
-from mmengine.optim import LinearLR, build_optim_wrapper
+from mmengine.optim import LinearLR, OptimWrapperDict, build_optim_wrapper
 from mmengine.runner import Runner
 from noisy_run import KillAt, Killed, Model, Noisy
 from torch import nn
@@ -15,6 +15,7 @@ from torch import nn
 from beit_mm.checkpoints import read_checkpoint
 from beit_mm.engine.optimizing import param_groups
 from beit_mm.engine.optimizing.param_groups import share_groups, share_groups_of_config
+from beit_mm.engine.running.accumulated import iterations_waiting
 from beit_mm.engine.running.exact_resume import exact_train_cfg
 from beit_mm.models import BEiT
 
@@ -106,6 +107,27 @@ def test_the_paper_s_recipe_has_two_groups():
     model = nn.ModuleDict(dict(backbone=backbone()))
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     assert sorted(g['weight_decay'] for g in wrapper.optimizer.param_groups) == [0.0, 0.05]
+
+
+class OneForEachPart:
+    """A constructor with an optimizer for each part of a model."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.settings = optim_wrapper_cfg
+
+    def __call__(self, model):
+        parts = {name: build_optim_wrapper(part, dict(type='OptimWrapper', **self.settings))
+                 for name, part in model.named_children()}  # fmt: skip
+        return OptimWrapperDict(**parts)
+
+
+def test_several_optimizers_keep_their_groups():
+    model = nn.ModuleDict(dict(one=nn.Linear(2, 2), other=nn.Linear(2, 2)))
+    cfg = Config(dict(optim_wrapper=dict(optimizer=ADAMW, constructor=OneForEachPart)))
+    share_groups_of_config(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert [len(groups) for groups in wrapper.param_groups.values()] == [1, 1]
+    assert iterations_waiting(wrapper) == 0
 
 
 def test_settings_that_differ_keep_groups_apart():

@@ -11,10 +11,15 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from PIL import Image
+from torch import nn
 
 from beit_mm.checkpoints import CheckpointError, convert_state_dict, load_state_dict
 from beit_mm.engine import ConfigError, build_runner
-from beit_mm.engine.running.public_weights import load_from_checked_file, read_safely
+from beit_mm.engine.running.public_weights import (
+    _check_resumable,
+    load_from_checked_file,
+    read_safely,
+)
 from beit_mm.models import BEiT
 
 ROOT = Path(__file__).parent.parent.parent
@@ -393,3 +398,15 @@ def test_testing_needs_buffers_too(images, tmp_path):
     runner = build_runner(cfg, 'test')
     with pytest.raises(CheckpointError, match=r'weights\.pth lacks head\..*running_var'):
         runner.test()
+
+
+def test_a_checkpoint_that_is_resumed_has_the_state_of_each_optimizer():
+    model = nn.Linear(2, 2)
+    state = torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
+    kept = dict.fromkeys(('epoch', 'iter', 'log_scalars', 'runtime_info', 'resumed_keys'), 0)
+    whole = dict(meta=kept, message_hub=kept, state_dict=model.state_dict())
+    for optimizer in (state, dict(one=state, other=state)):
+        _check_resumable(model, dict(whole, optimizer=optimizer), 'a.pth')
+    for optimizer in (None, {}, dict(state={}), dict(one=state, other={})):
+        with pytest.raises(CheckpointError, match='can be resumed, it has no optimizer'):
+            _check_resumable(model, dict(whole, optimizer=optimizer), 'a.pth')

@@ -11,18 +11,22 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.optim import (
     CosineAnnealingLR,
     CosineAnnealingMomentum,
     LinearLR,
     OptimWrapper,
+    OptimWrapperDict,
     ReduceOnPlateauLR,
+    build_optim_wrapper,
 )
-from mmengine.registry import OPTIMIZERS
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from mmengine.utils import digit_version
 from PIL import Image
-from toy_run import config, make_photos, train
+from toy_run import config, make_photos, train, write_config
 
+from beit_mm import engine
 from beit_mm.checkpoints import CheckpointError
 from beit_mm.config_text import settings_in_text
 from beit_mm.engine import ResumedChangesHook
@@ -144,6 +148,20 @@ default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1), logger=dict(int
     assert (tmp_path / 'run/epoch_4.pth').is_file()
 
 
+def test_a_run_that_counts_iterations_goes_on_with_other_photos_and_keeps_its_seed(
+    stopped, resume, tmp_path
+):
+    shutil.copytree(stopped / 'train', tmp_path / 'train')
+    (tmp_path / 'train/ant/3.png').unlink()
+    result, rates = resume(SCHEDULE + stop_at(8) + 'randomness = dict(seed=9)\n')
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'randomness.seed: 0 -> 9, kept at 0\n' in result.stdout
+    assert 'had 36 samples and has 35: the run goes on at its iteration, in another order' in (
+        result.stdout
+    )
+    assert [rates[step] for step in (5, 6, 7, 8)] == pytest.approx(polynomial(2e-3, 8, 4, 8))
+
+
 def by_epochs(number, batch_size, accumulated=1):
     return f"""
 optim_wrapper = dict(accumulative_counts={accumulated})
@@ -257,6 +275,72 @@ def test_a_schedule_that_follows_a_figure_keeps_its_rate():
     assert runner.optim_wrapper.param_groups[0]['lr'] == rate
     assert 'stay the checkpoint' in hook._fate(runner, 'optim_wrapper.optimizer.lr', 0.1)
     assert hook._fate(runner, 'train_cfg.val_interval', 3) == 'taken'
+
+
+@MODELS.register_module()
+class TwoParts(BaseModel):
+    """Each with an optimizer of its own."""
+
+    def __init__(self):
+        super().__init__(data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'))
+        self.one, self.other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        colors = inputs.float().mean((2, 3)) / 255
+        return dict(loss=(self.one(colors) - self.other(colors)).square().mean())
+
+    def train_step(self, data, optim_wrapper):
+        losses = self(**self.data_preprocessor(data, True))
+        optim_wrapper.zero_grad()
+        losses['loss'].backward()
+        for wrapper in optim_wrapper.values():
+            wrapper.step()
+        return losses
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class OneForEachPart:
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.settings = dict(optim_wrapper_cfg, type='OptimWrapper')
+
+    def __call__(self, model):
+        parts = dict(one=model.one, other=model.other)
+        built = {name: build_optim_wrapper(part, self.settings) for name, part in parts.items()}
+        return OptimWrapperDict(**built)
+
+
+# What validates is of a classifier, and NonFiniteHook of one optimizer.
+WITH_TWO_PARTS = """
+model = dict(_delete_=True, type='TwoParts')
+val_cfg = val_dataloader = val_evaluator = test_cfg = test_dataloader = test_evaluator = None
+optim_wrapper = dict(
+    _delete_=True, constructor='OneForEachPart', optimizer=dict(type='SGD', lr={rate}))
+param_scheduler = None
+default_hooks = dict(
+    _delete_=True,
+    checkpoint=dict(type='beit_mm.WholeCheckpointHook', by_epoch=False, interval=1),
+    logger=dict(type='LoggerHook', interval=1), timer=dict(type='IterTimerHook'),
+    runtime_info=dict(type='beit_mm.RuntimeInfoHook'))
+"""
+
+
+def test_several_optimizers_keep_the_rates_of_the_checkpoint(tmp_path):
+    photos = make_photos(tmp_path)
+
+    def train_two(iterations, rate, resume):
+        text = WITH_TWO_PARTS.format(rate=rate) + stop_at(iterations)
+        cfg = Config.fromfile(write_config(photos, text))
+        cfg.update(work_dir=str(tmp_path / 'run'), launcher='none', resume=resume)
+        cfg.experiment_name = f'two_parts_{resume}'
+        engine.train(cfg)
+        return (max((tmp_path / 'run').glob('*/*.log'))).read_text()
+
+    train_two(2, 0.1, resume=False)
+    log = train_two(3, 0.3, resume=True)
+    said = "lr: 0.1 -> 0.3, taken, but for rates and schedules, which stay the checkpoint's"
+    assert f'optim_wrapper.optimizer.{said}' in log
+    saved = torch.load(tmp_path / 'run/iter_3.pth', weights_only=False)['optimizer']
+    assert {n: s['param_groups'][0]['lr'] for n, s in saved.items()} == dict(one=0.1, other=0.1)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ by group: 189 times for BEiT-B, where there are two kinds of settings.
 """
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -112,6 +112,11 @@ def share_groups_of_schedulers(schedulers: Iterable[dict], grouping: Grouping) -
                 state[name] = [values[index] for index in grouping.first] + values[count:]
 
 
+def has_one_optimizer(wrapper: Any) -> bool:
+    """Whether a Runner has one optimizer; what mmengine has of several is an OptimWrapper too."""
+    return isinstance(wrapper, OptimWrapper) and not isinstance(wrapper, OptimWrapperDict)
+
+
 def share_groups_of_checkpoint(checkpoint: dict, optim_wrapper: OptimWrapper) -> None:
     """Have a run that keeps shared groups go on from a checkpoint of one that did not.
 
@@ -161,11 +166,11 @@ class GroupedOptimWrapperConstructor:
         """Build the optimizer of a model.
 
         Returns:
-            What the other constructor gives. If that is an ``OptimWrapper``, with shared groups
+            What the other constructor gives. If that is of one optimizer, with shared groups
             and the attribute ``grouping``, a :class:`Grouping`.
         """
         wrapper = self.constructor(model)
-        if isinstance(wrapper, OptimWrapper):
+        if has_one_optimizer(wrapper):
             wrapper.grouping = share_groups(wrapper.optimizer)
             before, after = len(wrapper.grouping.sizes), len(wrapper.optimizer.param_groups)
             count = sum(wrapper.grouping.sizes)

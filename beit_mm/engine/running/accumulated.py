@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from ..optimizing.param_groups import has_one_optimizer
 from .global_batch import GlobalBatchSizeHook
 
 # Of a checkpoint; mmengine passes over what it does not know.
@@ -23,7 +24,7 @@ FEW = 10
 def iterations_waiting(optim_wrapper: Any) -> int:
     """Iterations since the optimizer's last step whose gradients it has not had yet."""
     # Several optimizers, which take turns as the model says, accumulate nothing that we know of.
-    if not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update():
+    if not has_one_optimizer(optim_wrapper) or optim_wrapper.should_update():
         return 0
     return optim_wrapper.inner_count % optim_wrapper._accumulative_counts
 

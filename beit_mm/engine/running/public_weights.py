@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
@@ -210,7 +211,7 @@ def _check_resumable(model: nn.Module, checkpoint: dict, source: str) -> None:
         f'{part}.{key}'
         for part, keys in RESUMED.items()
         for key in keys
-        if not (isinstance(checkpoint.get(part), dict) and key in checkpoint[part])
+        if not _holds(checkpoint.get(part), key)
     ]
     if lacks:
         raise CheckpointError(
@@ -222,6 +223,13 @@ def _check_resumable(model: nn.Module, checkpoint: dict, source: str) -> None:
     if 'ema_state_dict' in checkpoint:
         # mmengine's EMAHook will load these into the model, and the others into the averages.
         _check_same(model, take_tensors(checkpoint['ema_state_dict'], source=source), source)
+
+
+def _holds(kept: Any, key: str) -> bool:
+    """Whether a part of a checkpoint has a key; of several optimizers each, by their names."""
+    if not isinstance(kept, dict) or key in kept:
+        return isinstance(kept, dict)
+    return bool(kept) and all(isinstance(one, dict) and key in one for one in kept.values())
 
 
 def _check_same(model: nn.Module, theirs: dict[str, Tensor], source: str) -> None:

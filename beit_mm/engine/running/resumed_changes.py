@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler
+from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoints import CheckpointError
@@ -19,6 +19,7 @@ from ...component import in_a_line
 from ...config_text import settings_in_text
 from ...registry import HOOKS
 from ..optimizing.optimizer_state import state_of_a_weight
+from ..optimizing.param_groups import has_one_optimizer
 from .whole_checkpoints import WholeCheckpointHook
 
 # What decides the result of a run.
@@ -79,7 +80,7 @@ class ResumedChangesHook(Hook):
         """Keep what the config says, which resuming overwrites."""
         wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers
         # Of several optimizers nothing is followed, and testing has none.
-        if not isinstance(wrapper, OptimWrapper):
+        if not has_one_optimizer(wrapper):
             return
         self.groups = [
             {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
@@ -117,7 +118,7 @@ class ResumedChangesHook(Hook):
         ]
         before, now = (name.rpartition('.')[2] for name in names)
         states = list((checkpoint.get('optimizer') or {}).get('state', {}).values())
-        if before == now or not states or not isinstance(runner.optim_wrapper, OptimWrapper):
+        if before == now or not states or not has_one_optimizer(runner.optim_wrapper):
             return
         kept = {name for name, value in states[0].items() if value is not None}
         wanted = state_of_a_weight(runner.optim_wrapper.optimizer)
@@ -209,7 +210,7 @@ class ResumedChangesHook(Hook):
             if isinstance(hook, WholeCheckpointHook):
                 hook.drop_accumulated(runner)
         wrapper: Any = runner.optim_wrapper
-        if isinstance(wrapper, OptimWrapper):
+        if has_one_optimizer(wrapper):
             loop = runner.train_loop
             wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
 
