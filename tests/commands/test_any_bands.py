@@ -25,6 +25,7 @@ from beit_mm.commands.starting_weights import Start, start_of
 from beit_mm.component import ConfigError
 from beit_mm.models import VisionTransformer
 
+pytestmark = pytest.mark.usefixtures('forked_stages')
 RNG = np.random.default_rng(0)
 LEVEL = dict(dark=700, bright=2500)
 NAMES = ('blue', 'green', 'red', 'nir')

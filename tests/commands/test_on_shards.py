@@ -23,6 +23,8 @@ from beit_mm.component import ConfigError
 from beit_mm.datasets import PhotoShards
 from beit_mm.models import BEiT
 
+pytestmark = pytest.mark.usefixtures('forked_stages')
+
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):

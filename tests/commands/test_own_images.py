@@ -16,6 +16,8 @@ from PIL import Image
 import beit_mm
 from beit_mm.commands.main import main
 
+pytestmark = pytest.mark.usefixtures('forked_stages')
+
 # Steps that show that it runs, not that it learns.
 STEPS = '12'
 COLOURS = dict(red=(200, 40, 40), green=(40, 200, 40), blue=(40, 40, 200))
