@@ -54,6 +54,14 @@ def forked_stages():
         yield
 
 
+@pytest.fixture
+def known_speed(monkeypatch):
+    """Nothing is timed before a run, which only says how long it will take: its steps are given."""
+    of_steps = ('pretraining.seconds_a_step', 'lengths.seconds_a_step')
+    for name in (*of_steps, 'lengths.seconds_an_image'):
+        monkeypatch.setattr(f'beit_mm.commands.{name}', lambda *_: 0.1)
+
+
 # Files that take more than half a minute; the first to begin, so that none is alone at the end.
 SLOW_FILES = (
     'test_own_images.py',

@@ -54,6 +54,7 @@ def write(root, bands, scale=1):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 @pytest.mark.parametrize(('bands', 'scale', 'method'), [(4, 1, 'beit'), (1, 16, 'mae')])
 def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, method):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')

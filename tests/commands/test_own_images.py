@@ -217,6 +217,7 @@ def test_the_folder_of_a_run_is_its_weights_and_of_no_other_run(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 def test_without_a_tokenizer_mae_goes_the_whole_way(photos, tmp_path, capsys):
     """Its weights say how many heads there are, which no shape of them does."""
     out, steps = tmp_path / 'run', ['--steps', STEPS]
@@ -288,6 +289,7 @@ def test_a_segmentor_paints_masks(pretrained, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 def test_a_segmentor_of_annotated_instances(pretrained, tmp_path, capsys):
     rng = np.random.default_rng(2)
     images = tmp_path / 'images'
@@ -322,6 +324,7 @@ def test_a_segmentor_of_annotated_instances(pretrained, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 def test_a_segmentor_of_painted_masks_and_more_than_255_classes(pretrained, tmp_path, capsys):
     rng = np.random.default_rng(3)
     for kind in ('images', 'painted', 'deep'):
@@ -399,6 +402,7 @@ def test_a_stopped_command_stops_its_training_which_goes_on_where_it_was(photos,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 def test_options_reach_all_that_is_made_of_a_run(photos, pretrained, tmp_path, capsys):
     """Training, the report, prediction and export see one config."""
     out, weights = tmp_path / 'run', str(pretrained / 'pretrained.pth')
