@@ -68,19 +68,22 @@ def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, 
     projection = load_state_dict(run / 'pretrained.pth')['backbone.patch_embed.proj.weight']
     assert projection.shape[1] == bands
 
-    classifier = finetune(images, run, tmp_path / 'fine', steps=6)
-    ((_, _, score),) = predict(classifier, [images / 'dark/0.tif'])
-    assert 0 < score <= 1
-    segmentor = segment(images, masks, run, tmp_path / 'seg', steps=2)
-    (painted,) = predict(segmentor, [images / 'dark/0.tif'])
-    assert Image.open(painted).size == (48, 40)
+    # Of either the one or the other: test_every_command_sees_an_image_alike has all of them.
+    if bands == 4:
+        classifier = finetune(images, run, tmp_path / 'fine', steps=2)
+        ((_, _, score),) = predict(classifier, [images / 'dark/0.tif'])
+        assert 0 < score <= 1
+        rows = (tmp_path / 'fine/predictions.csv').read_text().splitlines()[1:]
+        assert sorted(row.split(',')[1] for row in rows) == ['bright', 'bright', 'dark', 'dark']
+    else:
+        segmentor = segment(images, masks, run, tmp_path / 'seg', steps=2)
+        (painted,) = predict(segmentor, [images / 'dark/0.tif'])
+        assert Image.open(painted).size == (48, 40)
     vectors = np.load(embed(images, tmp_path / 'v.npz', run))
     # Dark and bright are told apart: the range was the same for both.
     features = vectors['features']
     dark, bright = features[10:], features[:10]
     assert np.linalg.norm(dark.mean(0) - bright.mean(0)) > 3 * features[:10].std(0).mean()
-    rows = (tmp_path / 'fine/predictions.csv').read_text().splitlines()[1:]
-    assert sorted(row.split(',')[1] for row in rows) == ['bright', 'bright', 'dark', 'dark']
     assert 'reduced to 8 bits' not in capsys.readouterr().out
 
 
