@@ -33,6 +33,8 @@ NEW = (
 )
 # The seed of the draw of the photos that choose.
 CHOICE = 100
+# Photos at most in a batch where only the machinery is tried.
+TRIED = 32
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Place:
         out: Work folder.
         results: Folder of what is kept: a JSON file for each run.
         classes: Names of the classes.
-        length: Share of all steps that is trained; below 1 only to try the machinery.
+        length: Share of all steps that is trained; below 1 only to try the machinery, with small
+            batches.
     """
 
     data: Path
@@ -184,6 +187,9 @@ def config_of(run: Run, seed: int, place: Place) -> Config:
     cfg = copy.deepcopy(recipe_of(run.stage))
     steps = max(2, round(run.steps * place.length))
     options = common_options(run, steps) | data_options(run, seed, place)
+    if place.length < 1:
+        batch = 'train_dataloader.batch_size'
+        options[batch] = min(TRIED, options[batch])
     options['randomness'] = dict(seed=seed)
     if run.stage in ('beit', 'finetune_beit'):
         # The paper's, as far as a row is not about them.

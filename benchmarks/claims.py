@@ -62,7 +62,10 @@ def parse_args() -> argparse.Namespace:
         '--row', nargs='+', choices=[row.name for row in ROWS], metavar='NAME', help='these alone'
     )
     parser.add_argument(
-        '--length', type=float, default=1.0, help='share of all steps, to try the machinery'
+        '--length',
+        type=float,
+        default=1.0,
+        help='share of all steps, in small batches, to try the machinery',
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--list', action='store_true', help='what there is, and what it takes')

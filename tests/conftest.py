@@ -9,9 +9,12 @@ import sys
 if os.environ.setdefault('BEIT_MM_TEST_GPU', str(int('cuda' in sys.argv))) == '0':
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
+import forked
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
+from beit_mm.engine.starting import stages
 
 # The tensors here are tiny: a second thread has nothing to do but wait for the first, and where
 # another process holds its core that waiting makes the tests several times slower.
@@ -37,6 +40,26 @@ _scope_of_a_file = pytest.fixture(autouse=True, scope='module')(_restored_scopes
 def device() -> torch.device:
     """The GPU, for tests marked ``cuda``; they can be rehearsed on another device."""
     return torch.device(os.environ.get('BEIT_MM_TEST_DEVICE', 'cuda'))
+
+
+@pytest.fixture(scope='module')
+def forked_stages():
+    """Stages of commands are forks, with what a test has patched; not for tests of processes."""
+    # What their processes would import.
+    import mmpretrain.apis  # noqa: F401
+    import mmseg.apis  # noqa: F401
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, 'subprocess', forked.OF_STAGES)
+        yield
+
+
+@pytest.fixture
+def known_speed(monkeypatch):
+    """Nothing is timed before a run, which only says how long it will take: its steps are given."""
+    of_steps = ('pretraining.seconds_a_step', 'lengths.seconds_a_step')
+    for name in (*of_steps, 'lengths.seconds_an_image'):
+        monkeypatch.setattr(f'beit_mm.commands.{name}', lambda *_: 0.1)
 
 
 # Files that take more than half a minute; the first to begin, so that none is alone at the end.

@@ -2,12 +2,22 @@
 
 import functools
 import os
+import random
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from mmengine.utils import ManagerMixin
+
+from beit_mm.engine.starting import stages
 
 run_anew = subprocess.run
 
@@ -16,11 +26,11 @@ def run(command, show=False, **settings) -> subprocess.CompletedProcess:
     """``subprocess.run([python, script, ...])`` by a fork of this process.
 
     It has what this one has imported, and so starts in no time; a script that runs others in this
-    way has theirs forked too. What it prints, of both kinds, is in ``stdout`` and ``stderr`` alike.
-    Of the settings ``env``, ``cwd``, ``check`` and a file as ``stdout`` are looked at.
+    way, or stages, has theirs forked too. What it prints, of both kinds, is in ``stdout`` and
+    ``stderr`` alike. Of the settings ``env``, ``cwd``, ``check`` and a file as ``stdout`` are
+    looked at.
     """
-    forkable = not isinstance(command, str) and str(command[0]) == sys.executable
-    if not forkable or not str(command[1]).endswith('.py'):
+    if not _is_script(command):
         return run_anew(command, **settings)
     arguments = [str(part) for part in command]
     env, cwd = settings.get('env'), settings.get('cwd')
@@ -40,6 +50,69 @@ def run(command, show=False, **settings) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, code, text, text)
 
 
+class Popen:
+    """``subprocess.Popen`` as :func:`beit_mm.engine.run_stage` calls it, by a fork."""
+
+    def __init__(self, command, stdout, stderr, env, start_new_session) -> None:
+        self.args, self.returncode = command, None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            _become(command[1:], env, None, stdout.fileno())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.wait()
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout=float('inf')) -> int:
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+
+def open_process(command, **settings):
+    """``subprocess.Popen``; that of a script in a fork."""
+    return (Popen if _is_script(command) else subprocess.Popen)(command, **settings)
+
+
+# In the place of stages.subprocess: the stages of a command begin with what is imported here.
+OF_STAGES = SimpleNamespace(Popen=open_process, TimeoutExpired=subprocess.TimeoutExpired)
+
+
+def _is_script(command) -> bool:
+    """Whether it is a list of Python, a script of it and arguments."""
+    of_python = not isinstance(command, str) and str(command[0]) == sys.executable
+    return of_python and str(command[1]).endswith('.py')
+
+
+def _begin_anew() -> None:
+    """Be without what a test has left behind, as a new process is."""
+    # Loggers, message hubs, visualizers and default scopes of mmengine, by their names.
+    kinds = [ManagerMixin]
+    for kind in kinds:
+        kind._instance_dict.clear()
+        kinds += kind.__subclasses__()
+    # PyTorch's generator begins with the same seed everywhere, the others with any.
+    torch.set_rng_state(torch.Generator().get_state())
+    np.random.seed()
+    random.seed()
+
+
 def _become(arguments: list[str], env: dict | None, cwd, output: int) -> None:
     """Be that script to the end, whatever that is; never return."""
     code = 1
@@ -56,6 +129,8 @@ def _become(arguments: list[str], env: dict | None, cwd, output: int) -> None:
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).parent))
         subprocess.run = functools.partial(run, show=True)
+        stages.subprocess = OF_STAGES
+        _begin_anew()
         runpy.run_path(arguments[0], run_name='__main__')
         code = 0
     except SystemExit as end:

@@ -65,7 +65,7 @@ def test_every_stage_runs_and_writes_its_figures(tmp_path, rehearse, photos):
     code, record = rehearse('--quick', '--data', str(photos))
     assert code == 0, record
     commands = record['commands']
-    assert [row['code'] for row in commands.values()] == [0] * 14
+    assert [row['code'] for row in commands.values()] == [0] * 12
     assert record['failed'] == record['left_out'] == []
     assert 'passed' in commands['check']['tail'][-1]
     for name in ('step_base_default', 'step_large_plain'):

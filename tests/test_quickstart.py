@@ -1,4 +1,4 @@
-"""The quickstart with a fiftieth of its iterations: stages, report, picture, repetition."""
+"""The quickstart with a hundredth of its iterations: stages, report, picture, repetition."""
 
 import csv
 import gzip
@@ -28,9 +28,10 @@ KEYS = {
 }  # fmt: skip
 
 
-def quickstart(out: Path, *arguments: str) -> dict:
+def quickstart(out: Path, *arguments: str | Path) -> dict:
+    script = ROOT / 'tools/quickstart.py'
     result = forked.run(
-        [sys.executable, ROOT / 'tools/quickstart.py', '--speedup', '50', '--out', out, *arguments],
+        [sys.executable, script, '--speedup', '100', '--out', out, *arguments],
         cwd=out.parent,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
     )
@@ -42,6 +43,43 @@ def quickstart(out: Path, *arguments: str) -> dict:
 def digits_run(tmp_path_factory):
     out = tmp_path_factory.mktemp('quickstart') / 'first'
     return out, quickstart(out, '--seed', '3')
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """Photos of any size and mode in class folders, without a split; and photos in a flat one."""
+    root = tmp_path_factory.mktemp('own')
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(('bird', 'cat', 'dog')):
+        folder = root / 'classes' / name
+        folder.mkdir(parents=True)
+        for index in range(40):
+            size = rng.integers(20, 90, 2)
+            pixels = rng.integers(0, 80, (*size, 3)) + 80 * label
+            mode = ('RGB', 'L', 'RGBA')[index % 3]
+            image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+            image.save(folder / f'{index}.png')
+    # A class of one image cannot be on both sides of the split: it is left out of both.
+    (root / 'classes/ape').mkdir()
+    pixels = rng.integers(0, 65536, (30, 30)).astype(np.uint16)
+    Image.fromarray(pixels).save(root / 'classes/ape/0.png')
+    (root / 'flat').mkdir()
+    for index in range(30):
+        pixels = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f'flat/{index}.jpg')
+    return root
+
+
+@pytest.fixture(scope='module')
+def classes_run(folders):
+    arguments = ('--data', folders / 'classes', '--method', 'mae', '--seed', '3')
+    return folders / 'of_classes', quickstart(folders / 'of_classes', *arguments), arguments
+
+
+@pytest.fixture(scope='module')
+def flat_run(folders):
+    arguments = ('--data', folders / 'flat', '--seed', '3')
+    return folders / 'of_flat', quickstart(folders / 'of_flat', *arguments), arguments
 
 
 @pytest.mark.slow
@@ -106,50 +144,39 @@ def test_ten_labels_a_class_and_none_of_validation(digits_run):
 
 
 @pytest.mark.slow
-def test_a_seed_repeats_exactly(digits_run):
-    out, report = digits_run
-    again = quickstart(out.parent / 'second', '--seed', '3')
-    for key in KEYS - {'seconds'}:
+@pytest.mark.parametrize('run', ['classes_run', 'flat_run'])
+def test_a_seed_repeats_exactly(run, request, tmp_path):
+    """MAE with labels, and BEiT with its tokenizer."""
+    out, report, arguments = request.getfixturevalue(run)
+    again = quickstart(tmp_path / 'again', *arguments)
+    assert again.keys() == report.keys()
+    for key in report.keys() - {'seconds'}:
         assert again[key] == report[key], key
-    for name in ('tokenizer.pth', 'pretrained.pth'):
+    names = [path.name for path in out.glob('*.pth')]
+    assert 'pretrained.pth' in names
+    for name in names:
         first, second = (
             torch.load(folder / name, weights_only=False)['state_dict']
-            for folder in (out, out.parent / 'second')
+            for folder in (out, tmp_path / 'again')
         )
         assert all(torch.equal(first[key], second[key]) for key in first), name
+    labels = [
+        path.read_text()
+        for folder in (out, tmp_path / 'again')
+        for path in folder.glob('data/few_labels.txt')
+    ]
+    assert len({*labels}) == (run == 'classes_run')
 
 
 @pytest.mark.slow
-def test_mae_needs_no_tokenizer(tmp_path):
-    out = tmp_path / 'mae'
-    report = quickstart(out, '--method', 'mae')
+def test_ones_own_class_folders_and_mae_which_needs_no_tokenizer(classes_run):
+    out, report, _ = classes_run
     assert set(report) == {'mim_mse', 'seconds', *OF_LABELS}
     assert 0 < report['mim_mse'] < 2
     assert not (out / 'tokenizer.pth').exists()
     assert (out / 'reconstructions.png').is_file()
     # Of small networks no shape says how many heads there are; the run's config in the file does.
     assert load(out / 'pretrained.pth').blocks[0].attn.num_heads == 4
-
-
-@pytest.mark.slow
-def test_ones_own_class_folders(tmp_path):
-    """Photos of any size and mode, three classes, without a train/val split."""
-    rng = np.random.default_rng(0)
-    for label, name in enumerate(('bird', 'cat', 'dog')):
-        folder = tmp_path / 'photos' / name
-        folder.mkdir(parents=True)
-        for index in range(40):
-            size = rng.integers(20, 90, 2)
-            pixels = rng.integers(0, 80, (*size, 3)) + 80 * label
-            mode = ('RGB', 'L', 'RGBA')[index % 3]
-            image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
-            image.save(folder / f'{index}.png')
-    # A class of one image cannot be on both sides of the split: it is left out of both.
-    (tmp_path / 'photos' / 'ape').mkdir()
-    pixels = rng.integers(0, 65536, (30, 30)).astype(np.uint16)
-    Image.fromarray(pixels).save(tmp_path / 'photos' / 'ape' / '0.png')
-    out = tmp_path / 'out'
-    assert set(quickstart(out, '--data', str(tmp_path / 'photos'))) == KEYS
     assert len(list((out / 'data/train').glob('*/*.png'))) == 96
     assert len(list((out / 'data/val').glob('*/*.png'))) == 24
     assert len((out / 'data/few_labels.txt').read_text().splitlines()) == 30
@@ -157,15 +184,9 @@ def test_ones_own_class_folders(tmp_path):
 
 
 @pytest.mark.slow
-def test_images_without_labels(tmp_path):
+def test_images_without_labels(flat_run):
     """A flat folder: a tokenizer, a pre-training and a picture, and nothing that takes labels."""
-    rng = np.random.default_rng(0)
-    (tmp_path / 'photos').mkdir()
-    for index in range(30):
-        pixels = rng.integers(0, 256, (24, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / 'photos' / f'{index}.jpg')
-    out = tmp_path / 'out'
-    report = quickstart(out, '--data', str(tmp_path / 'photos'))
+    out, report, _ = flat_run
     assert set(report) == KEYS - OF_LABELS
     assert len(list((out / 'data/train/unlabelled').iterdir())) == 24
     assert len(list((out / 'data/val/unlabelled').iterdir())) == 6

@@ -109,6 +109,7 @@ custom_hooks = [
 
 
 def start(root, name, *arguments, processes=2, config='config.py', **variables) -> subprocess.Popen:
+    """``tools/dist_train.sh``, or ``tools/train.py`` where ``processes`` is None."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
@@ -122,7 +123,7 @@ def start(root, name, *arguments, processes=2, config='config.py', **variables) 
         **variables,
     }
     script = [ROOT / 'tools/dist_train.sh', root / config, processes]
-    if processes == 1:
+    if processes is None:
         script = [sys.executable, ROOT / 'tools/train.py', root / config]
     command = [*script, '--work-dir', root / name, *arguments]
     return subprocess.Popen(
@@ -179,48 +180,58 @@ def test_a_killed_rank_and_a_dead_loader_worker_cost_nothing_but_time(root, undi
     assert seen(undisturbed, 2) == seen(root / 'restarts', 2)
 
 
+@pytest.fixture(scope='module')
+def stopped(root):
+    """A run of which one rank got a signal in its seventh iteration, and its output."""
+    return root / 'stopped', run(root, 'stopped', TROUBLE='0:1:6:SIGUSR1', expected=1)
+
+
+def copy_of(work_dir, name):
+    """The same run in another folder, where it can be gone on with."""
+    copy = shutil.copytree(work_dir, work_dir.parent / name)
+    newest = Path((copy / 'last_checkpoint').read_text())
+    (copy / 'last_checkpoint').write_text(str(copy / newest.name))
+    return copy
+
+
 @pytest.mark.slow
-def test_a_signal_to_one_rank_stops_all_after_the_same_step(root, undisturbed):
-    output = run(root, 'signal', TROUBLE='0:1:6:SIGUSR1', expected=1)
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(root, undisturbed, stopped):
+    work_dir, output = stopped
     assert 'after iteration 7' in output
     assert 'exitcode  : 85' in output
-    assert (root / 'signal/last_checkpoint').read_text() == str(root / 'signal/iter_7.pth')
-    shutil.copytree(root / 'signal', root / 'fewer')
-    run(root, 'signal', '--resume')
-    assert_same_end(undisturbed, root / 'signal')
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'iter_7.pth')
+    again = copy_of(work_dir, 'again')
+    run(root, 'again', '--resume')
+    assert_same_end(undisturbed, again)
 
 
 @pytest.mark.slow
-def test_on_another_number_of_processes_photos_crops_and_masks_stay(root, undisturbed):
-    """After the stop above, on one process with the whole batch."""
-    work_dir = root / 'fewer'
-    if not work_dir.exists():
-        pytest.skip('the test before did not come so far')
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_7.pth'))
+def test_on_another_number_of_processes_photos_crops_and_masks_stay(root, undisturbed, stopped):
+    """After the stop above, in one process with the whole batch."""
+    work_dir = copy_of(stopped[0], 'fewer')
     options = ['--cfg-options', 'train_dataloader.batch_size=8']
-    output = run(root, 'fewer', '--resume', *options, processes=1)
+    output = run(root, 'fewer', '--resume', *options, processes=None)
     assert '2 process(es) before, 1 now' in output
     expected = seen(undisturbed, 2)
     assert seen(work_dir, 1) == {iteration: expected[iteration] for iteration in range(7, 12)}
 
 
 @pytest.mark.slow
-def test_kills_and_signals_between_two_steps_of_the_optimizer_cost_nothing_but_time(few):
-    """torchrun starts the job again after each; the ranks' gradients differ until the step."""
+def test_a_kill_between_two_steps_of_the_optimizer_costs_nothing_but_time(few):
+    """torchrun starts the job again; the ranks' gradients differ until the step."""
     output = run(few, 'few_undisturbed', config='few.py')
     assert 'WARNING - The weights change once in this run, every 128 iterations' in output
-    trouble = '0:1:5:SIGKILL 1:0:7:SIGTERM'
-    output = run(few, 'few_stopped', config='few.py', TROUBLE=trouble, MAX_RESTARTS='2')
+    trouble = '0:1:7:SIGKILL'
+    output = run(few, 'few_stopped', config='few.py', TROUBLE=trouble, MAX_RESTARTS='1')
     assert '(exitcode: -9) local_rank: 1' in output
-    assert 'Stopped by signal 15 after iteration 8;' in output
-    assert 'gradients of the 8 iteration(s) since the last step: they count on' in output
+    assert 'gradients of the 6 iteration(s) since the last step: they count on' in output
     assert_same_end(few / 'few_undisturbed', few / 'few_stopped')
 
 
 @pytest.mark.slow
 def test_a_signal_to_the_script_asks_for_another_run(root):
     """As a machine's manager sends it: to the first process alone."""
-    job = start(root, 'script', TROUBLE='0:0:5:wait')
+    job = start(root, 'script', processes=1, TROUBLE='0:0:5:wait')
     while not (root / 'script/waits').exists():
         assert job.poll() is None, job.communicate()[0][-4000:]
         time.sleep(0.05)

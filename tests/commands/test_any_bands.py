@@ -27,6 +27,7 @@ from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.feature_evaluation import knn_leave_one_out
 from beit_mm.models import VisionTransformer
 
+pytestmark = pytest.mark.usefixtures('forked_stages')
 RNG = np.random.default_rng(0)
 LEVEL = dict(dark=700, bright=2500)
 NAMES = ('blue', 'green', 'red', 'nir')
@@ -55,6 +56,7 @@ def write(root, bands, scale=1):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('known_speed')
 @pytest.mark.parametrize(('bands', 'scale', 'method'), [(4, 1, 'beit'), (1, 16, 'mae')])
 def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, method):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -68,19 +70,22 @@ def test_from_a_folder_to_pictures(tmp_path, monkeypatch, capsys, bands, scale, 
     projection = load_state_dict(run / 'pretrained.pth')['backbone.patch_embed.proj.weight']
     assert projection.shape[1] == bands
 
-    classifier = finetune(images, run, tmp_path / 'fine', steps=6)
-    ((_, _, score),) = predict(classifier, [images / 'dark/0.tif'])
-    assert 0 < score <= 1
-    segmentor = segment(images, masks, run, tmp_path / 'seg', steps=2)
-    (painted,) = predict(segmentor, [images / 'dark/0.tif'])
-    assert Image.open(painted).size == (48, 40)
+    # Of either the one or the other: test_every_command_sees_an_image_alike has all of them.
+    if bands == 4:
+        classifier = finetune(images, run, tmp_path / 'fine', steps=2)
+        ((_, _, score),) = predict(classifier, [images / 'dark/0.tif'])
+        assert 0 < score <= 1
+        rows = (tmp_path / 'fine/predictions.csv').read_text().splitlines()[1:]
+        assert sorted(row.split(',')[1] for row in rows) == ['bright', 'bright', 'dark', 'dark']
+    else:
+        segmentor = segment(images, masks, run, tmp_path / 'seg', steps=2)
+        (painted,) = predict(segmentor, [images / 'dark/0.tif'])
+        assert Image.open(painted).size == (48, 40)
     vectors = np.load(embed(images, tmp_path / 'v.npz', run))
     # Dark and bright are told apart: the range was the same for both.
     labels = torch.tensor(['dark' in file for file in vectors['files']]).long()
     assert labels.sum() == 10
     assert knn_leave_one_out(torch.from_numpy(vectors['features']), labels, 3) >= 95
-    rows = (tmp_path / 'fine/predictions.csv').read_text().splitlines()[1:]
-    assert sorted(row.split(',')[1] for row in rows) == ['bright', 'bright', 'dark', 'dark']
     assert 'reduced to 8 bits' not in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,10 +132,31 @@ def test_a_map(looked, tmp_path, capsys, how):
     # Their brightness tells the classes.
     assert found['knn'] > 80
     if how == 'pca':
-        rows = found['features'] / np.linalg.norm(found['features'], axis=1, keepdims=True)
-        expected = PCA(2).fit_transform(rows.astype(np.float64))
-        signs = np.sign((expected * found['coordinates']).sum(axis=0))
-        np.testing.assert_allclose(found['coordinates'], expected * signs, atol=1e-5)
+        check_principal_components(found)
+
+
+def test_umap_is_given_principal_components_of_unit_vectors(looked, tmp_path, monkeypatch):
+    """Against a stand-in: its own case above is run where it is installed."""
+
+    class UMAP:
+        def __init__(self, **settings):
+            # One less than there are images.
+            assert settings == dict(n_neighbors=9, random_state=0, n_jobs=1)
+
+        def fit_transform(self, rows):
+            return rows[:, :2].astype(np.float64)
+
+    monkeypatch.setitem(sys.modules, 'umap', SimpleNamespace(UMAP=UMAP))
+    weights, photos = looked
+    found = arrays_of(look_map(weights, photos / 'cat', how='umap', out=tmp_path / 'm.png'))
+    check_principal_components(found)
+
+
+def check_principal_components(found):
+    rows = found['features'] / np.linalg.norm(found['features'], axis=1, keepdims=True)
+    expected = PCA(2).fit_transform(rows.astype(np.float64))
+    signs = np.sign((expected * found['coordinates']).sum(axis=0))
+    np.testing.assert_allclose(found['coordinates'], expected * signs, atol=1e-5)
 
 
 def test_a_map_of_a_table_and_of_images_without_classes(looked, tmp_path):

@@ -1,5 +1,6 @@
 """Commands on shards do what they do on the folder that the shards are of."""
 
+import csv
 import io
 import json
 import sys
@@ -23,6 +24,8 @@ from beit_mm.component import ConfigError
 from beit_mm.datasets import PhotoShards
 from beit_mm.models import BEiT
 
+pytestmark = pytest.mark.usefixtures('forked_stages')
+
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
@@ -44,6 +47,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('BEIT_MM_CACHE', str(tmp_path / 'cache'))
 
 
+def path_of(root, name):
+    """Where a photo lay that is called so in shards."""
+    shard, _, member = name.partition('/')
+    with tarfile.open(root / shard) as tar:
+        about = tar.extractfile(str(Path(member).with_suffix('.json'))).read()
+    return json.loads(about)['path']
+
+
 def test_vectors_are_those_of_the_files(root, tmp_path, capsys):
     torch.manual_seed(0)
     arch = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=48)
@@ -59,11 +70,9 @@ def test_vectors_are_those_of_the_files(root, tmp_path, capsys):
     by_name = dict(zip(files['files'].tolist(), files['features'], strict=True))
     assert len(shards['files']) == len(by_name) == 39
     for name, vector in zip(shards['files'].tolist(), shards['features'], strict=True):
-        shard, _, member = name.partition('/')
-        with tarfile.open(root / 'others_in_shards' / shard) as tar:
-            about = tar.extractfile(member.replace('.jpg', '.json')).read()
         # Another batch adds up in another order.
-        np.testing.assert_allclose(vector, by_name[json.loads(about)['path']], atol=1e-5)
+        path = path_of(root / 'others_in_shards', name)
+        np.testing.assert_allclose(vector, by_name[path], atol=1e-5)
     assert np.array_equal(store['features'], shards['features'])
 
 
@@ -153,23 +162,25 @@ def test_shards_give_no_image_several_labels(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_classifier_on_shards_is_that_of_the_folder(tmp_path, monkeypatch):
+def test_a_classifier_on_shards_has_the_labels_of_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     for label, seed in (('cat', 0), ('dog', 100)):
         (tmp_path / 'photos' / label).mkdir(parents=True)
         for number in range(12):
             content = encoded(Image.fromarray(pixels(seed + number)), 'PNG')
             (tmp_path / 'photos' / label / f'{number}.png').write_bytes(content)
-    main(['shard', str(tmp_path / 'photos'), str(tmp_path / 'shards'), '--images', '9'])
-    common = ['--weights', 'none', '--size', '32', '--steps', '4']
-    for name in ('photos', 'shards'):
-        out = tmp_path / f'of_{name}'
-        main(['finetune', str(tmp_path / name), '--out', str(out), *common])
-        rows = (out / 'predictions.csv').read_text().splitlines()[1:]
-        # Two of twelve of each class.
-        assert sorted(row.split(',')[1] for row in rows) == ['cat', 'cat', 'dog', 'dog']
-    lines = (tmp_path / 'of_shards/train.txt').read_text().splitlines()
+    shards, out = tmp_path / 'shards', tmp_path / 'run'
+    main(['shard', str(tmp_path / 'photos'), str(shards), '--images', '9'])
+    run = ['finetune', str(shards), '--out', str(out), '--weights', 'none']
+    main([*run, '--size', '32', '--steps', '4'])
+    rows = list(csv.DictReader((out / 'predictions.csv').open()))
+    # Two of twelve of each class.
+    assert sorted(row['label'] for row in rows) == ['cat', 'cat', 'dog', 'dog']
+    assert all(path_of(shards, row['path']).startswith(f'{row["label"]}/') for row in rows)
+    lines = (out / 'train.txt').read_text().splitlines()
     assert len(lines) == 20
-    assert all(line.startswith('shard-') for line in lines)
-    main(['finetune', str(tmp_path / 'shards'), '--out', str(tmp_path / 'of_shards'), '--resume',
-          '--weights', 'none', '--steps', '6'])  # fmt: skip
+    for line in lines:
+        name, _, number = line.rpartition(' ')
+        assert path_of(shards, name).startswith(f'{("cat", "dog")[int(number)]}/')
+    main([*run, '--resume', '--steps', '6'])
+    assert 'resumed epoch: 0, iter: 4' in (out / 'finetune/output.txt').read_text()

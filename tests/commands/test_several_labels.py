@@ -275,6 +275,7 @@ def make_attributes(root, count=60):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('forked_stages')
 def test_two_attributes_are_learned_each_by_itself(tmp_path, capsys):
     truth = make_attributes(tmp_path)
     out = tmp_path / 'run'

@@ -265,6 +265,7 @@ def test_tasks_of_one_name_are_refused(classes, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('forked_stages')
 def test_a_sweep_for_real(classes, tmp_path, capsys):
     out = tmp_path / 'run'
     run = ['finetune', str(classes), '--weights', 'none', '--size', '32', '--out', str(out)]

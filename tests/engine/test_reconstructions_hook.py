@@ -224,25 +224,33 @@ def test_a_killed_run_goes_on_exactly_and_draws_the_same_images(cached, checkpoi
 
     train('without', [])
     train('whole', [ReconstructionsHook(interval=2)])
-    with pytest.raises(Killed):
-        train('killed', [ReconstructionsHook(interval=2), KillAt(5)])
-    train('killed', [ReconstructionsHook(interval=2)], resume=True)
-    without, whole, killed = ends
+    without, whole = ends
     assert all(torch.equal(without[name], whole[name]) for name in without)
-    assert all(torch.equal(without[name], killed[name]) for name in without)
-    frames = [frames_of(tmp_path / name, 'learning') for name in ('whole', 'killed')]
-    for left, right in zip(*frames, strict=True):
-        assert left.iteration == right.iteration
-        assert left.path.read_bytes() == right.path.read_bytes()
-    assert [frame.iteration for frame in frames[0]] == [0, 2, 4, 6, 8, 9]
+    frames = frames_of(tmp_path / 'whole', 'learning')
+    assert [frame.iteration for frame in frames] == [0, 2, 4, 6, 8, 9]
+    # Which images are drawn does not depend on what their tokens come from.
+    if not cached:
+        with pytest.raises(Killed):
+            train('killed', [ReconstructionsHook(interval=2), KillAt(5)])
+        train('killed', [ReconstructionsHook(interval=2)], resume=True)
+        killed = ends[-1]
+        assert all(torch.equal(without[name], killed[name]) for name in without)
+        again = frames_of(tmp_path / 'killed', 'learning')
+        for left, right in zip(frames, again, strict=True):
+            assert left.iteration == right.iteration
+            assert left.path.read_bytes() == right.path.read_bytes()
     # Rows that learning leaves alone, and those that it changes.
-    first, last = (np.asarray(Image.open(frames[0][i].path)).astype(int) for i in (0, -1))
+    first, last = (np.asarray(Image.open(frames[i].path)).astype(int) for i in (0, -1))
     changed = np.abs(first - last).max(axis=(1, 2)) > 0
     assert not changed[: len(changed) // 2].any()
     assert changed[len(changed) // 2 :].any()
 
 
-def test_pictures_of_a_run_are_twenty_at_most_and_none_without_validation(checkpoint, tmp_path):
+def test_pictures_of_a_run_are_twenty_at_most_and_none_without_validation(
+    checkpoint, tmp_path, monkeypatch
+):
+    # They are counted, not looked at.
+    monkeypatch.setattr(visualization, 'panel_of', lambda *_: np.zeros((1, 1, 3), np.uint8))
     hook = ReconstructionsHook()
     runner = runner_of(
         pretraining(of_dvae(checkpoint)), tmp_path, [hook],

@@ -174,16 +174,23 @@ default_hooks = dict(
 """
 
 
+@pytest.fixture(scope='module')
+def two_epochs(tmp_path_factory):
+    """36 photos in batches of 4: nine iterations an epoch, of each a checkpoint."""
+    root = make_photos(tmp_path_factory.mktemp('two_epochs'))
+    result = train(root, root / 'run', text=by_epochs(2, 4))
+    assert result.returncode == 0, result.stderr[-2000:]
+    return root
+
+
 @pytest.mark.parametrize(
     ('checkpoint', 'begin'), [('iter_9.pth', 3), ('iter_12.pth', 4), ('iter_10.pth', None)]
 )
-def test_other_batches_go_on_behind_the_images_seen(tmp_path, checkpoint, begin):
-    """36 photos, at first in batches of 4: nine iterations an epoch, then three."""
-    photos = make_photos(tmp_path)
-    result = train(photos, tmp_path / 'run', text=by_epochs(2, 4))
-    assert result.returncode == 0, result.stderr[-2000:]
+def test_other_batches_go_on_behind_the_images_seen(two_epochs, tmp_path, checkpoint, begin):
+    """Nine iterations an epoch at first, then three."""
+    shutil.copytree(two_epochs / 'run', tmp_path / 'run')
     (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run' / checkpoint))
-    result = train(photos, tmp_path / 'run', text=by_epochs(4, 12), resume=True)
+    result = train(two_epochs, tmp_path / 'run', text=by_epochs(4, 12), resume=True)
     rows = []
     for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))[1:]:
         rows += [json.loads(line) for line in path.read_text().splitlines()]

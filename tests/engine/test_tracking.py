@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -79,23 +80,33 @@ def of_local_folder(work_dir):
     return {int(file.stem.rpartition('_')[2]): np.asarray(Image.open(file)) for file in files}
 
 
-def test_tensorboard_has_the_runs_figures_and_pictures(tmp_path):
+@pytest.fixture(scope='module')
+def tracked(tmp_path_factory):
+    """A run that both tell of, for one start less; its folder, and what it said."""
+    names = [name for name in ('tensorboard', 'mlflow') if find_spec(name)]
+    folder = tmp_path_factory.mktemp('tracked')
+    result = train(folder, '--track', ','.join(names))
+    assert result.returncode == 0, result.stdout[-2000:]
+    return folder, result.stdout
+
+
+@pytest.mark.slow
+def test_tensorboard_has_the_runs_figures_and_pictures(request, tmp_path):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = train(tmp_path, '--track', 'tensorboard')
-    assert result.returncode == 0, result.stdout[-2000:]
-    loss, error = logged(tmp_path / 'run')
+    folder, _ = request.getfixturevalue('tracked')
+    loss, error = logged(folder / 'run')
     assert [step for step, _ in loss] == [1, 2, 3, 4]
     # By iteration, where mmengine has 0 for every validation of a run that counts iterations.
     assert [step for step, _ in error] == [2, 4]
-    (events,) = (tmp_path / 'run').glob('*/vis_data/events.out.tfevents*')
+    (events,) = (folder / 'run').glob('*/vis_data/events.out.tfevents*')
     read = EventAccumulator(str(events), size_guidance=dict(images=0))
     read.Reload()
     for name, wanted in (('loss', loss), ('tokenizer/recon_mse', error)):
         found = [(event.step, event.value) for event in read.Scalars(name)]
         assert found == [(step, pytest.approx(value)) for step, value in wanted]
-    pictures = of_local_folder(tmp_path / 'run')
+    pictures = of_local_folder(folder / 'run')
     assert set(pictures) == {2, 4}
     assert not np.array_equal(pictures[2], pictures[4]), 'the tokenizer has learned between'
     images = {event.step: event.encoded_image_string for event in read.Images('reconstructions')}
@@ -147,25 +158,24 @@ def test_wandb_keeps_them_in_the_work_directory(tmp_path):
 
 
 @pytest.mark.slow
-def test_mlflow_keeps_them_in_the_work_directory(tmp_path):
+def test_mlflow_keeps_them_in_the_work_directory(request):
     pytest.importorskip('mlflow')
     from mlflow.tracking import MlflowClient
 
-    result = train(tmp_path, '--track', 'mlflow')
-    assert result.returncode == 0, result.stdout[-2000:]
-    assert 'server is running' not in result.stdout, 'there is none, and none is needed'
-    assert not (tmp_path / 'mlruns').exists()
-    client = MlflowClient(f'sqlite:///{tmp_path}/run/mlflow/mlflow.db')
+    folder, said = request.getfixturevalue('tracked')
+    assert 'server is running' not in said, 'there is none, and none is needed'
+    assert not (folder / 'mlruns').exists()
+    client = MlflowClient(f'sqlite:///{folder}/run/mlflow/mlflow.db')
     experiment = client.get_experiment_by_name('dvae')
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ('run', 'FINISHED')
     assert run.data.params['model.vocab_size'] == '128'
-    loss, error = logged(tmp_path / 'run')
+    loss, error = logged(folder / 'run')
     for name, wanted in (('loss', loss), ('tokenizer/recon_mse', error)):
         found = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
         assert sorted(found) == [(step, pytest.approx(value)) for step, value in wanted]
-    for step, picture in of_local_folder(tmp_path / 'run').items():
-        (saved,) = (tmp_path / 'run/mlflow/artifacts').rglob(f'reconstructions_{step}.png')
+    for step, picture in of_local_folder(folder / 'run').items():
+        (saved,) = (folder / 'run/mlflow/artifacts').rglob(f'reconstructions_{step}.png')
         assert np.array_equal(np.asarray(Image.open(saved)), picture)
 
 
