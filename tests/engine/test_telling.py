@@ -47,7 +47,7 @@ def files(folder):
     ('mistake', 'said'),
     [
         ({'model.type': 'Nonsense'}, 'Nonsense'),
-        ({'model.backbone.drop_path_rate': 3.0}, 'drop_path_rate'),
+        ({'model.backbone.drop_path_rate': 3.0}, 'drop_prob is 1.0'),
     ],
 )
 def test_a_run_that_was_finished_before_in_this_process_keeps_its_folder(

@@ -5,7 +5,7 @@ by group: 189 times for BEiT-B, where there are two kinds of settings.
 """
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -112,7 +112,7 @@ def share_groups_of_schedulers(schedulers: Iterable[dict], grouping: Grouping) -
                 state[name] = [values[index] for index in grouping.first] + values[count:]
 
 
-def has_one_optimizer(wrapper: Any) -> bool:
+def has_one_optimizer(wrapper: Any) -> TypeGuard[OptimWrapper]:
     """Whether a Runner has one optimizer; what mmengine has of several is an OptimWrapper too."""
     return isinstance(wrapper, OptimWrapper) and not isinstance(wrapper, OptimWrapperDict)
 
