@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 # Before torch and mmengine look for one, and for the processes that tests start: with a GPU in
 # sight mmengine's Runner takes it by itself, and --amp means another precision.
@@ -13,12 +14,17 @@ import forked
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.runner import loops
 
 from beit_mm.engine.starting import stages
 
 # The tensors here are tiny: a second thread has nothing to do but wait for the first, and where
 # another process holds its core that waiting makes the tests several times slower.
 torch.set_num_threads(1)
+
+# mmengine sleeps two seconds at the end of each epoch where iterations are counted, lest loader
+# workers of old PyTorch hang; epochs here are of three or four iterations.
+loops.time = SimpleNamespace(sleep=lambda seconds: None)
 
 
 def _restored_scopes():
