@@ -214,9 +214,10 @@ def cost(results: Path) -> str:
         seconds += sum(figures[SCALE.seconds] for figures in runs.values())
         done += len(runs)
         left += max(0, SEEDS - len(runs)) * run.cost
+    others = f' the others take about {left / 3600:.1f}, and' if left else ''
     return (
         f'{done} of {SEEDS * len(every)} runs are done, in {seconds / 3600:.1f} hours of one '
-        f'{SCALE.unit}; the others take about {left / 3600:.1f}, and none more than '
+        f'{SCALE.unit};{others} none takes more than '
         f'{max(run.cost for run in every.values()) / 60:.0f} minutes ({SCALE.paced_by}).'
     )
 

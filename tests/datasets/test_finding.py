@@ -293,7 +293,7 @@ def test_photo_folder_is_custom_dataset_on_the_kinds_that_both_know(tmp_path):
         build(tmp_path, metainfo=dict(classes=['a', 'b']))
     with pytest.raises(ValueError, match=r'numbered in this order, .* have the name of another'):
         build(tmp_path, metainfo=dict(classes=['b', 'a', 'b c']))
-    assert build(tmp_path, metainfo=dict(classes=['x', 'a', 'y'])).CLASSES == ('x', 'a', 'y')
+    assert [*build(tmp_path, metainfo=dict(classes=['x', 'a', 'y'])).CLASSES] == ['x', 'a', 'y']
 
 
 def test_class_folders_are_not_hidden_and_keep_what_links_put_in_two(tmp_path):
