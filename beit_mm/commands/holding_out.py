@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..datasets.reading.opening import FRAME
 from ..datasets.sources.names import ChosenNames
 from ..datasets.stacks import file_of
 
@@ -78,6 +79,9 @@ def sides_of_stacks(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
         Name -> 'train' or 'val'; empty if each stack has one class, of files below five, and where
         it cannot be that each class is on both sides, which is said.
     """
+    # Of a million photos nothing more is asked.
+    if not any(FRAME in name for name in labels):
+        return {}
     names_of: dict[str, list[str]] = {}
     for name in labels:
         names_of.setdefault(file_of(name), []).append(name)

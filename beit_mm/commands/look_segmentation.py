@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..component import ConfigError, in_a_line
 from ..datasets.reading.measuring import spread
+from ..datasets.reading.opening import split_frame
 from ..visualization import count_pixels, draw_segmentation_look, intersection_over_union
 from .how_to_read import how_of, picture_of
 from .looked_images import HowFar, counted
@@ -108,9 +109,9 @@ def _files(images: str | Path, masks: str | Path | None) -> tuple[list[Path], di
         found = find_pairs(image, existing_folder(mask), least=1)
         pairs = {found.image(stem): found.mask(stem) for stem in found.stems}
         return list(pairs), pairs
-    # Says so if it is not there. Of a stack the mask is of the first image.
+    # Says so if it is not there. Of a stack the first image has the mask, or the one that is named.
     files_of([image])
-    if not mask.is_file():
+    if not Path(split_frame(str(mask))[0]).is_file():
         raise ConfigError(f'{masks} must be the file of a mask, as {images} is one image')
     return [image], {image: mask}
 

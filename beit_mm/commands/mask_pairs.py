@@ -109,11 +109,13 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
             f'{images} and {masks} have {len(stems)} images with a mask; {least} is the '
             f'least: the mask of {example} is {Path(example).with_suffix(".png")}'
         )
-    stacks = images_in_stacks(images, [f'{stem}{by_stem[stem]}' for stem in stems])
-    if any(len(inside) > 1 for inside in stacks.values()):
-        return _pairs_of_slices(images, masks, stacks, {f'{s}{marks[s]}' for s in stems})
     if left := len(by_stem) - len(stems):
         print(f'{left} of {len(by_stem)} images have no mask and are left out')
+    names = [f'{stem}{by_stem[stem]}' for stem in stems]
+    stacks = images_in_stacks(images, names)
+    if any(len(inside) > 1 for inside in stacks.values()):
+        inside_of = {name: stacks.get(name, [name]) for name in names}
+        return _pairs_of_slices(images, masks, inside_of, {f'{s}{marks[s]}' for s in stems})
     image_ending = _only_ending(images, {by_stem[stem] for stem in stems})
     mask_ending = _only_ending(masks, {marks[stem] for stem in stems})
     if mask_ending.lower() in LOSSY:
@@ -129,30 +131,34 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
 
 
 def _pairs_of_slices(
-    images: Path, masks: Path, stacks: Mapping[str, Sequence[str]], drawn: Collection[str]
+    images: Path, masks: Path, inside_of: Mapping[str, Sequence[str]], drawn: Collection[str]
 ) -> MaskPairs:
     """The images in stacks, and those of the same numbers in the masks of the same names.
+
+    Args:
+        images, masks: The folders.
+        inside_of: File -> names of its images; of one that is no stack its own.
+        drawn: Files of masks.
 
     Raises:
         ConfigError: If a mask is called otherwise, or holds more or fewer.
     """
-    if missing := [name for name in stacks if name not in drawn]:
+    if missing := [name for name in inside_of if name not in drawn]:
         raise ConfigError(
-            f'{images / missing[0]} is a stack of {len(stacks[missing[0]])} images, and there is '
-            f'no {masks / missing[0]}: the mask of a stack is a stack of the same name'
+            f'{images / missing[0]} holds {len(inside_of[missing[0]])} images, and there is no '
+            f'{masks / missing[0]}: where there are stacks, a mask has the whole name of its image'
         )
-    of_masks = images_in_stacks(masks, [*stacks])
-    for name, inside in stacks.items():
-        there = of_masks.get(name, [])
+    of_masks = images_in_stacks(masks, [*inside_of])
+    for name, inside in inside_of.items():
+        there = of_masks.get(name, [name])
         if there != inside:
             raise ConfigError(
-                f'{images / name} holds {len(inside)} images and its mask {len(there) or 1}; they '
-                'must be as many'
+                f'{images / name} holds {len(inside)} images and its mask {len(there)}; they must '
+                'be as many'
             )
-    print(f'{len(stacks)} stacks, of which each image takes part by itself')
-    return MaskPairs(
-        images, masks, [image for inside in stacks.values() for image in inside], '', ''
-    )
+    stems = [image for inside in inside_of.values() for image in inside]
+    print(f'{len(stems)} images in {len(inside_of)} files, each of a stack by itself')
+    return MaskPairs(images, masks, stems, '', '')
 
 
 def pairs_of_coco(

@@ -4,6 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +29,8 @@ from .how_to_read import HowToRead, Place, how_to_read
 
 # Images whose headers are read to know how large all are.
 LOOKED_AT = 200
-# Images that are decoded at once, to see whether they can be.
-THREADS = 8
+# Images that are decoded at once, to see whether they can be, and that wait for it.
+THREADS, AT_ONCE = 8, 1000
 # Pixels along an edge of an image that is looked at.
 MOST_DECODED = 4096
 
@@ -227,17 +228,16 @@ def decodable(root: Place, names: Sequence[str], how: HowToRead) -> list[str]:
             return str(getattr(error, 'reason', error))
         return None
 
-    kept = []
+    kept, left = [], iter(names)
     # What reads shards is not made for several at once.
     with ThreadPoolExecutor(THREADS if isinstance(root, Path) else 1) as pool:
-        for name, why in zip(names, pool.map(reason, names), strict=True):
-            if why is None:
-                kept.append(name)
-                continue
-            print(
-                f'{root}/{name} cannot be decoded: {why}; left out (beit-mm check {root} finds '
-                'all such)'
-            )
+        while some := list(islice(left, AT_ONCE)):
+            for name, why in zip(some, pool.map(reason, some), strict=True):
+                if why is None:
+                    kept.append(name)
+                    continue
+                said = f'{root}/{name} cannot be decoded: {why}'
+                print(f'{said}; left out (beit-mm check {root} finds all such)')
     return kept
 
 

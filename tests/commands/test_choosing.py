@@ -449,12 +449,16 @@ def test_each_slice_of_volumes_has_that_of_its_mask(tmp_path):
             image = read_pixels(sample.img_path, photos.how.reading)[..., 0]
             assert len({(a, b) for a, b in zip(image.flat, labels.flat, strict=True)}) == 3
             assert sorted(labels.flat) == sorted(drawn[int(name)][..., int(number)].flat)
+    # An image that is no stack takes part beside them.
+    for folder in ('scans', 'masks'):
+        Image.fromarray(np.zeros((12, 14), np.uint8)).save(tmp_path / f'{folder}/one.png')
+    assert find_pairs(tmp_path / 'scans', tmp_path / 'masks').stems == [*pairs.stems, 'one.png']
     write(tmp_path / 'masks/3.nii', drawn[3][..., :4])
     with pytest.raises(ConfigError, match=r'3.nii holds 5 images and its mask 4; they must be'):
         find_pairs(tmp_path / 'scans', tmp_path / 'masks')
     (tmp_path / 'masks/3.nii').unlink()
     Image.fromarray(np.zeros((12, 14), np.uint8)).save(tmp_path / 'masks/3.png')
-    with pytest.raises(ConfigError, match=r'3.nii is a stack of 5 images, and there is no .*3.nii'):
+    with pytest.raises(ConfigError, match=r'3.nii holds 5 images, and there is no .*3.nii'):
         find_pairs(tmp_path / 'scans', tmp_path / 'masks')
 
 
