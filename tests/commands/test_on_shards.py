@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 import tarfile
 from collections import Counter
@@ -22,6 +23,7 @@ from beit_mm.commands.main import main
 from beit_mm.commands.sharded_photos import labelled_photos
 from beit_mm.component import ConfigError
 from beit_mm.datasets import PhotoShards
+from beit_mm.engine.starting import stages
 from beit_mm.models import BEiT
 
 pytestmark = pytest.mark.usefixtures('forked_stages')
@@ -77,7 +79,11 @@ def test_vectors_are_those_of_the_files(root, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_pretraining_on_shards_runs_to_its_end_and_is_gone_on_with(root, tmp_path, capfd):
+def test_a_pretraining_on_shards_runs_to_its_end_and_is_gone_on_with(
+    root, tmp_path, monkeypatch, capfd
+):
+    # What reads from stores has a thread here, for which a fork of this process would wait forever.
+    monkeypatch.setattr(stages, 'subprocess', subprocess)
     out = tmp_path / 'run'
     with serving(root / 'photos_in_shards') as server:
         run = ['pretrain', server.url, '--out', str(out)]
