@@ -177,6 +177,7 @@ def _embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     add_size(parser)
     parser.add_argument('--batch-size', type=positive, default=32, metavar='N')
+    _of_images(parser)
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
@@ -185,6 +186,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--weights', required=True, metavar='X', help=WEIGHTS)
     add_size(parser)
+    _of_images(parser)
     parser.add_argument('--neighbors', type=positive, metavar='N', help='of k-NN: by default 20')
     _multi_label(parser)
     parser.add_argument(
@@ -311,7 +313,8 @@ COMMANDS = {
         'turn images into vectors',
         'embedding:embed',
         _embed,
-        'beit-mm embed photos vectors.npz --weights work_dirs/first/pretrained.pth',
+        'beit-mm embed photos vectors.npz --weights work_dirs/first/pretrained.pth\n'
+        'beit-mm embed scenes vectors.npz --bands 4,3,2 --weights timm:vit_base_patch16_224.mae',
     ),
     'evaluate': Command(
         'measure what frozen weights know of classes',

@@ -33,6 +33,9 @@ def embed(
     *,
     size: int | None = None,
     batch_size: int = 32,
+    bands: str | None = None,
+    value_range: str | None = None,
+    no_data: float | None = None,
 ) -> Path:
     """Turn images into vectors: the mean of the patches' last hidden states.
 
@@ -47,9 +50,11 @@ def embed(
         weights: What ``beit_mm.load`` takes.
         size: Height and width of an image; without, that of the weights.
         batch_size: Images at once.
+        bands, value_range, no_data: See :func:`beit_mm.commands.pretraining.pretrain`; without, the
+            images are read as the weights say.
 
     Raises:
-        ConfigError: If there are no images, or the file ends otherwise.
+        ConfigError: If there are no images, they cannot be read so, or the file ends otherwise.
     """
     sharded, out = find_sharded(folder), Path(out).expanduser()
     if out.suffix not in ENDINGS:
@@ -62,7 +67,7 @@ def embed(
     names = sharded.names if sharded else _images(existing_folder(folder), out)
     if not names:
         raise ConfigError(f'{root} has no images')
-    take = extractor(weights, size).for_images(root, names)
+    take = extractor(weights, size).for_images(root, names, bands, value_range, no_data)
     changes = Changes()
     # Hidden, so that it is not searched for images.
     parts = out.with_name(f'.{out.name}.parts')

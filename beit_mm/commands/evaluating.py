@@ -24,6 +24,9 @@ def evaluate(
     weights: str | Path,
     *,
     size: int | None = None,
+    bands: str | None = None,
+    value_range: str | None = None,
+    no_data: float | None = None,
     neighbors: int | None = None,
     multi_label: bool | str | None = None,
     few_shot: Sequence[int] | None = None,
@@ -39,6 +42,7 @@ def evaluate(
         source: See :func:`beit_mm.commands.finetuning.finetune`.
         weights: What ``beit_mm.load`` takes.
         size: Height and width of an image; without, that of the weights.
+        bands, value_range, no_data: See :func:`beit_mm.commands.embedding.embed`.
         neighbors: How many vote, 20 by default; all if there are fewer.
         multi_label: See :func:`beit_mm.commands.finetuning.finetune`.
         few_shot: How many images of each class are learned from; each number by itself.
@@ -75,7 +79,9 @@ def evaluate(
     if few_shot is not None:
         check_shots(photos, few_shot, seeds)
         path = few_shot_picture(out, name_of(source, photos))
-    take = extractor(weights, size).for_images(photos.lies_in, photos.train)
+    take = extractor(weights, size).for_images(
+        photos.lies_in, photos.train, bands, value_range, no_data
+    )
     print(f'{len(photos.train)} images to learn from, {len(photos.val)} held out, of '
           f'{len(photos.classes)} classes, {take.size} x {take.size} pixels')  # fmt: skip
     if few_shot is not None:

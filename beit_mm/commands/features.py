@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..datasets.decoding import read_pixels
 from ..datasets.reading.broken_image import BrokenImage
+from ..layers.fit_bands import COLORS
 from ..models import VisionTransformer, load
 from .changed_images import Changes
 from .how_to_read import HowToRead, Place
@@ -26,25 +27,38 @@ class Extractor(NamedTuple):
         size: Height and width of an image.
         how: They are read.
         says_how: Whether the weights do.
+        weights: That the backbone is of, as ``beit_mm.load`` takes them.
     """
 
     model: VisionTransformer
     size: int
     how: HowToRead
     says_how: bool = True
+    weights: str = ''
 
-    def for_images(self, root: Place, names: Sequence[str]) -> 'Extractor':
+    def for_images(
+        self,
+        root: Place,
+        names: Sequence[str],
+        bands: str | None = None,
+        value_range: str | None = None,
+        no_data: float | None = None,
+    ) -> 'Extractor':
         """The same, with ranges of pixels that fit images which the weights know nothing of.
 
         Args:
             root: Where the images lie.
             names: Their names there.
+            bands, value_range, no_data: See :func:`beit_mm.commands.how_to_read.how_to_read`. To
+                bands that the weights do not know their first layer is fitted.
         """
-        begun_from = Start(None, self.model, self.how, self.says_how)
-        how = begun_from.choose(None, None)(root, names)
+        begun_from = Start(self.weights, self.model, self.how, self.says_how)
+        how = begun_from.choose(bands, value_range, no_data)(root, names)
         if how != self.how:
             print(f'read as {how.line.partition(" (--")[0]}', file=sys.stderr)
-        return self._replace(how=how)
+        if how.bands == self.how.bands:
+            return self._replace(how=how)
+        return self._replace(how=how, model=_backbone(self.weights, how.bands or COLORS))
 
     @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -100,12 +114,15 @@ def extractor(weights: str | Path, size: int | None = None) -> Extractor:
         ConfigError: If the size is no multiple of the patch.
     """
     weights = weights_of(str(weights))
-    model = load(weights, out_type='featmap')
+    model = _backbone(weights)
     check_size(size, model.patch_size[0])
     how, says_how = images_of(weights, model)
-    if torch.cuda.is_available():
-        model.cuda()
-    return Extractor(model, size or size_of_weights(model), how, says_how)
+    return Extractor(model, size or size_of_weights(model), how, says_how, weights)
+
+
+def _backbone(weights: str, bands: int | Sequence[str] | None = None) -> VisionTransformer:
+    model = load(weights, out_type='featmap', bands=bands)
+    return model.cuda() if torch.cuda.is_available() else model
 
 
 def _of_bands(values: Sequence[float], device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 from beit_mm.checkpoints import load_state_dict, read_about
 from beit_mm.checkpoints.writing import write_weights
 from beit_mm.commands.embedding import embed
+from beit_mm.commands.evaluating import evaluate
 from beit_mm.commands.finetuning import finetune
 from beit_mm.commands.how_to_read import (
     PHOTOS,
@@ -25,7 +26,7 @@ from beit_mm.commands.segmenting import segment
 from beit_mm.commands.starting_weights import Start, start_of
 from beit_mm.component import ConfigError
 from beit_mm.engine.measuring.feature_evaluation import knn_leave_one_out
-from beit_mm.models import VisionTransformer
+from beit_mm.models import BEiT, VisionTransformer, load
 
 pytestmark = pytest.mark.usefixtures('forked_stages')
 RNG = np.random.default_rng(0)
@@ -120,6 +121,61 @@ def test_vectors_are_of_pixels_in_the_weights_range_or_in_one_that_is_measured(t
     # All of it is above the range.
     far = np.abs(vectors('brighter', 'knowing.pth') - own).mean()
     assert far > 10 * np.abs(own[10:] - own[10:].mean(0)).mean()
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Class folders of scenes of four bands without names, the last of which tells the classes."""
+    rng = np.random.default_rng(0)
+    for label, level in LEVEL.items():
+        (tmp_path / 'scenes' / label).mkdir(parents=True)
+        for index in range(10):
+            pixels = rng.integers(0, 256, (16, 16, 4), dtype=np.uint8)
+            pixels[..., 3] = level // 25 + rng.integers(0, 20)
+            tifffile.imwrite(
+                tmp_path / 'scenes' / label / f'{index}.tif', pixels, photometric='minisblack',
+                planarconfig='contig',
+            )  # fmt: skip
+    torch.manual_seed(0)
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+    model = BEiT(arch, img_size=16, patch_size=4)
+    torch.save(model.state_dict(), tmp_path / 'photos.pth')
+    return tmp_path / 'scenes'
+
+
+def vectors_of(folder, weights, **how):
+    with np.load(embed(folder, weights.with_name('v.npz'), weights, **how)) as file:
+        return file['features']
+
+
+def test_vectors_of_scenes_are_of_the_bands_that_are_asked_for(scenes, tmp_path):
+    shown = tmp_path / 'shown'
+    for file in scenes.glob('*/*.tif'):
+        picture = shown / file.relative_to(scenes).with_suffix('.png')
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(tifffile.imread(file)[..., [3, 2, 1]]).save(picture)
+    weights = tmp_path / 'photos.pth'
+    of_pictures = vectors_of(shown, weights)
+    np.testing.assert_allclose(
+        vectors_of(scenes, weights, bands='4,3,2', value_range='dtype'), of_pictures, atol=1e-5
+    )
+    assert np.abs(vectors_of(scenes, weights) - of_pictures).max() > 0.1
+    # Of other bands than the weights know their first layer is fitted.
+    names = sorted(scenes.glob('*/*.tif'))
+    pixels = np.stack([tifffile.imread(name) for name in names]).astype(np.float32)
+    mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))
+    images = torch.from_numpy((pixels - mean) / std).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        own = load(str(weights), out_type='featmap', bands=4)(images)[-1].mean(dim=(2, 3))
+    np.testing.assert_allclose(
+        vectors_of(scenes, weights, bands='4', value_range='dtype'), own, atol=1e-3
+    )
+
+
+def test_classes_are_told_by_a_band_that_is_asked_for(scenes, tmp_path):
+    weights = tmp_path / 'photos.pth'
+    assert evaluate(scenes, weights, bands='4,3,2', neighbors=3)['knn'] == 100
+    assert evaluate(scenes, weights, bands='3,2,1', neighbors=3)['knn'] < 100
 
 
 def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):
