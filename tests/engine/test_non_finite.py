@@ -158,6 +158,25 @@ def test_a_step_with_it_is_left_out(tmp_path, where, value, optimizer, clip):
         'skipped_steps'] == 1  # fmt: skip
 
 
+def test_a_step_is_left_out_where_compiling_has_taken_the_hooks_of_optimizers(
+    tmp_path, monkeypatch
+):
+    """As `torch.compile` of PyTorch 2.1 does, in all that a process trains after it."""
+    step = torch.optim.AdamW.step
+    while getattr(step, 'hooked', False) and hasattr(step, '__wrapped__'):
+        step = step.__wrapped__
+    monkeypatch.setattr(torch.optim.AdamW, 'step', step)
+    monkeypatch.setattr(step, 'hooked', True, raising=False)
+    optimizer, heard = torch.optim.AdamW([nn.Parameter(torch.ones(1))]), []
+    optimizer.register_step_pre_hook(lambda *_: heard.append(1))
+    optimizer.step()
+    assert not heard
+    spoil = Spoil('gradient', math.inf, [5])
+    runner = train(tmp_path, spoil)
+    assert all(tensor.isfinite().all() for state in spoil.weights for tensor in state)
+    assert runner.message_hub.get_info('skipped_steps') == 1
+
+
 def test_nothing_else_changes(tmp_path):
     """Without such numbers the run is the one that it is without the hook, bit for bit."""
     watched, alone = Spoil('input', 0.0, []), Spoil('input', 0.0, [])

@@ -1,6 +1,9 @@
 """Numbers that go wrong: skip the step, say which photos it was, stop if it does not end."""
 
+import functools
 import json
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +55,44 @@ class Step(NamedTuple):
         return None if self.norm is None else float(self.norm)
 
 
+class WatchedStep:
+    """Something done before and after each step of an optimizer, until it is removed.
+
+    PyTorch's own hooks are not called in a process that has called ``torch.compile`` of PyTorch 2.1
+    before: it takes them away from all optimizers.
+
+    Args:
+        optimizer: Whose ``step`` it is, however it is called.
+        before, after: Called with the optimizer.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        before: Callable[[torch.optim.Optimizer], None],
+        after: Callable[[torch.optim.Optimizer], None],
+    ) -> None:
+        self.is_on = True
+        step = optimizer.step
+
+        # With the marks that schedulers have left on it.
+        @functools.wraps(step)
+        def watched(optimizer: torch.optim.Optimizer, *args, **kwargs) -> Any:
+            if not self.is_on:
+                return step(*args, **kwargs)
+            before(optimizer)
+            result = step(*args, **kwargs)
+            after(optimizer)
+            return result
+
+        # A method, as schedulers that come later expect.
+        optimizer.step = types.MethodType(watched, optimizer)  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Watch no longer. The method stays, for others may have wrapped it since."""
+        self.is_on = False
+
+
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
     """Leave out optimizer steps whose loss or gradient is not finite, in all processes alike.
@@ -94,13 +135,12 @@ class NonFiniteHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         wrapper = runner.optim_wrapper
 
-        def check(optimizer: torch.optim.Optimizer, _args, _kwargs) -> None:
+        def check(optimizer: torch.optim.Optimizer) -> None:
             self._check_gradients(optimizer, getattr(wrapper, 'clip_func', None))
 
         self.handles = [
             model.register_forward_hook(_spoil_gradients),
-            wrapper.optimizer.register_step_pre_hook(check),
-            wrapper.optimizer.register_step_post_hook(_forget_what_was_found),
+            WatchedStep(wrapper.optimizer, check, _forget_what_was_found),
         ]
         for norm in (part for part in model.modules() if isinstance(part, _BatchNorm)):
             self.handles += _keep_finite(norm)
@@ -116,7 +156,7 @@ class NonFiniteHook(Hook):
             handle.remove()
         if self.handles:
             # Of a step that did not come to its end.
-            _forget_what_was_found(runner.optim_wrapper.optimizer, (), {})
+            _forget_what_was_found(runner.optim_wrapper.optimizer)
         self.handles = []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -209,7 +249,7 @@ def _can_skip(optimizer: torch.optim.Optimizer) -> bool:
     return getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
-def _forget_what_was_found(optimizer: Any, _args, _kwargs) -> None:
+def _forget_what_was_found(optimizer: Any) -> None:
     if optimizer.__dict__.pop('found_by_hook', False):
         del optimizer.found_inf
 
