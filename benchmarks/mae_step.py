@@ -53,7 +53,7 @@ class Contestant:
 
     def step(self) -> None:
         """Loss, gradients, update, as the Runner does."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with step.in_precision(self.device, self.dtype):
             loss = self.model(mode='loss', **self.inputs)['loss']
         loss.backward()
         self.optim_wrapper.step()

@@ -28,7 +28,7 @@ import statistics
 import sys
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import mmpretrain
@@ -118,6 +118,11 @@ class Batch:
             self.samples.append(sample)
 
 
+def in_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
+    """Autocast to it; for float32 nothing, which PyTorch 2.1 takes for no precision of a CPU."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
 class Contestant:
     """A model with its optimizer, and its step cut into parts.
 
@@ -145,9 +150,7 @@ class Contestant:
 
     def autocast(self):
         """The precision's context."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+        return in_precision(self.device, self.dtype)
 
     def give_tokens(self, given: bool) -> None:
         """Take targets that were computed before, or compute them in the step."""

@@ -96,7 +96,7 @@ class Contestant:
 
     def logits(self) -> Tensor:
         """(B, classes), in the precision."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with step.in_precision(self.device, self.dtype):
             return self.model(self.images)
 
     @torch.no_grad()
