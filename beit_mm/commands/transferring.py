@@ -204,6 +204,7 @@ def _run_task(
             labels=labels, train=sorted([*swept.photos.train, *swept.photos.val])
         )
         train_list, val_list = write_lists(everything, all_of_them)
+        cfg.train_list, cfg.val_list = str(train_list), str(val_list)
         options = {RATE: swept.best, **judged_at_the_end(cfg)}
         for loader, path in zip(LOADERS, (train_list, val_list, val_list), strict=True):
             options[LIST.format(loader)] = str(path)
