@@ -1,5 +1,6 @@
 """Write a model for other programs, and hold what was written against the model."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,9 +163,12 @@ def _metadata(built: Built, shapes: Shapes) -> dict:
         classes=built.classes,
         mean=norm and norm.mean,
         std=norm and norm.std,
+        probabilities=built.probabilities,
         **built.reading,
     )
-    return {name: value for name, value in known.items() if value is not None}
+    # A step of somebody's own may be set by what no text can hold.
+    plain = json.loads(json.dumps(known, default=str))
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Tensor]:
