@@ -1,6 +1,5 @@
 """``beit-mm transfer``: several tasks of a thousand labelled images each."""
 
-import csv
 import json
 import random
 import time
@@ -15,6 +14,7 @@ from ..engine.starting.stages import Progress, Stage
 from .classifier_runs import Asked, name_of, write_lists
 from .filling import config_of
 from .lengths import steps_asked
+from .output_files import write_table
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start, start_of
@@ -271,8 +271,7 @@ def _table(results: Sequence[Task], means: Mapping[str, float]) -> str:
 
 
 def _write(path: Path, results: Sequence[Task], means: Mapping[str, float], labels: int) -> None:
-    with (path / 'transfer.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows([Task._fields, *results])
+    write_table(path / 'transfer.csv', [Task._fields, *results])
     report = dict(
         labels=labels,
         means={group: round(mean, 2) for group, mean in means.items()},

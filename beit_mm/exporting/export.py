@@ -193,15 +193,17 @@ def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Ten
 
 @contextmanager
 def _told(out: Path, shapes: Shapes) -> Iterator[None]:
-    """Say in a line what torch's exporter, or what runs its file, cannot do.
+    """Say in a line what torch's exporter, what runs its file, or the disk cannot do.
 
     Raises:
-        ConfigError: With the first line of the error and what to try.
+        ConfigError: With the first line of the error and, of the former, what to try.
     """
     try:
         yield
     except ConfigError:
         raise
+    except OSError as error:
+        raise ConfigError(f'{out} cannot be written: {error.strerror or error}') from error
     except Exception as error:
         hint = "give a size in place of 'any'" if shapes.size is None else 'try dynamic=False'
         # torch.onnx's own error says that there is another.

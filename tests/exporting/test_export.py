@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from full_disk import full_disk
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
@@ -229,6 +230,15 @@ def test_a_segmentor_says_how_images_and_windows_lie(tmp_path):
     cfg.test_dataloader = dict(dataset=dict(pipeline=[views]))
     export(cfg, save(cfg, tmp_path / 'backbone.pth'), tmp_path / 'backbone.pt')
     assert not {'scale', 'steps', 'probabilities'} & {*said_by(tmp_path / 'backbone.pt')}
+
+
+@pytest.mark.parametrize('suffix', ['.pt2', '.onnx'])
+def test_a_full_disk_is_told_and_not_what_the_exporter_could_do(suffix, tmp_path):
+    model = build(classifier())
+    said = rf'out\{suffix} cannot be written: File too large$'
+    with full_disk(1000), pytest.raises(ConfigError, match=said):
+        export(model, None, tmp_path / f'out{suffix}')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('as_array', [True, False])
