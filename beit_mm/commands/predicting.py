@@ -1,5 +1,6 @@
 """``beit-mm predict``: names of classes, or masks as pictures."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
     """
     files: dict[Path, Path] = {}
     for given in images:
-        path = Path(given).expanduser()
+        # Not Path's own, which knows no name that begins so and is no user's, as of '~1.jpg'.
+        path = Path(os.path.expanduser(given))
         if path.is_dir():
             files.update({path / name: Path(name) for name in find_and_tell(path)})
         elif Path(split_frame(str(path))[0]).exists():
