@@ -49,14 +49,26 @@ def put_in_place(path: Path) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of writing a file name it, as those of opening one do; a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that is there as a whole or not at all, whenever the process stops."""
     # Processes on two machines may have one number.
     temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}{TEMPORARY}')
     try:
-        with temporary.open('wb') as file:
-            yield file
-        os.replace(temporary, path)
+        with naming(path):
+            with temporary.open('wb') as file:
+                yield file
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,8 +78,9 @@ def written_elsewhere(path: Path) -> Iterator[Path]:
     """As :func:`written_whole`, for what opens its file itself and goes by the name's ending."""
     temporary = path.with_name(f'.{uuid.uuid4().hex}{TEMPORARY}{path.suffix}')
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

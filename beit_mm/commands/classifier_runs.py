@@ -1,6 +1,5 @@
 """A run that trains a classifier: its config, the lists of its images, its training, its report."""
 
-import csv
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from ..visualization import confusion_matrix, draw_confusions, draw_curves
 from .choices import Machine, this_machine
 from .filling import config_of, fill_recipe, with_options
 from .lengths import check_same_folder, choose_length, with_length
+from .output_files import write_table
 from .photos import Photos
 from .run_folder import RunFolder, best_checkpoint, write_bare_weights
 from .several_labels import list_of, look_back_at_several, read_list
@@ -265,8 +265,7 @@ def _look_back(run: RunFolder, photos: Photos, start: float, chosen_by: str) -> 
         predictions.append(int(sample.pred_label))
         score = float(sample.pred_score.max())
         rows.append((name, photos.labels[name], trained.classes[predictions[-1]], f'{score:.4f}'))
-    with (run.path / 'predictions.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows([('path', 'label', 'predicted', 'score'), *rows])
+    write_table(run.path / 'predictions.csv', [('path', 'label', 'predicted', 'score'), *rows])
     counts = confusion_matrix(truths, predictions, len(trained.classes))
     draw_confusions(counts, trained.classes, run.path / 'confusion.png')
     draw_curves({'loss': (run.path / 'finetune', 'loss'),

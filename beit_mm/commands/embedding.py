@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints.writing import written_elsewhere
+from ..checkpoints.writing import write_whole, written_elsewhere
 from ..component import ConfigError
 from ..datasets.stacks import file_of
 from ..engine.starting.stages import minutes
@@ -158,7 +158,7 @@ def _begin(parts: Path, settings: dict) -> None:
         return
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
-    about.write_text(json.dumps(settings))
+    write_whole(about, json.dumps(settings).encode())
 
 
 def _save(path: Path, files: Sequence[str], features: np.ndarray) -> None:

@@ -1,6 +1,5 @@
 """``beit-mm evaluate --few-shot``: a few labelled images of a class, and the rest to be named."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from ..engine.measuring.few_shot import (
 from ..visualization import draw_shots
 from .changed_images import Changes
 from .features import Extractor, features_in_order
+from .output_files import write_table
 from .photos import Photos, decodable
 from .picture_files import picture_path, write_picture
 
@@ -197,9 +197,8 @@ def _write(
     figure = draw_shots(top1, widths, chance)
     arrays = dict(shots=list(top1), top1=list(top1.values()), chance=chance,
                   interval=list(widths.values()))  # fmt: skip
-    with path.with_suffix('.csv').open('w', encoding='utf-8', newline='') as file:
-        rows = [(k, seed, f'{v:.4f}') for k, vs in top1.items() for seed, v in enumerate(vs)]
-        csv.writer(file).writerows([('images_of_a_class', 'seed', 'top1'), *rows])
+    rows = [(k, seed, f'{v:.4f}') for k, vs in top1.items() for seed, v in enumerate(vs)]
+    write_table(path.with_suffix('.csv'), [('images_of_a_class', 'seed', 'top1'), *rows])
     report = dict(
         source=photos.place,
         size=take.size,

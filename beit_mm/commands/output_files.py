@@ -1,8 +1,12 @@
 """Files that a command is told to write, looked at before it computes anything for them."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..checkpoints.writing import write_whole
 from ..component import ConfigError
 
 
@@ -25,3 +29,19 @@ def output_file(what: str, out: str | Path, endings: Sequence[str] = ()) -> Path
     if not path.resolve().parent.is_dir():
         raise ConfigError(f'{what} is {out}, and there is no folder {path.parent}')
     return path
+
+
+def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a .csv file that is there as a whole or not at all.
+
+    Args:
+        path: Of the file.
+        rows: Their cells; the first are the heads.
+
+    Raises:
+        OSError: If it cannot be written; one that was there stays.
+    """
+    text = io.StringIO(newline='')
+    csv.writer(text).writerows(rows)
+    # Names of files may be bytes that are no text.
+    write_whole(path, text.getvalue().encode(errors='backslashreplace'))

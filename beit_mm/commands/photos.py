@@ -12,13 +12,14 @@ from ..component import ConfigError, did_you_mean
 from ..datasets.finding import Found, find_classes, find_photos, join_classes
 from ..datasets.reading.broken_image import BrokenImage
 from ..datasets.reading.image_file import Box
-from ..datasets.reading.opening import size_of, split_frame
+from ..datasets.reading.opening import size_of
 from ..datasets.sources.column_labels import in_order
 from ..datasets.sources.folder_index import INDEX_DIR
 from ..datasets.sources.table_columns import TEST, TRAIN, VAL
 from ..datasets.stacks import images_in_stacks, unroll
 from ..datasets.table_labels import TableLabels, labels_of_rows, read_rows
 from .class_names import OF_NAMES, read_names
+from .files_of_tables import check_files
 from .holding_out import (
     held_out_without_labels,
     hold_out,
@@ -340,13 +341,7 @@ def _read_table(
     """
     root = path.resolve().parent
     found = labels_of_rows(path, *read_rows(path), multi_label)
-    files = {name: split_frame(str(root / name))[0] for name in found.labels}
-    missing = [name for name, file in files.items() if not Path(file).exists()]
-    if missing:
-        raise ConfigError(
-            f'{path} names {missing[0]}, which is not in {root} ({len(missing)} of '
-            f'{len(found.labels)} are not): paths are looked for from the folder of the table'
-        )
+    check_files(path, root, list(found.labels))
     for line in found.said:
         print(f'{path}: {line}')
     found = _with_names(root, found)

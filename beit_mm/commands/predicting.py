@@ -1,18 +1,19 @@
 """``beit-mm predict``: names of classes, or masks as pictures."""
 
-import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..checkpoints.writing import written_whole
 from ..component import ConfigError, did_you_mean
 from ..datasets.label_files import narrow
 from ..datasets.reading.opening import FRAME, split_frame
 from ..datasets.stacks import images_in_stacks
 from ..visualization import paint_labels
-from .output_files import output_file
+from .output_files import output_file, write_table
 from .photos import find_and_tell
 from .several_labels import BETWEEN
 from .trained import CLASSIFIER, SEGMENTOR, Trained, finished_run, load_trained, predict_files
@@ -81,7 +82,8 @@ def files_of(images: Sequence[str | Path]) -> dict[Path, Path]:
     """
     files: dict[Path, Path] = {}
     for given in images:
-        path = Path(given).expanduser()
+        # Not Path's own, which knows no name that begins so and is no user's, as of '~1.jpg'.
+        path = Path(os.path.expanduser(given))
         if path.is_dir():
             files.update({path / name: Path(name) for name in find_and_tell(path)})
         elif Path(split_frame(str(path))[0]).exists():
@@ -111,8 +113,7 @@ def _names(
     if not found:
         raise ConfigError(NONE_DECODED.format(len(files)))
     if out is not None:
-        with out.open('w', encoding='utf-8', newline='') as table:
-            csv.writer(table).writerows([('path', 'class', 'probability'), *found])
+        write_table(out, [('path', 'class', 'probability'), *found])
         print(f'{out}: {len(found)} images')
     return found
 
@@ -137,8 +138,7 @@ def _several(
     if not found:
         raise ConfigError(NONE_DECODED.format(len(files)))
     if out is not None:
-        with out.open('w', encoding='utf-8', newline='') as table:
-            csv.writer(table).writerows([('path', 'labels', *trained.classes), *rows])
+        write_table(out, [('path', 'labels', *trained.classes), *rows])
         print(f'{out}: {len(found)} images')
     return found
 
@@ -175,9 +175,11 @@ def _masks(
         labels = narrow(sample.pred_sem_seg.data[0].cpu().numpy())
         path = targets[file]
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(labels).save(path)
         painted = _painted(path)
-        Image.fromarray(paint_labels(labels, palette)[..., :3].copy()).save(painted)
+        colours = paint_labels(labels, palette)[..., :3].copy()
+        for target, pixels in ((path, labels), (painted, colours)):
+            with written_whole(target) as picture:
+                Image.fromarray(pixels).save(picture, 'PNG')
         shares = np.bincount(labels.ravel(), minlength=len(trained.classes)) / labels.size
         most = np.argsort(-shares)[:NAMED]
         said = ', '.join(f'{trained.classes[i]} {shares[i]:.0%}' for i in most if shares[i])

@@ -14,6 +14,7 @@ from ..checkpoints import read_checkpoint, take_tensors, told_of_network
 from ..checkpoints.writing import partial_path, put_in_place, write_weights, write_whole
 from ..component import ConfigError
 from ..datasets.reading.choosing import TO_MEASURE
+from ..engine.running.whole_checkpoints import last_checkpoint
 from ..engine.starting.measured_ranges import repeat_ranges
 from ..engine.starting.stages import Progress, Stage, changes_of_images, run_stage
 from ..models.sizes import resolve_arch
@@ -21,6 +22,7 @@ from ..recipes import folder_of_tools
 from .choices import Machine
 from .filling import config_of
 from .how_to_read import HowToRead, parse_bands, parse_range
+from .moved_runs import found_anew
 
 # Configs that the commands write -> what they write beside them; and what all of them do.
 MARKERS = {
@@ -85,7 +87,17 @@ class RunFolder:
             self.check_free(self.marker.name, *OF_ALL, *MARKERS[self.marker.name])
         if resume and not self.begun:
             print(f'{self.path} holds no run yet: it begins')
+        if self.begun:
+            self._come_home()
         return self.begun
+
+    def _come_home(self) -> None:
+        """Let configs of a folder that was moved or copied name what lies in it now."""
+        of_stages = (self.path / 'tokenizer.py', *self.path.glob('rate_*/finetune.py'))
+        for path in (self.marker, *of_stages):
+            if path.is_file() and (cfg := found_anew(Config.fromfile(path), path)):
+                print(f'{path}: its folder was moved; lists and files are taken from where it is')
+                self.write(str(path.relative_to(self.path)), cfg.pretty_text)
 
     def _is_own(self) -> bool:
         """Whether a start of this command has left its config; a script may be called so too."""
@@ -258,4 +270,4 @@ def copy_whole(source: Path, target: Path) -> None:
 def best_checkpoint(work_dir: Path) -> Path:
     """The best one by the metric that the run kept the best by; else its last."""
     best = sorted(work_dir.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-    return best[-1] if best else Path((work_dir / 'last_checkpoint').read_text().strip())
+    return best[-1] if best else last_checkpoint(work_dir)

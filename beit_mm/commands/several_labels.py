@@ -1,6 +1,5 @@
 """Images that may have several labels, or none: their lists, and what was learned."""
 
-import csv
 import json
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import torch
 
 from ..engine.starting.stages import minutes as as_minutes
 from ..visualization import draw_curves, draw_precisions
+from .output_files import write_table
 from .photos import Photos
 from .run_folder import RunFolder
 from .trained import load_trained, predict_files
@@ -56,8 +56,7 @@ def look_back_at_several(run: RunFolder, photos: Photos, start: float, chosen_by
         rows.append((name, BETWEEN.join(labels[name]), BETWEEN.join(predicted),
                      *(f'{score:.4f}' for score in scores[-1])))  # fmt: skip
     head = ('path', 'labels', 'predicted', *trained.classes)
-    with (run.path / 'predictions.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows([head, *rows])
+    write_table(run.path / 'predictions.csv', [head, *rows])
     truth = np.array(truths)
     precisions = AveragePrecision.calculate(
         torch.tensor(np.array(scores)), torch.tensor(truth).long(), average=None

@@ -1,6 +1,5 @@
 """Several trainings that differ in their learning rate: which is best, by images held back."""
 
-import csv
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from .choices import this_machine
 from .classifier_runs import Asked, begin_run, finish_run
 from .filling import config_of
 from .holding_out import hold_out, hold_out_several, sides_of_stacks
+from .output_files import write_table
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start
@@ -227,8 +227,7 @@ def table_of(swept: Swept) -> str:
 
 def _write(run: RunFolder, swept: Swept) -> None:
     rows = [(rate, '' if figure is None else figure) for rate, figure in swept.figures.items()]
-    with (run.path / 'sweep.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows([('rate', swept.metric), *rows])
+    write_table(run.path / 'sweep.csv', [('rate', swept.metric), *rows])
     figures = [dict(rate=rate, figure=figure) for rate, figure in swept.figures.items()]
     report = dict(metric=swept.metric, steps=swept.steps, held_back=len(swept.photos.val),
                   best=swept.best, rates=figures)  # fmt: skip

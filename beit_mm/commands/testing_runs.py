@@ -11,6 +11,7 @@ from ..component import ConfigError
 from ..engine.starting.launch import build_runner, check_options
 from ..engine.starting.telling import mistakes_of
 from ..engine.starting.testing import check_metrics_file
+from .moved_runs import config_of_run
 from .trained import CLASSIFIER, SEGMENTOR, finished_run
 
 # Settings of a config that are none of a test's.
@@ -53,7 +54,7 @@ def run_test(
         checkpoint = checkpoint or weights
     if checkpoint is None:
         raise ConfigError(f'{config} is a config: the weights to test come behind it')
-    cfg = Config.fromfile(path)
+    cfg = config_of_run(path) if made else Config.fromfile(path)
     options = dict(cfg_options or {})
     check_options(cfg, options, SAID_ELSEWHERE)
     cfg.launcher, cfg.load_from, cfg.resume = 'none', str(checkpoint), False

@@ -26,6 +26,7 @@ from ..datasets.reading.opening import size_of
 from ..engine.checking.config_check import enter_scope
 from .changed_images import Changes
 from .how_to_read import Place
+from .moved_runs import config_of_run
 
 # What each command leaves in its folder: a config, and weights when it has come to its end.
 PRETRAINED = ('pretrain.py', 'pretrained.pth')
@@ -90,7 +91,7 @@ class Trained(NamedTuple):
 def load_trained(folder: str | Path) -> Trained:
     """The classifier or segmentor of a folder; see :func:`finished_run`."""
     config, weights = finished_run(folder, CLASSIFIER, SEGMENTOR)
-    return _load(Config.fromfile(config), weights, segments=config.name == SEGMENTOR[0])
+    return _load(config_of_run(config), weights, segments=config.name == SEGMENTOR[0])
 
 
 def _load(cfg: Config, weights: Path, segments: bool) -> Trained:

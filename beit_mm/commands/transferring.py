@@ -1,6 +1,5 @@
 """``beit-mm transfer``: several tasks of a thousand labelled images each."""
 
-import csv
 import json
 import random
 import time
@@ -15,6 +14,7 @@ from ..engine.starting.stages import Progress, Stage
 from .classifier_runs import Asked, name_of, write_lists
 from .filling import config_of
 from .lengths import steps_asked
+from .output_files import write_table
 from .photos import Photos, decodable
 from .run_folder import RunFolder
 from .starting_weights import Start, start_of
@@ -204,6 +204,7 @@ def _run_task(
             labels=labels, train=sorted([*swept.photos.train, *swept.photos.val])
         )
         train_list, val_list = write_lists(everything, all_of_them)
+        cfg.train_list, cfg.val_list = str(train_list), str(val_list)
         options = {RATE: swept.best, **judged_at_the_end(cfg)}
         for loader, path in zip(LOADERS, (train_list, val_list, val_list), strict=True):
             options[LIST.format(loader)] = str(path)
@@ -270,8 +271,7 @@ def _table(results: Sequence[Task], means: Mapping[str, float]) -> str:
 
 
 def _write(path: Path, results: Sequence[Task], means: Mapping[str, float], labels: int) -> None:
-    with (path / 'transfer.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file).writerows([Task._fields, *results])
+    write_table(path / 'transfer.csv', [Task._fields, *results])
     report = dict(
         labels=labels,
         means={group: round(mean, 2) for group, mean in means.items()},

@@ -16,8 +16,10 @@ from ..models import VisionTransformer
 from .program import Program, normalization_of
 
 BACKBONES = ('BEiT', 'VisionTransformer')
-# Settings of the steps of a pipeline that whoever prepares images for the file must know.
-READING = ('value_range', 'no_data', 'scale')
+# Settings of the step that reads an image which whoever prepares images for the file must know.
+READING = ('value_range', 'no_data', 'background')
+# Steps of a pipeline that are not between an image's pixels and the network: how their names begin.
+AROUND = ('Load', 'MapLabels', 'CheckAnnotation', 'Pack')
 
 
 class Built(NamedTuple):
@@ -28,14 +30,19 @@ class Built(NamedTuple):
         size: Height and width that its model is trained or tested at.
         classes: Names of the classes, where they are known.
         reading: What the test pipeline says of pixels before they are in [0, 1], where it does:
-            ``value_range`` and ``no_data``, see :class:`beit_mm.datasets.LoadPhoto`, and ``scale``,
-            the width and height that images are brought into.
+            ``value_range``, ``no_data`` and ``background``, see
+            :class:`beit_mm.datasets.LoadPhoto`. Of a classifier and a segmentor ``steps``, those
+            between reading and packing, and of a segmentor ``scale``, the width and height that
+            images are brought into, and ``stride`` of the windows that slide over them.
+        probabilities: What makes probabilities of the logits, 'softmax' or 'sigmoid'; None of
+            features.
     """
 
     program: Program
     size: tuple[int, int]
     classes: list[str] | None
     reading: dict[str, Any]
+    probabilities: str | None
 
 
 def build_from_model(model: nn.Module, checkpoint: str | Path | None) -> Built:
@@ -103,9 +110,46 @@ def _build(
     if program.kind == 'segmentor' and windows.get('mode') == 'slide':
         size = tuple(windows['crop_size'])
     named = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
-    steps = [step for step in pipeline or () if isinstance(step, Mapping)]
+    return Built(
+        program,
+        size,
+        list(classes) if named else None,
+        _reading(program, pipeline),
+        _probabilities(program),
+    )
+
+
+def _reading(program: Program, pipeline: Sequence[dict] | None) -> dict[str, Any]:
+    """What happens to an image before the program; see :class:`Built`."""
+    steps = [dict(step) for step in pipeline or () if isinstance(step, Mapping)]
     reading = {name: step[name] for step in steps for name in READING if step.get(name) is not None}
-    return Built(program, size, list(classes) if named else None, reading)
+    # Of a pre-training the steps make views to hide patches of.
+    if program.kind == 'backbone' or not steps:
+        return reading
+    names = [str(step['type']).rpartition('.')[2] for step in steps]
+    reading['steps'] = [
+        step for name, step in zip(names, steps, strict=True) if not name.startswith(AROUND)
+    ]
+    if program.kind == 'segmentor':
+        for step in reading['steps']:
+            if step.get('scale') is not None:
+                reading['scale'] = step['scale']
+        windows = getattr(program.model, 'test_cfg', None) or {}
+        if windows.get('mode') == 'slide':
+            reading['stride'] = windows['stride']
+    return reading
+
+
+def _probabilities(program: Program) -> str | None:
+    """'softmax' where one of the classes is right, 'sigmoid' where each is asked for by itself."""
+    if program.kind == 'backbone':
+        return None
+    if program.kind == 'segmentor':
+        alone = program.model.decode_head.out_channels == 1
+    else:
+        kinds = type(getattr(program.model, 'head', None)).__mro__
+        alone = any(kind.__name__ == 'MultiLabelClsHead' for kind in kinds)
+    return 'sigmoid' if alone else 'softmax'
 
 
 def load_whole(model: nn.Module, checkpoint: str | Path | None) -> dict:

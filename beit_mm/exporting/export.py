@@ -1,5 +1,6 @@
 """Write a model for other programs, and hold what was written against the model."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,9 +163,12 @@ def _metadata(built: Built, shapes: Shapes) -> dict:
         classes=built.classes,
         mean=norm and norm.mean,
         std=norm and norm.std,
+        probabilities=built.probabilities,
         **built.reading,
     )
-    return {name: value for name, value in known.items() if value is not None}
+    # A step of somebody's own may be set by what no text can hold.
+    plain = json.loads(json.dumps(known, default=str))
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Tensor]:
@@ -189,15 +193,17 @@ def _images(program: Program, shapes: Shapes, size: tuple[int, int]) -> list[Ten
 
 @contextmanager
 def _told(out: Path, shapes: Shapes) -> Iterator[None]:
-    """Say in a line what torch's exporter, or what runs its file, cannot do.
+    """Say in a line what torch's exporter, what runs its file, or the disk cannot do.
 
     Raises:
-        ConfigError: With the first line of the error and what to try.
+        ConfigError: With the first line of the error and, of the former, what to try.
     """
     try:
         yield
     except ConfigError:
         raise
+    except OSError as error:
+        raise ConfigError(f'{out} cannot be written: {error.strerror or error}') from error
     except Exception as error:
         hint = "give a size in place of 'any'" if shapes.size is None else 'try dynamic=False'
         # torch.onnx's own error says that there is another.

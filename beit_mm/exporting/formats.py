@@ -1,5 +1,6 @@
 """The files that a program is written to, and how each is read and run again."""
 
+import io
 import json
 import logging
 import warnings
@@ -134,8 +135,10 @@ def write_pt2(
             program, (images,), dynamic_shapes=dimensions(program, shapes), strict=False
         )
     extra = {METADATA_FILE: json.dumps(metadata)}
-    with path.open('wb') as file:
-        torch.export.save(exported, file, extra_files=extra)
+    # A full disk under torch's own writing ends the process.
+    content = io.BytesIO()
+    torch.export.save(exported, content, extra_files=extra)
+    path.write_bytes(content.getbuffer())
 
 
 def read_pt2(path: Path) -> Run:
@@ -153,7 +156,9 @@ def write_torchscript(
         raise ConfigError('a traced program is of one size: give size, or write .onnx or .pt2')
     with quietly():
         traced = torch.jit.trace(program, (images,), check_trace=False)
-        torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+        content = io.BytesIO()
+        torch.jit.save(traced, content, _extra_files={METADATA_FILE: json.dumps(metadata)})
+    path.write_bytes(content.getbuffer())
 
 
 def read_torchscript(path: Path) -> Run:

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from full_disk import full_disk
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import digit_version
 from mmpretrain import ImageClassificationInferencer
 from mmseg.apis import MMSegInferencer
+from PIL import Image
 from small_models import ARCH, CLASSES, SIZE, build, classifier, photo, pretraining, save, segmentor
 
 from beit_mm.component import ConfigError
@@ -167,21 +169,76 @@ def test_a_file_says_what_it_takes(tmp_path):
     assert json.loads(files[formats.METADATA_FILE])['classes'] == list(CLASSES)
 
 
+def said_by(path):
+    """The metadata of a traced file."""
+    files = {formats.METADATA_FILE: ''}
+    torch.jit.load(str(path), _extra_files=files)
+    return json.loads(files[formats.METADATA_FILE])
+
+
 def test_a_file_says_which_values_become_0_and_1(tmp_path):
     cfg = classifier()
     load = dict(type='beit_mm.LoadPhoto', value_range={'uint16': [(7, 950), (0, 9), (1, 2)]})
-    steps = [
-        dict(load, no_data=-9999.0),
-        dict(type='Resize', scale=(64, 48)),
-        dict(type='PackInputs'),
-    ]
-    cfg.test_dataloader = dict(dataset=dict(pipeline=steps))
+    load = dict(load, no_data=-9999.0, background=(9, 8, 7))
+    cfg.test_dataloader = dict(dataset=dict(pipeline=[load, dict(type='PackInputs')]))
     export(cfg, save(cfg, tmp_path / 'weights.pth'), tmp_path / 'out.pt')
-    files = {formats.METADATA_FILE: ''}
-    torch.jit.load(str(tmp_path / 'out.pt'), _extra_files=files)
-    said = json.loads(files[formats.METADATA_FILE])
+    said = said_by(tmp_path / 'out.pt')
     assert said['value_range'] == {'uint16': [[7, 950], [0, 9], [1, 2]]}
-    assert (said['no_data'], said['scale']) == (-9999.0, [64, 48])
+    assert (said['no_data'], said['background'], said['steps']) == (-9999.0, [9, 8, 7], [])
+
+
+def test_a_file_says_enough_to_answer_as_mmpretrain_does(tmp_path):
+    """By Pillow and numpy, of a photo that is wide, and of labels that go together."""
+    cfg = classifier()
+    resize = dict(type='ResizeEdge', scale=80, edge='short', interpolation='bicubic',
+                  backend='pillow')  # fmt: skip
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[1:1] = [resize, dict(type='CenterCrop', crop_size=SIZE)]
+    cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=24)
+    checkpoint = save(cfg, tmp_path / 'weights.pth')
+    export(cfg, checkpoint, tmp_path / 'out.pt')
+    said = said_by(tmp_path / 'out.pt')
+    short, middle = said['steps']
+    assert (short['interpolation'], said['probabilities']) == ('bicubic', 'sigmoid')
+    photo(tmp_path / 'photo.png', (60, 90))
+    image = Image.open(tmp_path / 'photo.png')
+    share = short['scale'] / min(image.size)
+    image = image.resize([int(side * share) for side in image.size], Image.Resampling.BICUBIC)
+    left, top = ((side - middle['crop_size']) // 2 for side in image.size)
+    pixels = np.asarray(image)[top : top + SIZE, left : left + SIZE]
+    (logits,) = torch.jit.load(str(tmp_path / 'out.pt'))(torch.from_numpy(as_images(pixels)))
+    inferencer = ImageClassificationInferencer(cfg, pretrained=str(checkpoint))
+    (result,) = inferencer(str(tmp_path / 'photo.png'))
+    scores = logits[0].sigmoid()
+    assert np.ptp(result['pred_scores']) > 0.05
+    np.testing.assert_allclose(scores, result['pred_scores'], atol=1e-5)
+
+
+def test_a_segmentor_says_how_images_and_windows_lie(tmp_path):
+    cfg = segmentor()
+    resize = dict(type='Resize', scale=(96, 80), keep_ratio=True)
+    cfg.test_dataloader.dataset.pipeline.insert(1, resize)
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(SIZE, SIZE), stride=(48, 40))
+    export(cfg, save(cfg, tmp_path / 'weights.pth'), tmp_path / 'out.pt')
+    said = said_by(tmp_path / 'out.pt')
+    assert (said['size'], said['stride'], said['scale']) == ([SIZE, SIZE], [48, 40], [96, 80])
+    assert said['steps'] == [dict(resize, scale=[96, 80])]
+    assert said['probabilities'] == 'softmax'
+    # A view of a pre-training is no scale of images.
+    cfg = pretraining()
+    views = dict(type='beit_mm.LoadTwoViews', scale=(0.5, 1.0))
+    cfg.test_dataloader = dict(dataset=dict(pipeline=[views]))
+    export(cfg, save(cfg, tmp_path / 'backbone.pth'), tmp_path / 'backbone.pt')
+    assert not {'scale', 'steps', 'probabilities'} & {*said_by(tmp_path / 'backbone.pt')}
+
+
+@pytest.mark.parametrize('suffix', ['.pt2', '.onnx'])
+def test_a_full_disk_is_told_and_not_what_the_exporter_could_do(suffix, tmp_path):
+    model = build(classifier())
+    said = rf'out\{suffix} cannot be written: File too large$'
+    with full_disk(1000), pytest.raises(ConfigError, match=said):
+        export(model, None, tmp_path / f'out{suffix}')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('as_array', [True, False])

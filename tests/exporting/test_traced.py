@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from full_disk import full_disk
 from mmengine.utils import digit_version
 from mmpretrain import ImageClassificationInferencer
 from small_models import build, classifier, photo, save, segmentor
@@ -31,6 +32,15 @@ def test_a_traced_segmentor(head, tmp_path):
     exported = export(build(segmentor(head)), None, tmp_path / 'out.bin', format='torchscript')
     assert exported.outputs == {'logits': (2, 3, 64, 64)}
     assert exported.greatest > 0.1
+
+
+def test_a_full_disk_is_told(tmp_path):
+    """torch, writing by itself, would end the process."""
+    model = build(classifier())
+    said = r'out\.pt cannot be written: File too large$'
+    with full_disk(1000), pytest.raises(ConfigError, match=said):
+        export(model, None, tmp_path / 'out.pt')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(

@@ -51,10 +51,8 @@ def newest_whole(work_dir: Path, folder: Path) -> Path | None:
     Raises:
         CheckpointError: If all that there are are damaged.
     """
-    named = work_dir / 'last_checkpoint'
-    last = [Path(named.read_text().strip())] if named.is_file() else []
-    # The folder may have been moved since.
-    last = [path if path.is_file() else folder / path.name for path in last]
+    named = (work_dir / 'last_checkpoint').is_file()
+    last = [last_checkpoint(work_dir, folder)] if named else []
     others = [path for path in folder.glob('*.pth') if NAME.fullmatch(path.name)]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     candidates = list(dict.fromkeys(last + others))
@@ -71,6 +69,19 @@ def newest_whole(work_dir: Path, folder: Path) -> Path | None:
             'move them away'
         )
     return None
+
+
+def last_checkpoint(work_dir: Path, folder: Path | None = None) -> Path:
+    """What ``last_checkpoint`` names.
+
+    Args:
+        work_dir: The run's, with that file.
+        folder: Where the run saves; the same, if it is not said.
+    """
+    named = Path((work_dir / 'last_checkpoint').read_text().strip())
+    # The folder may have been moved since, or copied, and then another run may save there.
+    own = (folder or work_dir) / named.name
+    return own if own.is_file() else named
 
 
 def on_main_process(task: Callable[[], Any]) -> Any:

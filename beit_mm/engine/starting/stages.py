@@ -14,6 +14,7 @@ from typing import NamedTuple, TextIO
 
 from ..running.image_changes import FILE as IMAGE_CHANGES
 from ..running.stop_signals import STAGE
+from ..running.whole_checkpoints import last_checkpoint
 
 TRAINING = re.compile(r'Iter\(train\)\s*\[\s*(\d+)/(\d+)\]')
 # Seconds between two looks at a stage's log.
@@ -165,7 +166,7 @@ def run_stage(
         tail = log.read_text().splitlines()[-15:]
         sys.exit('\n'.join(['', *tail, f'{stage.title}: stopped; all of its log is in {log}']))
     progress.end()
-    return Path((work_dir / 'last_checkpoint').read_text().strip())
+    return last_checkpoint(work_dir)
 
 
 def _watch(
