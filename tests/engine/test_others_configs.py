@@ -3,11 +3,15 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
+from beit_mm.component import Component
 from beit_mm.engine import ConfigError, check_config
 from beit_mm.engine.checking import config_check
+from beit_mm.engine.checking.data_check import check_data
 from beit_mm.engine.checking.own_variables import unread_options, unread_variables
 
 # Of what one has to install, or of what mmengine refuses too.
@@ -57,3 +61,116 @@ def test_a_variable_that_somebody_elses_hook_may_read_is_a_note():
     cfg = Config(dict(model=dict(type='A'), my_table='a.csv'))
     (note,) = unread_options(cfg, {'my_table': 'b.csv'})
     assert isinstance(note, config_check.Note)
+
+
+# ----------------------------------------------------------------------------------------------
+# Data sets
+# ----------------------------------------------------------------------------------------------
+
+
+def said_of(scope, dataset, **model) -> list[str]:
+    """What is said of a data set to train on that is not there, or not right."""
+    find = config_check._Types(scope).find
+    return list(check_data('train_dataloader', dataset, Component('model', model, find)))
+
+
+@pytest.mark.parametrize('kind', ['CUB', 'Flowers102', 'VOC', 'StanfordCars'])
+def test_a_split_is_a_folder_of_imagenet_alone(kind, tmp_path):
+    pytest.importorskip('mmpretrain')
+    where = dict(data_root=str(tmp_path), split='train')
+    assert said_of('mmpretrain', dict(type=kind, **where)) == []
+    (said,) = said_of('mmpretrain', dict(type='ImageNet', **where))
+    assert f"data_root/split is '{tmp_path}/train'" in said
+
+
+def test_what_is_downloaded_need_not_be_there(tmp_path):
+    pytest.importorskip('mmpretrain')
+    cifar = dict(type='CIFAR10', data_root=str(tmp_path / 'cifar10'), split='train')
+    assert said_of('mmpretrain', cifar) == []
+    assert len(said_of('mmpretrain', dict(cifar, download=False))) == 1
+
+
+def test_settings_of_ones_own_data_set_mean_what_it_says():
+    class Packed:
+        def __init__(self, data_root, split):
+            pass
+
+    Packed.__module__ = 'my_project.data'
+    dataset = dict(type='Packed', data_root='photos.h5', split='train')
+    model = Component('model', {}, lambda name: Packed)
+    assert list(check_data('train_dataloader', dataset, model)) == []
+
+
+def write_pairs(root: Path, endings: tuple[str, str], labels: list[int]) -> dict:
+    """Two photos and their annotations in stripes of these labels; the folders of a data set."""
+    for folder, ending in zip(('photos', 'masks'), endings, strict=True):
+        (root / folder).mkdir(parents=True)
+        for name in 'ab':
+            stripes = np.repeat(np.array(labels, np.uint8), 4)[None].repeat(8, axis=0)
+            Image.fromarray(stripes).save(root / folder / f'{name}{ending}')
+    return dict(data_root=str(root), data_prefix=dict(img_path='photos', seg_map_path='masks'))
+
+
+def labels_of(dataset: dict) -> set[int]:
+    """Labels that MMSegmentation's own data set and step give the loss."""
+    from mmseg.registry import DATASETS
+
+    from beit_mm.engine.checking.config_check import enter_scope
+
+    enter_scope('mmseg')
+    steps = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    built = DATASETS.build(dict(dataset, pipeline=steps))
+    assert len(built) == 2
+    return {int(label) for sample in built for label in np.unique(sample['gt_seg_map'])}
+
+
+def test_endings_are_those_of_the_data_sets_class(tmp_path):
+    """Cityscapes has photos with a long ending of their own."""
+    pytest.importorskip('mmseg')
+    endings = ('_leftImg8bit.png', '_gtFine_labelTrainIds.png')
+    dataset = dict(type='CityscapesDataset', **write_pairs(tmp_path, endings, [0, 18, 255]))
+    assert labels_of(dataset) == {0, 18, 255}
+    head = dict(num_classes=19)
+    assert [s for s in said_of('mmseg', dataset, decode_head=head) if 'do not occur' not in s] == []
+    (tmp_path / 'masks/b_gtFine_labelTrainIds.png').unlink()
+    (said,) = said_of('mmseg', dataset, decode_head=head)
+    assert 'b_leftImg8bit.png has no annotation' in said
+
+
+def test_what_the_class_of_a_data_set_tells_its_base_counts(tmp_path):
+    """As MMSegmentation's guide has it: endings and zeros stand in the constructor."""
+    mmseg = pytest.importorskip('mmseg.datasets')
+    from mmseg.registry import DATASETS
+
+    class Background(mmseg.BaseSegDataset):
+        METAINFO = dict(classes=('sky', 'tree', 'road'), palette=[[0] * 3, [1] * 3, [2] * 3])
+
+        def __init__(self, **settings):
+            super().__init__(
+                img_suffix='.png', seg_map_suffix='.mask.png', reduce_zero_label=True, **settings
+            )
+
+    DATASETS.register_module(module=Background, force=True)
+    try:
+        dataset = dict(
+            type='Background', **write_pairs(tmp_path, ('.png', '.mask.png'), [0, 1, 2, 3])
+        )
+        assert labels_of(dataset) == {255, 0, 1, 2}
+        assert said_of('mmseg', dataset, decode_head=dict(num_classes=3)) == []
+        (said,) = said_of('mmseg', dataset, decode_head=dict(num_classes=2))
+        assert 'has the label(s) 3' in said
+    finally:
+        DATASETS.module_dict.pop('Background')
+        config_check.FOUND.pop(('mmseg', 'Background'), None)
+
+
+def test_classes_that_a_data_set_leaves_out_are_no_labels(tmp_path):
+    pytest.importorskip('mmseg')
+    dataset = dict(
+        type='PotsdamDataset',
+        metainfo=dict(classes=('building', 'tree')),
+        **write_pairs(tmp_path, ('.png', '.png'), [1, 2, 3, 4, 5, 6]),
+    )
+    assert labels_of(dataset) == {0, 1, 255}
+    said = said_of('mmseg', dataset, decode_head=dict(num_classes=2))
+    assert [line for line in said if 'are ignored' not in line] == []
