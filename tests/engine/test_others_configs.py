@@ -1,6 +1,7 @@
 """MMPretrain's and MMSegmentation's own recipes, as their users would give them to the tools."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from beit_mm.component import Component
 from beit_mm.engine import ConfigError, check_config
 from beit_mm.engine.checking import config_check
 from beit_mm.engine.checking.data_check import check_data
+from beit_mm.engine.checking.names_check import wrong_kind
 from beit_mm.engine.checking.own_variables import unread_options, unread_variables
 
 # Of what one has to install, or of what mmengine refuses too.
@@ -174,3 +176,101 @@ def test_classes_that_a_data_set_leaves_out_are_no_labels(tmp_path):
     assert labels_of(dataset) == {0, 1, 255}
     said = said_of('mmseg', dataset, decode_head=dict(num_classes=2))
     assert [line for line in said if 'are ignored' not in line] == []
+
+
+# ----------------------------------------------------------------------------------------------
+# Settings
+# ----------------------------------------------------------------------------------------------
+
+ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+BEIT = dict(type='beit_mm.BEiT', arch=ARCH, img_size=32)
+TWO_TOKENS = dict(
+    type='beit_mm.VisionTransformer', arch=ARCH, img_size=32, out_type='cls_token',
+    num_extra_tokens=2, positions='learned',
+)  # fmt: skip
+
+
+def classifier(backbone=BEIT, in_channels=16, **settings) -> dict:
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=in_channels, topk=1)
+    return dict(type='ImageClassifier', backbone=backbone, head=head, **settings)
+
+
+def refused(model, **wrapper) -> str:
+    """What check_config says against training a classifier of MMPretrain's."""
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=model,
+            train_dataloader=dict(
+                batch_size=2,
+                sampler=dict(type='DefaultSampler'),
+                dataset=dict(type='CUB', data_root='.'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), **wrapper),
+        )
+    )
+    try:
+        check_config(cfg, 'train')
+    except ConfigError as error:
+        return str(error)
+    return ''
+
+
+def loss_of(model) -> float:
+    """Of a step, where MMPretrain builds the model."""
+    import torch
+    from mmpretrain.registry import MODELS
+    from mmpretrain.structures import DataSample
+
+    config_check.enter_scope('mmpretrain')
+    samples = [DataSample().set_gt_label(label) for label in (0, 2)]
+    return float(MODELS.build(model).loss(torch.rand(2, 3, 32, 32), samples)['loss'])
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        classifier(neck=dict(type='LinearNeck', in_channels=16, out_channels=8), in_channels=8),
+        classifier(TWO_TOKENS, 32),
+        classifier(dict(type='LoRAModel', module=BEIT, rank=2, targets=[dict(type='qkv')])),
+        classifier(dict(type='LoRAModel', module=BEIT, rank=2, targets=[dict(type='.*qkv')])),
+    ],
+    ids=['neck', 'two tokens', 'LoRA', 'LoRA by a pattern'],
+)
+def test_models_that_mmpretrain_trains_are_not_refused(model):
+    pytest.importorskip('mmpretrain')
+    assert loss_of(model) > 0
+    assert refused(model) == ''
+
+
+@pytest.mark.parametrize(('model', 'wanted'), [
+    (classifier(in_channels=8), 16),
+    (classifier(TWO_TOKENS, 16), 32),
+    (classifier(neck=dict(type='GlobalAveragePooling'), in_channels=8), 16),
+])  # fmt: skip
+def test_heads_of_another_width_are_refused_as_before(model, wanted):
+    pytest.importorskip('mmpretrain')
+    assert f'model.head.in_channels is {model["head"]["in_channels"]}; it must be {wanted}' in (
+        refused(model)
+    )
+
+
+def test_gradients_may_be_clipped_by_value():
+    pytest.importorskip('mmpretrain')
+    assert refused(classifier(), clip_grad=dict(type='value', clip_value=0.1)) == ''
+    assert 'clip_valeu' in refused(classifier(), clip_grad=dict(type='value', clip_valeu=0.1))
+
+
+def test_text_is_right_where_it_is_the_default():
+    def takes(bias: bool = 'qv_bias'): ...
+
+    parameter = inspect.signature(takes).parameters['bias']
+    assert wrong_kind(parameter, 'qv_bias', exactly=False) == ''
+
+
+@pytest.mark.skipif(importlib.util.find_spec('mmdet') is not None, reason='mmdet is there')
+def test_a_part_of_a_package_that_is_missing_names_the_package():
+    pytest.importorskip('mmpretrain')
+    said = refused(classifier(neck=dict(type='mmdet.FPN')))
+    assert 'needs the package mmdet, which is not installed: pip install onedl-mmdetection' in said

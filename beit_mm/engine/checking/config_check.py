@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,12 +35,16 @@ from .others_check import (
 
 # Which distribution brings a package, in the maintained stack and in the original one.
 DISTRIBUTIONS = {
+    'mmdet': 'onedl-mmdetection (or mmdet==3.3.0)',
     'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
 # Whose constructors take what their signatures say.
 KNOWN_PACKAGES = ('beit_mm', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'torch', 'torchvision')
 
+
+# Keys of dicts whose type is no part: how mmengine clips, and what layers LoRA goes into.
+OTHER_TYPES = re.compile(r'(^|\.)(clip_grad|targets\[\d+\])$')
 
 # (scope, name) -> what is registered so: mmengine's search takes a millisecond each.
 FOUND: dict[tuple[str, str], Any] = {}
@@ -167,7 +172,8 @@ class _Types:
     def _find_in(registry: Registry, name: str) -> Any:
         try:
             return registry.get(name)
-        except (KeyError, RuntimeError, ImportError):
+        # The last of a name that begins with a dot.
+        except (KeyError, RuntimeError, ImportError, TypeError):
             return None
 
     def suggest(self, name: str) -> str:
@@ -188,7 +194,7 @@ def _unknown_types(cfg: Config, mode: str) -> Iterator[str]:
     types = _types(cfg)
     for key, component in walk(cfg.to_dict()):
         name = component['type']
-        if types.find(name) is None:
+        if types.find(name) is None and not OTHER_TYPES.search(key):
             yield f'{key}.type is {name!r}, which is not registered{types.suggest(name)}'
 
 

@@ -18,6 +18,10 @@ TRACKERS = {
     'DVCLiveVisBackend': ('dvclive', 'dvclive'),
     'AimVisBackend': ('aim', 'aim'),
 }
+# Necks whose features are as wide as the backbone's.
+KEEPING_WIDTH = (
+    'ClsBatchNormNeck', 'Feature2Pyramid', 'GeneralizedMeanPooling', 'GlobalAveragePooling',
+)  # fmt: skip
 # Of MMSegmentation's IoUMetric, by each of its iou_metrics.
 OF_IOU = {
     'mIoU': ['mIoU', 'mAcc'],
@@ -28,8 +32,9 @@ OF_IOU = {
 
 def check_widths(model: Component) -> Iterator[str]:
     """Necks and heads take features as wide as the backbone makes them."""
+    backbone = model.part('backbone')
     try:
-        width = model.part('backbone').ask('width_of')
+        width = backbone.ask('width_of')
     except (KeyError, TypeError, ValueError) as error:
         # A task of this project asks for the width itself, and says so.
         if model.package != 'beit_mm':
@@ -39,17 +44,20 @@ def check_widths(model: Component) -> Iterator[str]:
         if width is not None:
             yield f'{model.key}.backbone: embed_dims is {width!r}; it must be an integer'
         return
+    if backbone.get('out_type') == 'cls_token':
+        # Of DeiT's distilled networks two tokens, one beside the other.
+        width *= backbone['num_extra_tokens']
     neck = model.part('neck')
     if neck.given.get('embed_dim') not in (None, width):
         yield _other_width(f'{neck.key}.embed_dim', neck['embed_dim'], width)
-    heads = [('head', model.given.get('head'))]
-    if neck.given.get('out_channels') is None:
-        heads.append(('decode_head', model.given.get('decode_head')))
-        auxiliary = model.given.get('auxiliary_head')
-        if isinstance(auxiliary, (list, tuple)):
-            heads += [(f'auxiliary_head[{i}]', head) for i, head in enumerate(auxiliary)]
-        else:
-            heads.append(('auxiliary_head', auxiliary))
+    if neck.given and str(neck.given.get('type')).rpartition('.')[2] not in KEEPING_WIDTH:
+        return
+    heads = [(name, model.given.get(name)) for name in ('head', 'decode_head')]
+    auxiliary = model.given.get('auxiliary_head')
+    if isinstance(auxiliary, (list, tuple)):
+        heads += [(f'auxiliary_head[{i}]', head) for i, head in enumerate(auxiliary)]
+    else:
+        heads.append(('auxiliary_head', auxiliary))
     for name, head in heads:
         given = head.get('in_channels') if isinstance(head, Mapping) else None
         every = given if isinstance(given, (list, tuple)) else [given]
