@@ -26,6 +26,7 @@ from .data_check import check_classes, check_data, check_pretrained, innermost
 from .names_check import RUNNER_TAKES, check_component, check_structure, check_untyped
 from .others_check import (
     check_best,
+    check_constructor,
     check_drawing,
     check_segments,
     check_topk,
@@ -216,6 +217,8 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
         yield from check_best(cfg, types.find)
     yield from check_classes_of(loaders, model)
     yield from check_widths(model)
+    if mode == 'train':
+        yield from check_constructor(cfg, model)
     yield from check_segments(cfg, model)
     yield from check_topk(cfg, model)
     yield from check_trackers(cfg)
