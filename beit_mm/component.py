@@ -186,3 +186,18 @@ class Plan:
         for loader, steps in self.pipelines.items():
             for step in steps:
                 yield loader, step
+
+
+def innermost(key: str, dataset: Mapping) -> list[tuple[str, Mapping]]:
+    """(key, settings) of the data sets inside of wrappers such as ConcatDataset.
+
+    >>> innermost('a.dataset', dict(type='RepeatDataset', times=2, dataset=dict(type='B')))
+    [('a.dataset.dataset', {'type': 'B'})]
+    """
+    if isinstance(dataset.get('dataset'), Mapping):
+        return innermost(f'{key}.dataset', dataset['dataset'])
+    inside = dataset.get('datasets')
+    if not isinstance(inside, (list, tuple)):
+        return [(key, dataset)]
+    every = [innermost(f'{key}.datasets[{index}]', one) for index, one in enumerate(inside)]
+    return [found for some in every for found in some]

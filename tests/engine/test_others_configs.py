@@ -274,3 +274,44 @@ def test_a_part_of_a_package_that_is_missing_names_the_package():
     pytest.importorskip('mmpretrain')
     said = refused(classifier(neck=dict(type='mmdet.FPN')))
     assert 'needs the package mmdet, which is not installed: pip install onedl-mmdetection' in said
+
+
+# ----------------------------------------------------------------------------------------------
+# Views
+# ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('inner', [None, dict(mean=[120.0] * 3, std=[60.0] * 3)])
+def test_views_are_normalised_as_images_are_without_them(inner, tmp_path):
+    """Of a model's own preprocessor and one beside it the model's counts, with --tta too."""
+    pytest.importorskip('mmpretrain')
+    from mmengine.runner import Runner
+
+    from beit_mm.engine import average_over_views
+
+    config_check.enter_scope('mmpretrain')
+    beside = dict(mean=[10.0] * 3, std=[20.0] * 3)
+    data = dict(type='ConcatDataset', datasets=[dict(type='CUB', pipeline=[]) for _ in range(2)])
+    cfg = Config(
+        dict(
+            model=classifier(**({} if inner is None else dict(data_preprocessor=inner))),
+            data_preprocessor=beside,
+            test_dataloader=dict(dataset=data),
+            tta_model=dict(type='AverageClsScoreTTA'),
+            tta_pipeline=[dict(type='TestTimeAug')],
+        )
+    )
+
+    def built():
+        settings = {name: cfg[name] for name in ('model', 'data_preprocessor')}
+        return Runner.from_cfg(
+            Config(dict(settings, default_scope='mmpretrain', work_dir=str(tmp_path)))
+        ).model
+
+    wanted = built().data_preprocessor
+    average_over_views(cfg)
+    given = built().module.data_preprocessor
+    assert given.mean.flatten().tolist() == wanted.mean.flatten().tolist()
+    assert given.mean.flatten().tolist() == (inner or beside)['mean']
+    every = cfg.test_dataloader.dataset.datasets
+    assert [dataset.pipeline for dataset in every] == [cfg.tta_pipeline] * 2

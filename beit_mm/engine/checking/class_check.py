@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...component import Component, Note, in_a_line
+from ...component import Component, Note, in_a_line, innermost
 from ...datasets.class_numbers import some_of
 from ...datasets.finding import has_photo, is_folder, is_hidden
 from ...datasets.sources.list_lines import list_lines
-from .data_check import innermost, kind_of, place_in_root
+from .data_check import kind_of, place_in_root
 
 # Data sets whose classes are the folders that images lie in.
 OF_FOLDERS = ('CustomDataset', 'PhotoFolder', 'ImageNet', 'ImageNet21k')

@@ -18,11 +18,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope, root
 
-from ...component import Component, ConfigError, Note, Plan, did_you_mean
+from ...component import Component, ConfigError, Note, Plan, did_you_mean, innermost
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from .bands_check import check_bands
 from .class_check import check_classes_of
-from .data_check import check_classes, check_data, check_pretrained, innermost
+from .data_check import check_classes, check_data, check_pretrained
 from .names_check import RUNNER_TAKES, check_component, check_structure, check_untyped
 from .others_check import (
     check_best,

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.fileio import list_dir_or_file
 
 from ...checkpoints import CheckpointError, check_source
-from ...component import NOT_SETTINGS, Component
+from ...component import NOT_SETTINGS, Component, innermost
 from ...datasets.sources.stores import join
 from .mask_check import check_masks
 
@@ -22,21 +22,6 @@ OF_FOLDERS = ('beit_mm', 'mmengine', 'mmpretrain', 'mmseg')
 
 # What a data set of MMSegmentation's does with the labels of its annotations.
 OF_LABELS = ('ignore_index', 'label_map', 'reduce_zero_label')
-
-
-def innermost(key: str, dataset: Mapping) -> list[tuple[str, Mapping]]:
-    """(key, settings) of the data sets inside of wrappers such as ConcatDataset.
-
-    >>> innermost('a.dataset', dict(type='RepeatDataset', times=2, dataset=dict(type='B')))
-    [('a.dataset.dataset', {'type': 'B'})]
-    """
-    if isinstance(dataset.get('dataset'), Mapping):
-        return innermost(f'{key}.dataset', dataset['dataset'])
-    inside = dataset.get('datasets')
-    if not isinstance(inside, (list, tuple)):
-        return [(key, dataset)]
-    every = [innermost(f'{key}.datasets[{index}]', one) for index, one in enumerate(inside)]
-    return [found for some in every for found in some]
 
 
 def kind_of(dataset: Mapping) -> str:
