@@ -269,6 +269,28 @@ def test_text_is_right_where_it_is_the_default():
     assert wrong_kind(parameter, 'qv_bias', exactly=False) == ''
 
 
+def test_weights_of_others_backbones_are_mmengines_to_find():
+    pytest.importorskip('mmpretrain')
+    start = dict(type='Pretrained', checkpoint='open-mmlab://resnet50')
+    resnet = classifier(dict(type='ResNet', depth=50, init_cfg=start), 2048)
+    assert refused(resnet) == ''
+    assert 'model.backbone.init_cfg.checkpoint: open-mmlab://' in (
+        refused(classifier(dict(BEIT, init_cfg=start)))
+    )
+    missing = dict(type='Pretrained', checkpoint='nowhere.pth')
+    assert 'nowhere.pth: no such checkpoint' in (
+        refused(classifier(dict(type='ResNet', depth=50, init_cfg=missing), 2048))
+    )
+
+
+def test_weights_at_mmsegmentations_place_are_told_where_to_go():
+    """Its segmentors hand ``pretrained`` to the backbone, whose recipe of BEiT has it."""
+    pytest.importorskip('mmpretrain')
+    assert refused(classifier(pretrained=None)) == ''
+    said = refused(classifier(pretrained='beit.pth'))
+    assert "model.backbone.init_cfg to dict(type='Pretrained', checkpoint='beit.pth')" in said
+
+
 @pytest.mark.skipif(importlib.util.find_spec('mmdet') is not None, reason='mmdet is there')
 def test_a_part_of_a_package_that_is_missing_names_the_package():
     pytest.importorskip('mmpretrain')

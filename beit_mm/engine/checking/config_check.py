@@ -212,7 +212,7 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     yield from check_untyped(cfg)
     loaders = {name: cfg[name] for name in used}
     if mode == 'train':
-        yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
+        yield from check_pretrained(model, walk(cfg.model.to_dict(), 'model'))
         yield from check_classes(cfg.model, cfg.get('data_preprocessor'))
         yield from check_best(cfg, types.find)
     yield from check_classes_of(loaders, model)

@@ -166,16 +166,34 @@ def _without_samples(component: Component) -> Any:
     return dataset if getattr(owner, '__name__', '') == 'BaseSegDataset' else None
 
 
-def check_pretrained(components: Iterable[tuple[str, Mapping]]) -> Iterator[str]:
-    """The checkpoints that parts of the model start from are there."""
+def check_pretrained(model: Component, components: Iterable[tuple[str, Mapping]]) -> Iterator[str]:
+    """The checkpoints that parts of the model start from are there.
+
+    Args:
+        model: As a whole.
+        components: Key and settings of all of its parts.
+    """
+    owners = {}
     for key, component in components:
+        owners[key] = Component(key, component, model.find)
         if component['type'] != 'Pretrained':
             continue
         checkpoint = component.get('checkpoint') or ''
+        owner = owners.get(key.rpartition('.init_cfg')[0])
+        # Such as open-mmlab://resnet50, which mmengine reads for the parts of others.
+        if '://' in checkpoint and owner is not None and owner.package != 'beit_mm':
+            continue
         try:
             check_source(checkpoint)
         except (CheckpointError, FileNotFoundError) as error:
             yield f'{key}.checkpoint: {error}'
+    weights = model.given.get('pretrained')
+    if weights and model.part('backbone').package == 'beit_mm':
+        yield (
+            f'{model.key}.pretrained is {weights!r}, which MMSegmentation hands on to backbones of '
+            f'its own; set {model.key}.pretrained=None and {model.key}.backbone.init_cfg to '
+            f"dict(type='Pretrained', checkpoint={weights!r})"
+        )
 
 
 def check_classes(model: Mapping, preprocessor: Mapping | None) -> Iterator[str]:
