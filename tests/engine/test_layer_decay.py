@@ -320,3 +320,27 @@ def test_keys_by_mmpretrains_names_are_told():
     assert "no parameter bears '.ln'" in norms
     assert 'here blocks.{n}.norm1, blocks.{n}.norm2, fc_norm: it has no effect' in norms
     assert 'here blocks.{n}.mlp.fc1, blocks.{n}.mlp.fc2: it' in halves
+
+
+def test_of_several_networks_each_has_depths_of_its_own():
+    """Such as a teacher that stands still before the student, or two that see other images."""
+    deeper = dict(ARCH, num_layers=5)
+    parts = dict(
+        teacher=BEiT(arch=deeper, img_size=32).requires_grad_(False),
+        student=BEiT(arch=ARCH, img_size=32),
+        other=BEiT(arch=deeper, img_size=32),
+        head=nn.Linear(24, 2),
+    )
+    model = nn.ModuleDict(parts)
+    found = settings(model, wrapper(model, 0.5))
+    base = OPTIMIZER['lr']
+    for name, blocks in (('student', 3), ('other', 5)):
+        assert found[f'{name}.patch_embed.proj.weight'][0] == pytest.approx(
+            base * 0.5 ** (blocks + 1)
+        )
+        for block in range(blocks):
+            rate = found[f'{name}.blocks.{block}.attn.qkv.weight'][0]
+            assert rate == pytest.approx(base * 0.5 ** (blocks - block))
+        assert found[f'{name}.fc_norm.weight'][0] == base
+    assert found['head.weight'][0] == base
+    assert not any(name.startswith('teacher') for name in found)
