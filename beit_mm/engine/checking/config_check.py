@@ -18,7 +18,16 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope, root
 
-from ...component import Component, ConfigError, Note, Plan, did_you_mean, innermost
+from ...component import (
+    KNOWN_PACKAGES,
+    Component,
+    ConfigError,
+    Note,
+    Plan,
+    UnknownSetting,
+    did_you_mean,
+    innermost,
+)
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from .bands_check import check_bands
 from .class_check import check_classes_of
@@ -40,10 +49,6 @@ DISTRIBUTIONS = {
     'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
-# Whose constructors take what their signatures say.
-KNOWN_PACKAGES = ('beit_mm', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'torch', 'torchvision')
-
-
 # Keys of dicts whose type is no part: how mmengine clips, and what layers LoRA goes into.
 OTHER_TYPES = re.compile(r'(^|\.)(clip_grad|targets\[\d+\])$')
 
@@ -244,11 +249,16 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
 
 def _own_complaints(component: Component, plan: Plan) -> list[str]:
     """What a component's class says; a value that it cannot even read is a complaint too."""
+    said: list[str] = []
     try:
-        return list(component.ask('check_config', plan) or ())
+        said.extend(component.ask('check_config', plan) or ())
+    except UnknownSetting:
+        # Of somebody's own class, whose constructor decides; the rest is not asked.
+        return said
     except (KeyError, TypeError, ValueError) as error:
-        said = error.args[0] if isinstance(error, KeyError) else error
-        return [f'{component.key}: {said}']
+        message = error.args[0] if isinstance(error, KeyError) else error
+        return [f'{component.key}: {message}']
+    return said
 
 
 def _steps(loader: str, settings: Mapping, types: _Types) -> Iterator[Component]:
