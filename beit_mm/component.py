@@ -15,6 +15,8 @@ NOT_SETTINGS = (
 )  # fmt: skip
 # Packages whose constructors get what the config says: nothing is taken out before.
 STRICT = ('beit_mm', 'mmengine', 'mmcv', 'torch', 'torchvision')
+# Packages whose constructors take what their signatures say, and mean the defaults that these have.
+KNOWN_PACKAGES = (*STRICT, 'mmpretrain', 'mmseg')
 # How much alike a name and one that its constructor knows are, where others may be handed on.
 ALIKE = 0.85
 
@@ -32,6 +34,10 @@ def in_a_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines()] or ['']
     said = ' '.join(lines[:2]) if lines[0].endswith(':') else lines[0]
     return f'{type(error).__name__}: {said}'
+
+
+class UnknownSetting(KeyError):
+    """A setting that a config leaves to a constructor which does not tell what it is."""
 
 
 class Note(str):
@@ -65,12 +71,24 @@ def _signature(kind: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
+def _named_in(function: Any) -> set[str]:
+    """Texts in the code of a function, among which are the names of arguments that it hands on.
+
+    >>> 'img_size' in _named_in(lambda **settings: dict(img_size=96, **settings))
+    True
+    """
+    constants = getattr(getattr(function, '__code__', None), 'co_consts', ())
+    inside = [part for constant in constants if isinstance(constant, tuple) for part in constant]
+    return {text for text in (*constants, *inside) if isinstance(text, str)}
+
+
 @dataclass(frozen=True)
 class Component:
     """A dict with a ``type`` in a config.
 
     ``component['img_size']`` is what the config gives or, where it is silent, the default of the
-    constructor, so that whoever asks need not know any default.
+    constructor, so that whoever asks need not know any default. Where the constructor of a class of
+    one's own hands on a value that it has chosen, that is unknown.
 
     A class may have a class method ``check_config(component, plan)`` that yields what cannot work,
     a message each. :func:`beit_mm.engine.check_config` calls it before anything is built.
@@ -127,10 +145,26 @@ class Component:
     def __getitem__(self, setting: str) -> Any:
         if setting in self.given:
             return self.given[setting]
-        parameter = self.parameters().get(setting)
-        if parameter is None or parameter.default is inspect.Parameter.empty:
-            raise KeyError(f'{self.key} has no {setting}')
+        parameter, said = self.parameters().get(setting), f'{self.key} has no {setting}'
+        if parameter is None or self._chosen_by_class(setting):
+            raise UnknownSetting(said)
+        if parameter.default is inspect.Parameter.empty:
+            raise KeyError(said)
         return parameter.default
+
+    def _chosen_by_class(self, setting: str) -> bool:
+        """Whether one of one's own does, as by ``super().__init__(img_size=96, **settings)``."""
+        for kind in getattr(self.kind, '__mro__', ()):
+            if kind.__module__.partition('.')[0] in KNOWN_PACKAGES:
+                return False
+            constructor = vars(kind).get('__init__')
+            if constructor is None:
+                continue
+            if setting in _signature(constructor):
+                return False
+            if setting in _named_in(constructor):
+                return True
+        return False
 
     def get(self, setting: str) -> Any:
         """The setting, or None where neither the config nor the constructor has it."""
@@ -146,9 +180,15 @@ class Component:
         return Component(f'{self.key}.{setting}', given, self.find)
 
     def ask(self, question: str, *details: Any) -> Any:
-        """What a class method of its class answers, with the component first; None without one."""
+        """What a class method of its class answers, with the component first; None without one.
+
+        Neither does a class answer by settings that are unknown.
+        """
         answer = getattr(self.kind, question, None)
-        return None if answer is None else answer(self, *details)
+        try:
+            return None if answer is None else answer(self, *details)
+        except UnknownSetting:
+            return None
 
     def unknown_settings(self) -> Iterator[tuple[str, str]]:
         """(setting, question that names the right one) of what the constructor has no place for.
@@ -186,3 +226,18 @@ class Plan:
         for loader, steps in self.pipelines.items():
             for step in steps:
                 yield loader, step
+
+
+def innermost(key: str, dataset: Mapping) -> list[tuple[str, Mapping]]:
+    """(key, settings) of the data sets inside of wrappers such as ConcatDataset.
+
+    >>> innermost('a.dataset', dict(type='RepeatDataset', times=2, dataset=dict(type='B')))
+    [('a.dataset.dataset', {'type': 'B'})]
+    """
+    if isinstance(dataset.get('dataset'), Mapping):
+        return innermost(f'{key}.dataset', dataset['dataset'])
+    inside = dataset.get('datasets')
+    if not isinstance(inside, (list, tuple)):
+        return [(key, dataset)]
+    every = [innermost(f'{key}.datasets[{index}]', one) for index, one in enumerate(inside)]
+    return [found for some in every for found in some]

@@ -91,3 +91,41 @@ def test_what_is_not_there_is_named(colours):
 )
 def test_settings_that_nothing_would_read_are_refused(colours, option, said):
     assert said in evaluate(colours, 'none', code=2, options=[option])
+
+
+def test_repeated_and_joined_data_sets_and_a_preprocessor_beside_the_model(colours, monkeypatch):
+    """As recipes of MMPretrain's have them; each image counts once."""
+    from beit_mm.engine.checking.config_check import enter_scope
+    from beit_mm.engine.measuring import feature_evaluation
+
+    enter_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / CONFIG)
+    cfg.model.backbone.init_cfg = None
+    train, test = (cfg[f'{name}_dataloader'].dataset for name in ('train', 'test'))
+    train.data_root = test.data_root = str(colours)
+    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
+    settings = dict(layer=None, by_layer=True, neighbors=5, seed=0)
+    seen = []
+    real = feature_evaluation.knn_top1
+
+    def noted(*sets, **how):
+        seen.append(sets)
+        return real(*sets, **how)
+
+    monkeypatch.setattr(feature_evaluation, 'knn_top1', noted)
+    plain = feature_evaluation.evaluate_features(cfg, **settings)
+
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=3,
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[dict(type='ClassBalancedDataset', oversample_thr=0.9, dataset=train)],
+        ),
+    )
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[test])
+    assert feature_evaluation.evaluate_features(cfg, **settings) == plain
+    for before, now in zip(*(seen[: len(seen) // 2], seen[len(seen) // 2 :]), strict=True):
+        for one, other in zip(before, now, strict=True):
+            torch.testing.assert_close(one, other)

@@ -129,13 +129,19 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         bias = shared_bias if self.rel_pos_bias is None else self.rel_pos_bias(positions)
 
-        qkv_bias: Tensor | None = self.qkv.bias
-        if self.q_bias is not None and self.v_bias is not None:
-            qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-        qkv = linear(x, self.qkv.weight, qkv_bias)
-        qkv = qkv.view(batch, length, 3, self.num_heads, width // self.num_heads)
+        qkv = self._project(x).view(batch, length, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
 
         x = self.attend(q, k, v, bias)
         x = self.proj(x.transpose(1, 2).reshape(batch, length, width))
         return F.dropout(x, self.dropout) if self.dropout and self.training else x
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of tokens: (B, N, C) -> (B, N, 3 C)."""
+        if self.q_bias is None or self.v_bias is None:
+            return self.qkv(x)
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+        if type(self.qkv) is Linear:
+            return linear(x, self.qkv.weight, bias)
+        # What stands in its place, such as LoRA's sum, is more than a matrix.
+        return self.qkv(x) + bias

@@ -31,10 +31,12 @@ def gelu_in_place(x: Tensor, consumer: nn.Module) -> Tensor:
 
     Args:
         x: Any shape.
-        consumer: The linear layer. If somebody watches its gradients, the plain twin runs.
+        consumer: The linear layer. If somebody watches its gradients, or another module stands in
+            its place, the plain twin runs.
     """
     watched = consumer._backward_hooks or consumer._backward_pre_hooks
     watched = watched or torch_module._global_backward_hooks
-    if x.device.type != 'cpu' or not torch.is_grad_enabled() or watched or is_compiling():
+    alone = isinstance(consumer, nn.Linear) and not watched
+    if x.device.type != 'cpu' or not torch.is_grad_enabled() or not alone or is_compiling():
         return F.gelu(x)
     return _GeluInPlace.apply(x)

@@ -238,14 +238,15 @@ class MaskedAutoencoder(MaskedImageModeling):
                 'mask token'
             )
         width = backbone.ask('width_of')
-        if width is not None and decoder['encoder_dims'] != width:
+        given = decoder.get('encoder_dims')
+        if None not in (width, given) and given != width:
             yield (
-                f'{decoder.key}.encoder_dims is {decoder["encoder_dims"]}; it must be the width of '
-                f'{backbone.key}, {width}'
+                f'{decoder.key}.encoder_dims is {given}; it must be the width of {backbone.key}, '
+                f'{width}'
             )
         for name in ('img_size', 'patch_size'):
-            given, wanted = decoder[name], backbone.get(name)
-            if wanted is not None and to_pair(given) != to_pair(wanted):
+            given, wanted = decoder.get(name), backbone.get(name)
+            if None not in (given, wanted) and to_pair(given) != to_pair(wanted):
                 yield f'{decoder.key}.{name} is {given}; it must be {backbone.key}.{name}, {wanted}'
         if backbone.get('num_extra_tokens') not in (None, 1):
             yield (

@@ -263,3 +263,84 @@ def test_wrong_settings_are_refused_by_name(changes, message):
 def test_a_model_without_beit_is_refused():
     with pytest.raises(ValueError, match='Linear has no BEiT and no VisionTransformer'):
         wrapper(nn.Linear(2, 2))
+
+
+def test_mmsegmentations_constructors_would_train_all_blocks_at_the_full_rate():
+    """So they are refused, with what gives each depth the rate that theirs give their own BEiT."""
+    mmseg = pytest.importorskip('mmseg.engine')
+    from mmseg.models.backbones import BEiT as MMSegBEiT
+
+    from beit_mm.component import Component
+    from beit_mm.engine.checking.config_check import _Types
+    from beit_mm.engine.checking.others_check import check_constructor
+
+    cfg = dict(
+        constructor='LayerDecayOptimizerConstructor',
+        paramwise_cfg=dict(num_layers=2, layer_decay_rate=0.5),
+        optimizer=OPTIMIZER,
+    )
+    size = dict(img_size=32, patch_size=16, embed_dims=24, num_layers=2, num_heads=2)
+    arch = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=96)
+    ours = nn.ModuleDict(dict(backbone=BEiT(arch=arch, img_size=32, out_type='featmap')))
+    theirs = nn.ModuleDict(dict(backbone=MMSegBEiT(**size, out_indices=(1,), qv_bias=True)))
+
+    def rates(model, constructor):
+        return {n: lr for n, (lr, _) in settings(model, constructor(model)).items()}
+
+    def mmsegs():
+        return mmseg.LayerDecayOptimizerConstructor(
+            dict(optimizer=OPTIMIZER), dict(cfg['paramwise_cfg'])
+        )
+
+    base = OPTIMIZER['lr']
+    assert rates(theirs, mmsegs())['backbone.layers.0.attn.qkv.weight'] == base / 4
+    assert rates(ours, mmsegs())['backbone.blocks.0.attn.qkv.weight'] == base
+
+    model = Component('model', dict(backbone=dict(type='beit_mm.BEiT')), _Types('mmseg').find)
+    (said,) = check_constructor(Config(dict(optim_wrapper=cfg)), model)
+    assert "set it to 'beit_mm.LayerDecayOptimWrapperConstructor'" in said
+    assert 'dict(layer_decay_rate=0.5) alone' in said
+    own = LayerDecayOptimWrapperConstructor(dict(optimizer=OPTIMIZER), dict(layer_decay_rate=0.5))
+    assert rates(ours, own)['backbone.blocks.0.attn.qkv.weight'] == base / 4
+    own = dict(cfg, constructor='beit_mm.LayerDecayOptimWrapperConstructor')
+    assert list(check_constructor(Config(dict(optim_wrapper=own)), model)) == []
+
+
+def test_keys_by_mmpretrains_names_are_told():
+    """Its recipe of BEiT spares the norms by '.ln', which are called otherwise here."""
+    from beit_mm.engine.checking.others_check import strange_keys
+
+    model = classifier()
+    keys = {
+        key: dict(decay_mult=0.0)
+        for key in ('.ln', 'layers.1.ffn', '.bias', '.pos_embed', '.gamma', '.cls_token')
+    }
+    cfg = Config(dict(optim_wrapper=dict(paramwise_cfg=dict(custom_keys=keys))))
+    norms, halves = strange_keys(cfg, model)
+    assert "no parameter bears '.ln'" in norms
+    assert 'here blocks.{n}.norm1, blocks.{n}.norm2, fc_norm: it has no effect' in norms
+    assert 'here blocks.{n}.mlp.fc1, blocks.{n}.mlp.fc2: it' in halves
+
+
+def test_of_several_networks_each_has_depths_of_its_own():
+    """Such as a teacher that stands still before the student, or two that see other images."""
+    deeper = dict(ARCH, num_layers=5)
+    parts = dict(
+        teacher=BEiT(arch=deeper, img_size=32).requires_grad_(False),
+        student=BEiT(arch=ARCH, img_size=32),
+        other=BEiT(arch=deeper, img_size=32),
+        head=nn.Linear(24, 2),
+    )
+    model = nn.ModuleDict(parts)
+    found = settings(model, wrapper(model, 0.5))
+    base = OPTIMIZER['lr']
+    for name, blocks in (('student', 3), ('other', 5)):
+        assert found[f'{name}.patch_embed.proj.weight'][0] == pytest.approx(
+            base * 0.5 ** (blocks + 1)
+        )
+        for block in range(blocks):
+            rate = found[f'{name}.blocks.{block}.attn.qkv.weight'][0]
+            assert rate == pytest.approx(base * 0.5 ** (blocks - block))
+        assert found[f'{name}.fc_norm.weight'][0] == base
+    assert found['head.weight'][0] == base
+    assert not any(name.startswith('teacher') for name in found)

@@ -10,9 +10,9 @@ from PIL import Image
 from toy_run import CLASSES, begin, train
 
 from beit_mm.checkpoints.writing import write_weights
+from beit_mm.component import innermost
 from beit_mm.datasets.reading.choosing import Reading
 from beit_mm.engine import ConfigError
-from beit_mm.engine.checking.data_check import innermost
 from beit_mm.engine.starting.measured_ranges import FILE, measure_ranges, repeat_ranges
 
 WORD = [f'{loader}_dataloader.dataset.pipeline.0.value_range=percentile' for loader in

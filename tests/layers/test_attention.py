@@ -1,5 +1,6 @@
 """The fused attention, its readable twin, and the module around them."""
 
+import copy
 import math
 
 import pytest
@@ -250,3 +251,40 @@ def test_keys_have_no_bias_and_the_first_projection_none_of_its_own():
 def test_width_that_heads_do_not_divide_is_refused_by_both_numbers():
     with pytest.raises(ValueError, match=r'50.*4'):
         Attention(50, 4)
+
+
+class LowRank(nn.Module):
+    """A layer and a product of low rank beside it (LoRA); ``weight`` is the layer's, as in peft."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.down = nn.Parameter(torch.randn(2, layer.in_features))
+        self.up = nn.Parameter(torch.randn(layer.out_features, 2))
+
+    @property
+    def weight(self):
+        return self.layer.weight
+
+    @property
+    def bias(self):
+        return self.layer.bias
+
+    def forward(self, x):
+        return self.layer(x) + x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize('key_bias', [False, True])
+def test_what_stands_in_the_place_of_the_projection_counts(key_bias):
+    torch.manual_seed(0)
+    attention = Attention(48, 4, key_bias=key_bias).double()
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    merged = copy.deepcopy(attention)
+    x = torch.randn(2, LENGTH, 48, dtype=torch.float64)
+    before = attention(x)
+    attention.qkv = LowRank(attention.qkv).double()
+    with torch.no_grad():
+        merged.qkv.weight += attention.qkv.up @ attention.qkv.down
+    torch.testing.assert_close(attention(x), merged(x))
+    assert not torch.allclose(attention(x), before, atol=1e-2)

@@ -24,6 +24,8 @@ class MaskGenerator(BaseTransform):
         component: Component, grid: tuple[int, int], backbone: Component
     ) -> Iterator[str]:
         """The mask of a config has a place for each patch of the backbone's grid."""
+        if component.get('grid_size') is None:
+            return
         height, width = component['grid_size']
         if (height, width) != grid:
             yield (

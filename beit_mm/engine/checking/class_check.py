@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...component import Component, Note, in_a_line
+from ...component import Component, Note, in_a_line, innermost
 from ...datasets.class_numbers import some_of
 from ...datasets.finding import has_photo, is_folder, is_hidden
 from ...datasets.sources.list_lines import list_lines
-from .data_check import innermost
+from .data_check import kind_of, place_in_root
 
 # Data sets whose classes are the folders that images lie in.
 OF_FOLDERS = ('CustomDataset', 'PhotoFolder', 'ImageNet', 'ImageNet21k')
@@ -19,10 +19,10 @@ ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
     """(folder, names of its class folders) of a data set whose labels follow from them."""
-    kind = _kind(dataset)
+    kind = kind_of(dataset)
     if kind not in OF_FOLDERS or dataset.get('ann_file') or dataset.get('with_label') is False:
         return None
-    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    _, prefix = place_in_root(dataset)
     if not isinstance(prefix, str) or '://' in str(dataset.get('data_root')):
         return None
     root = Path(dataset.get('data_root') or '')
@@ -37,11 +37,7 @@ def class_folders(dataset: Mapping) -> tuple[Path, list[str]] | None:
 
 def _finds(dataset: Mapping) -> bool:
     """Whether this project finds the images, or MMPretrain does."""
-    return _kind(dataset) == 'PhotoFolder' and 'extensions' not in dataset
-
-
-def _kind(dataset: Mapping) -> str:
-    return str(dataset.get('type')).rpartition('.')[2]
+    return kind_of(dataset) == 'PhotoFolder' and 'extensions' not in dataset
 
 
 def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterator[str]:
@@ -72,9 +68,9 @@ def check_classes_of(loaders: Mapping[str, Mapping], model: Component) -> Iterat
                     endings = tuple(dataset.get('extensions') or ENDINGS)
                     yield from _check_empty(key, *folders, None if _finds(dataset) else endings)
                 yield from _check_number(key, len(folders[1]), head)
-            elif _kind(dataset) == 'MultiLabelDataset':
+            elif kind_of(dataset) == 'MultiLabelDataset':
                 yield from _check_several(key, dataset, head)
-            elif _kind(dataset) in OF_FOLDERS and dataset.get('with_label') is not False:
+            elif kind_of(dataset) in OF_FOLDERS and dataset.get('with_label') is not False:
                 yield from _check_labels(key, dataset, head)
     yield from _check_same(found)
 

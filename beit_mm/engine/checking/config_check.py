@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,14 +18,24 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope, root
 
-from ...component import Component, ConfigError, Note, Plan, did_you_mean
+from ...component import (
+    KNOWN_PACKAGES,
+    Component,
+    ConfigError,
+    Note,
+    Plan,
+    UnknownSetting,
+    did_you_mean,
+    innermost,
+)
 from ...registry import HOOKS, METRICS, MODELS, TRANSFORMS
 from .bands_check import check_bands
 from .class_check import check_classes_of
-from .data_check import check_classes, check_data, check_pretrained, innermost
+from .data_check import check_classes, check_data, check_pretrained
 from .names_check import RUNNER_TAKES, check_component, check_structure, check_untyped
 from .others_check import (
     check_best,
+    check_constructor,
     check_drawing,
     check_segments,
     check_topk,
@@ -34,12 +45,12 @@ from .others_check import (
 
 # Which distribution brings a package, in the maintained stack and in the original one.
 DISTRIBUTIONS = {
+    'mmdet': 'onedl-mmdetection (or mmdet==3.3.0)',
     'mmpretrain': 'onedl-mmpretrain (or mmpretrain==1.2.0)',
     'mmseg': 'onedl-mmsegmentation (or mmsegmentation==1.2.2)',
 }
-# Whose constructors take what their signatures say.
-KNOWN_PACKAGES = ('beit_mm', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'torch', 'torchvision')
-
+# Keys of dicts whose type is no part: how mmengine clips, and what layers LoRA goes into.
+OTHER_TYPES = re.compile(r'(^|\.)(clip_grad|targets\[\d+\])$')
 
 # (scope, name) -> what is registered so: mmengine's search takes a millisecond each.
 FOUND: dict[tuple[str, str], Any] = {}
@@ -167,7 +178,8 @@ class _Types:
     def _find_in(registry: Registry, name: str) -> Any:
         try:
             return registry.get(name)
-        except (KeyError, RuntimeError, ImportError):
+        # The last of a name that begins with a dot.
+        except (KeyError, RuntimeError, ImportError, TypeError):
             return None
 
     def suggest(self, name: str) -> str:
@@ -188,7 +200,7 @@ def _unknown_types(cfg: Config, mode: str) -> Iterator[str]:
     types = _types(cfg)
     for key, component in walk(cfg.to_dict()):
         name = component['type']
-        if types.find(name) is None:
+        if types.find(name) is None and not OTHER_TYPES.search(key):
             yield f'{key}.type is {name!r}, which is not registered{types.suggest(name)}'
 
 
@@ -205,11 +217,13 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
     yield from check_untyped(cfg)
     loaders = {name: cfg[name] for name in used}
     if mode == 'train':
-        yield from check_pretrained(walk(cfg.model.to_dict(), 'model'))
+        yield from check_pretrained(model, walk(cfg.model.to_dict(), 'model'))
         yield from check_classes(cfg.model, cfg.get('data_preprocessor'))
         yield from check_best(cfg, types.find)
     yield from check_classes_of(loaders, model)
     yield from check_widths(model)
+    if mode == 'train':
+        yield from check_constructor(cfg, model)
     yield from check_segments(cfg, model)
     yield from check_topk(cfg, model)
     yield from check_trackers(cfg)
@@ -235,11 +249,16 @@ def _wrong_settings(cfg: Config, mode: str) -> Iterator[str]:
 
 def _own_complaints(component: Component, plan: Plan) -> list[str]:
     """What a component's class says; a value that it cannot even read is a complaint too."""
+    said: list[str] = []
     try:
-        return list(component.ask('check_config', plan) or ())
+        said.extend(component.ask('check_config', plan) or ())
+    except UnknownSetting:
+        # Of somebody's own class, whose constructor decides; the rest is not asked.
+        return said
     except (KeyError, TypeError, ValueError) as error:
-        said = error.args[0] if isinstance(error, KeyError) else error
-        return [f'{component.key}: {said}']
+        message = error.args[0] if isinstance(error, KeyError) else error
+        return [f'{component.key}: {message}']
+    return said
 
 
 def _steps(loader: str, settings: Mapping, types: _Types) -> Iterator[Component]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ...component import Component, Note
 from ...datasets.annotations import LoadLabels
+from ...datasets.label_files import renumber
 from ...datasets.reading.broken_image import BrokenImage
 
 # How many annotations are looked at, and about how many pixels of each.
@@ -22,7 +23,7 @@ def check_masks(dataset: Component, paths: Sequence[Path], num_classes: int) -> 
     """What the annotations of a training set hold, beside what the head expects.
 
     Args:
-        dataset: Of MMSegmentation, with the pipeline.
+        dataset: Of MMSegmentation, with the pipeline and what it does with labels.
         paths: Annotations, single-channel pictures.
         num_classes: Of the decode head.
     """
@@ -122,12 +123,15 @@ def _moves_down(dataset: Component) -> bool:
 
 
 def _seen_by_loss(labels: np.ndarray, dataset: Component) -> np.ndarray:
-    """Labels behind the pipeline's steps: ``reduce_zero_label`` and ``MapLabels``."""
+    """Labels for the loss: behind ``reduce_zero_label``, ``label_map`` and ``MapLabels``."""
     loader = loader_of(dataset)
     ignored = IGNORED if loader is None else loader.ignore_index
     if _moves_down(dataset):
         # MMSegmentation's: 0 is ignored, the others move down, ignored stays.
         labels = np.where((labels == 0) | (labels == ignored), ignored, labels - 1)
+    if label_map := dataset.get('label_map'):
+        # Of a data set that keeps some of its classes.
+        labels = renumber(labels, label_map)
     for step in dataset.get('pipeline') or []:
         if str(step.get('type')).endswith('MapLabels'):
             mapped = {int(old): new for old, new in step['label_map'].items()}

@@ -281,7 +281,9 @@ def wrong_kind(parameter: inspect.Parameter | None, value: Any, *, exactly: bool
         return ''
     wanted = 'it must be ' + ' or '.join(NUMBERS[kind] for kind in NUMBERS if kind in kinds)
     if isinstance(value, str):
-        return '' if value in ('inf', 'nan') else wanted
+        # Such as MMPretrain's bias: bool = 'qv_bias'.
+        may_be = value in ('inf', 'nan') or isinstance(parameter.default, str)
+        return '' if may_be else wanted
     if not exactly:
         return ''
     if annotated and isinstance(value, (Mapping, list, tuple)):

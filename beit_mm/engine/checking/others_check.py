@@ -1,11 +1,14 @@
 """What parts of MMPretrain, MMSegmentation and mmengine need to work with this project's."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 
+from ...checkpoints.layout_tables import BACKBONE
+from ...checkpoints.layouts import COLUMNS
 from ...component import Component, did_you_mean
 
 # Visualizer backend -> the package that it takes, and what pip installs.
@@ -18,6 +21,12 @@ TRACKERS = {
     'DVCLiveVisBackend': ('dvclive', 'dvclive'),
     'AimVisBackend': ('aim', 'aim'),
 }
+# Necks whose features are as wide as the backbone's.
+KEEPING_WIDTH = (
+    'ClsBatchNormNeck', 'Feature2Pyramid', 'GeneralizedMeanPooling', 'GlobalAveragePooling',
+)  # fmt: skip
+# MMSegmentation's constructors, which find depths by the names of its own Transformers.
+BY_THEIR_NAMES = ('LayerDecayOptimizerConstructor', 'LearningRateDecayOptimizerConstructor')
 # Of MMSegmentation's IoUMetric, by each of its iou_metrics.
 OF_IOU = {
     'mIoU': ['mIoU', 'mAcc'],
@@ -28,8 +37,9 @@ OF_IOU = {
 
 def check_widths(model: Component) -> Iterator[str]:
     """Necks and heads take features as wide as the backbone makes them."""
+    backbone = model.part('backbone')
     try:
-        width = model.part('backbone').ask('width_of')
+        width = backbone.ask('width_of')
     except (KeyError, TypeError, ValueError) as error:
         # A task of this project asks for the width itself, and says so.
         if model.package != 'beit_mm':
@@ -39,17 +49,20 @@ def check_widths(model: Component) -> Iterator[str]:
         if width is not None:
             yield f'{model.key}.backbone: embed_dims is {width!r}; it must be an integer'
         return
+    if backbone.get('out_type') == 'cls_token':
+        # Of DeiT's distilled networks two tokens, one beside the other.
+        width *= backbone['num_extra_tokens']
     neck = model.part('neck')
     if neck.given.get('embed_dim') not in (None, width):
         yield _other_width(f'{neck.key}.embed_dim', neck['embed_dim'], width)
-    heads = [('head', model.given.get('head'))]
-    if neck.given.get('out_channels') is None:
-        heads.append(('decode_head', model.given.get('decode_head')))
-        auxiliary = model.given.get('auxiliary_head')
-        if isinstance(auxiliary, (list, tuple)):
-            heads += [(f'auxiliary_head[{i}]', head) for i, head in enumerate(auxiliary)]
-        else:
-            heads.append(('auxiliary_head', auxiliary))
+    if neck.given and str(neck.given.get('type')).rpartition('.')[2] not in KEEPING_WIDTH:
+        return
+    heads = [(name, model.given.get(name)) for name in ('head', 'decode_head')]
+    auxiliary = model.given.get('auxiliary_head')
+    if isinstance(auxiliary, (list, tuple)):
+        heads += [(f'auxiliary_head[{i}]', head) for i, head in enumerate(auxiliary)]
+    else:
+        heads.append(('auxiliary_head', auxiliary))
     for name, head in heads:
         given = head.get('in_channels') if isinstance(head, Mapping) else None
         every = given if isinstance(given, (list, tuple)) else [given]
@@ -181,15 +194,56 @@ def _reported_by_others(evaluator: Component) -> list[str] | None:
     return None
 
 
+def check_constructor(cfg: Config, model: Component) -> Iterator[str]:
+    """Learning rates by depth reach this project's blocks."""
+    settings = cfg.get('optim_wrapper') or {}
+    constructor, backbone = str(settings.get('constructor')), model.part('backbone')
+    if constructor.rpartition('.')[2] not in BY_THEIR_NAMES or backbone.package != 'beit_mm':
+        return
+    given = settings.get('paramwise_cfg') or {}
+    rate = given.get('layer_decay_rate', given.get('decay_rate', 0.9))
+    yield (
+        f'optim_wrapper.constructor is {constructor!r}, which knows blocks as backbone.layers and '
+        f'would train all of {backbone.given["type"]} at the full rate; set it to '
+        f"'beit_mm.LayerDecayOptimWrapperConstructor', and paramwise_cfg to "
+        f'dict(layer_decay_rate={rate}) alone'
+    )
+
+
 def strange_keys(cfg: Config, model: Any) -> Iterator[str]:
-    """Parts in ``custom_keys`` that no parameter bears, where a name almost like it is there."""
+    """Parts in ``custom_keys`` that no parameter bears, where there is one that is meant.
+
+    One has almost the name, or MMPretrain and MMSegmentation call it so.
+    """
     paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
     names = [name for name, _ in model.named_parameters()]
     parts = {part for name in names for part in name.split('.')}
     for key in paramwise.get('custom_keys') or {}:
-        if not any(key in name for name in names):
-            question = did_you_mean(key.strip('.'), parts, 0.8)
-            if question:
-                yield (
-                    f'optim_wrapper.paramwise_cfg.custom_keys: no parameter bears {key!r}{question}'
-                )
+        if any(key in name for name in names):
+            continue
+        where = f'optim_wrapper.paramwise_cfg.custom_keys: no parameter bears {key!r}'
+        if ours := _ours(key, names):
+            more = ', ...' if len(ours) > 4 else ''
+            yield (
+                f'{where}, by which MMPretrain and MMSegmentation mean what is here '
+                f'{", ".join(ours[:4])}{more}: it has no effect'
+            )
+        elif question := did_you_mean(key.strip('.'), parts, 0.8):
+            yield f'{where}{question}'
+
+
+def _ours(key: str, names: Sequence[str]) -> list[str]:
+    """Names of the weights of a Transformer that a part of MMPretrain's names stands for.
+
+    >>> _ours('.ln1', ['backbone.blocks.0.norm1.weight', 'backbone.blocks.0.norm1.bias'])
+    ['blocks.{n}.norm1']
+    """
+    key = re.sub(r'(?<!ffn\.)\blayers\.\d+', 'layers.{n}', key)
+    every = '.'.join(['', *names])
+    found = []
+    for row in BACKBONE:
+        ours, theirs = row[0], row[COLUMNS['mmpretrain']]
+        there = f'.{ours.removesuffix("*")}'.replace('{n}', '0') in every
+        if isinstance(theirs, str) and key in f'backbone.{theirs}' and there:
+            found.append(ours.removesuffix('.*'))
+    return found

@@ -10,12 +10,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ...component import ConfigError
+from ...component import ConfigError, innermost
 from ...datasets.class_numbers import check_numbers, classes_of
 
 # Images that are compared with all others at once.
 PART = 1000
 TRAIN, TEST = 'train_dataloader', 'test_dataloader'
+# Data sets that show images of another one several times.
+REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
 
 
 @torch.no_grad()
@@ -165,14 +167,29 @@ def evaluate_features(
 def _loader_of(dataset: Mapping, cfg: Config) -> DataLoader:
     """Of a data set in its order, through the test pipeline."""
     loader = {**cfg.test_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
-    loader['dataset'] = {**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
+    _, tested = innermost('', cfg.test_dataloader.dataset)[0]
+    loader['dataset'] = _each_once(dataset, tested['pipeline'])
     return Runner.build_dataloader(loader)
+
+
+def _each_once(dataset: Mapping, pipeline: list) -> dict:
+    """A data set with another pipeline, whose images come once, however it repeats them."""
+    inner, parts = dataset.get('dataset'), dataset.get('datasets')
+    if isinstance(inner, Mapping):
+        inner = _each_once(inner, pipeline)
+        repeats = str(dataset['type']).rpartition('.')[2] in REPEATING
+        return inner if repeats else {**dataset, 'dataset': inner}
+    if parts is not None:
+        return {**dataset, 'datasets': [_each_once(part, pipeline) for part in parts]}
+    return {**dataset, 'pipeline': pipeline}
 
 
 def _features_of(
     loader: DataLoader, cfg: Config, backbone: nn.Module
 ) -> tuple[list[Tensor], Tensor]:
     """Features and labels of all images of a data loader."""
-    preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.model.data_preprocessor})
+    # In the model or, as MMPretrain's recipes have it, beside it.
+    settings = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **settings})
     device = next(backbone.parameters()).device
     return extract_features(backbone, preprocessor.to(device), loader)

@@ -20,7 +20,8 @@ class LayerDecayOptimWrapperConstructor:
 
     A parameter at depth d of D has the learning rate lr * rate^(D - 1 - d): the embeddings are at
     depth 0, block l (from 0) at l + 1, everything after the blocks at D - 1, and so is a bias
-    table that the blocks share (released code). Weight decay spares biases, norms, LayerScale,
+    table that the blocks share (released code). Of several networks each has depths of its own.
+    Weight decay spares biases, norms, LayerScale,
     [S] and absolute positions. What needs no gradient is left out. The log shows the groups.
 
     In a config: ``optim_wrapper = dict(constructor='beit_mm.LayerDecayOptimWrapperConstructor',
@@ -74,14 +75,14 @@ class LayerDecayOptimWrapperConstructor:
         while is_model_wrapper(model):
             model = model.module
         lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg.get('weight_decay') or 0.0
-        groups: dict[tuple[int, bool, str], dict[str, Any]] = {}
+        groups: dict[tuple[int, int, bool, str], dict[str, Any]] = {}
         for name, parameter, depth, depths in _depths(model):
             # Biases, norms, LayerScale, [S] and positions (released code).
             spared = parameter.ndim <= 1 or name.endswith('cls_token') or is_position(name)
             part = max((key for key in self.custom_keys if key in name), key=len, default='')
             factors = self.custom_keys.get(part, {})
             group = groups.setdefault(
-                (depth, spared, part),
+                (depth, depths, spared, part),
                 dict(
                     params=[],
                     lr=lr * self.rate ** (depths - 1 - depth) * factors.get('lr_mult', 1.0),
@@ -100,18 +101,22 @@ class LayerDecayOptimWrapperConstructor:
 
 def _depths(model: nn.Module) -> Iterator[tuple[str, Tensor, int, int]]:
     """Name, parameter, depth and number of depths of what is trained."""
-    backbones = ((n, m) for n, m in model.named_modules() if isinstance(m, VisionTransformer))
-    found = next(backbones, None)
-    if found is None:
+    backbones = {
+        f'{name}.' if name else '': module
+        for name, module in model.named_modules()
+        if isinstance(module, VisionTransformer)
+    }
+    if not backbones:
         raise ValueError(
             f'{type(model).__name__} has no BEiT and no VisionTransformer in it, whose depths the '
             'learning rate could follow'
         )
-    name, backbone = found
-    prefix = f'{name}.' if name else ''
-    for parameter_name, parameter in model.named_parameters():
+    first = next(iter(backbones))
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            yield (parameter_name, parameter, *backbone.get_layer_depth(parameter_name, prefix))
+            # Of several networks its own; what is in none is behind the last block of any.
+            prefix = max((p for p in backbones if name.startswith(p)), key=len, default=first)
+            yield (name, parameter, *backbones[prefix].get_layer_depth(name, prefix))
 
 
 def _table(groups: list[dict]) -> str:

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS
 from ...checkpoints import CheckpointError, locate, read_about, read_checkpoint
 from ...checkpoints.run_settings import run_settings
 from ...checkpoints.writing import write_whole
-from ...component import ConfigError, in_a_line
+from ...component import ConfigError, in_a_line, innermost
 from ...datasets.reading.choosing import TO_MEASURE
 from ...datasets.reading.known_formats import ENDINGS_OF_PHOTOS
 from ...datasets.reading.measuring import (
@@ -29,7 +29,6 @@ from ...datasets.reading.measuring import (
 from ...datasets.sources.photo_source import photo_source
 from ..checking.bands_check import taking_8_bits
 from ..checking.config_check import enter_scope
-from ..checking.data_check import innermost
 from ..checking.names_check import LOADERS
 
 # In the work directory: what the range was asked as, and what it was.

@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections.abc import MutableMapping
 
 import torch
 from mmengine.config import Config
@@ -27,25 +26,14 @@ def join_cpu_group(cfg: Config) -> None:
     restarts = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     store = torch.distributed.PrefixStore(f'restart_{restarts}', store)
     torch.distributed.init_process_group('gloo', store=store, rank=rank, world_size=world_size)
-    _unsync_norms(cfg.model)
-    cfg.model_wrapper_cfg = dict(
+    usual = dict(
         type='MMDistributedDataParallel',
-        device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-
-
-def _unsync_norms(part: MutableMapping | list | tuple) -> None:
-    """Make SyncBN, which is for GPUs only, batch norm of each process's own images.
-
-    The Runner does so itself where there is one process.
-    """
-    for value in part.values() if isinstance(part, MutableMapping) else part:
-        if isinstance(value, (MutableMapping, list, tuple)):
-            _unsync_norms(value)
-    if isinstance(part, MutableMapping) and part.get('type') == 'SyncBN':
-        part['type'] = 'BN'
+    cfg.model_wrapper_cfg = {**usual, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+    # See ShortLogRunner.wrap_model.
+    cfg.sync_bn = None
 
 
 def leave_group() -> None:

@@ -2,7 +2,10 @@
 
 import logging
 
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
+from torch import nn
 
 # Lines of an entry that the console shows whole.
 MOST_LINES = 8
@@ -35,7 +38,20 @@ class ShortFormatter(logging.Formatter):
 
 
 class ShortLogRunner(Runner):
-    """mmengine's Runner, whose console says in a line what its log file says in hundreds."""
+    """mmengine's Runner, whose console says in a line what its log file says in hundreds.
+
+    Several processes without GPUs train by it too.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Put DDP around the model; on CPUs each process has a batch norm of its own images.
+
+        SyncBN, which MMSegmentation's necks have by default too, is for GPUs only. The Runner makes
+        it batch norm itself where there is one process.
+        """
+        if self.distributed and get_device() == 'cpu':
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def _log_env(self, env_cfg: dict) -> None:
         files = [h.baseFilename for h in self.logger.handlers if isinstance(h, logging.FileHandler)]

@@ -1,11 +1,12 @@
 """What a test run may do beside its config: average over views, keep its predictions."""
 
 from pathlib import Path
+from typing import cast
 
 from mmengine.config import Config
 from mmengine.fileio.handlers import file_handlers
 
-from ...component import ConfigError
+from ...component import ConfigError, innermost
 
 
 def average_over_views(cfg: Config) -> None:
@@ -17,8 +18,13 @@ def average_over_views(cfg: Config) -> None:
     for key in ('tta_model', 'tta_pipeline'):
         if key not in cfg:
             raise ConfigError(f'--tta takes {key}, which the config lacks')
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    for _, dataset in innermost('', cfg.test_dataloader.dataset):
+        cast(dict, dataset)['pipeline'] = cfg.tta_pipeline
+    model = dict(cfg.tta_model, module=cfg.model)
+    if cfg.get('data_preprocessor') and cfg.model.get('data_preprocessor'):
+        # The Runner gives the one beside the model to a model that has none of its own.
+        model['data_preprocessor'] = cfg.model.data_preprocessor
+    cfg.model = model
 
 
 def check_metrics_file(path: str | Path) -> None:
