@@ -1,5 +1,6 @@
 """Settings of all tests: no GPU unless asked for, one thread, and no traces left behind."""
 
+import gc
 import os
 import sys
 from types import SimpleNamespace
@@ -40,6 +41,17 @@ def _restored_scopes():
 # one begins without it.
 _scope_of_a_test = pytest.fixture(autouse=True)(_restored_scopes)
 _scope_of_a_file = pytest.fixture(autouse=True, scope='module')(_restored_scopes)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _little_to_collect():
+    """Keep the garbage collector from what has been imported.
+
+    mmengine calls it for every data set, which takes a third of a second where it looks through
+    all of PyTorch: of some files half their time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')
