@@ -16,6 +16,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import loops
+from yapf.yapflib import yapf_api
 
 from beit_mm.engine.starting import stages
 
@@ -26,6 +27,9 @@ torch.set_num_threads(1)
 # mmengine sleeps two seconds at the end of each epoch where iterations are counted, lest loader
 # workers of old PyTorch hang; epochs here are of three or four iterations.
 loops.time = SimpleNamespace(sleep=lambda seconds: None)
+
+# The text of a config is made over to be read by people, which takes as long as a short training.
+yapf_api.FormatCode = lambda text, **_: (text, True)
 
 
 def _restored_scopes():
@@ -63,10 +67,7 @@ def device() -> torch.device:
 @pytest.fixture(scope='module')
 def forked_stages():
     """Stages of commands are forks, with what a test has patched; not for tests of processes."""
-    # What their processes would import.
-    import mmpretrain.apis  # noqa: F401
-    import mmseg.apis  # noqa: F401
-
+    forked.import_what_tools_do()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, 'subprocess', forked.OF_STAGES)
         yield

@@ -32,13 +32,18 @@ def run(command, show=False, **settings) -> subprocess.CompletedProcess:
     """
     if not _is_script(command):
         return run_anew(command, **settings)
+    import_what_tools_do()
     arguments = [str(part) for part in command]
     env, cwd = settings.get('env'), settings.get('cwd')
     with tempfile.TemporaryFile('w+') as output:
-        child = os.fork()
-        if child == 0:
-            _become(arguments[1:], env, cwd, output.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if _can_compute_in_forks():
+            child = os.fork()
+            if child == 0:
+                _become(arguments[1:], env, cwd, output.fileno())
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        else:
+            merged = dict(stdout=output, stderr=subprocess.STDOUT)
+            code = run_anew(arguments, env=env, cwd=cwd, **merged).returncode
         output.seek(0)
         text = output.read()
     if hasattr(settings.get('stdout'), 'write'):
@@ -87,17 +92,40 @@ class Popen:
 
 def open_process(command, **settings):
     """``subprocess.Popen``; that of a script in a fork."""
-    return (Popen if _is_script(command) else subprocess.Popen)(command, **settings)
+    forks = _is_script(command) and _can_compute_in_forks()
+    return (Popen if forks else subprocess.Popen)(command, **settings)
 
 
 # In the place of stages.subprocess: the stages of a command begin with what is imported here.
 OF_STAGES = SimpleNamespace(Popen=open_process, TimeoutExpired=subprocess.TimeoutExpired)
 
 
+def import_what_tools_do() -> None:
+    """Import, once, what each fork would import for itself."""
+    import mmpretrain.apis  # noqa: F401
+    import mmseg.apis  # noqa: F401
+
+
 def _is_script(command) -> bool:
     """Whether it is a list of Python, a script of it and arguments."""
     of_python = not isinstance(command, str) and str(command[0]) == sys.executable
     return of_python and str(command[1]).endswith('.py')
+
+
+def _can_compute_in_forks() -> bool:
+    """Whether PyTorch's autograd works in a fork.
+
+    It does not once threads for its devices have started, which after some exports they have, now
+    and then; processes begin anew from then on.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.ones(1, requires_grad=True).sum().backward()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _begin_anew() -> None:
