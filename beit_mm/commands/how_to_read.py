@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -26,6 +27,9 @@ from ..datasets.reading.measuring import (
 )
 from ..datasets.reading.proposing import propose
 from ..visualization import as_photo
+
+# What part of the range the middle image must reach, lest most are told to be dark.
+DARK = 1 / 8
 
 # ImageNet's, in [0, 255]: what this project's recipes normalise photos by.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -154,6 +158,7 @@ def how_to_read(
             return PHOTOS._replace(no_data=no_data)
         found = propose(looked)
         if asked is None:
+            _tell_dark(looked, found.value_range)
             return HowToRead(found.bands, found.value_range, found.mean, found.std, no_data)
         wanted = found.bands
     looked = list(_look(root, names, wanted, MOST_LOOKED_AT, no_data))
@@ -243,10 +248,30 @@ def _measured(
             found = measure(looked, asked or TO_MEASURE[0])
             of_8_bits = asked is None and set(found.value_range) == {'uint8'}
             value_range = None if of_8_bits else found.value_range
+            _tell_dark(looked, value_range)
             return HowToRead(bands, value_range, found.mean, found.std, no_data)
         return HowToRead(bands, asked, *means_and_spreads(looked, asked), no_data)
     except ValueError as error:
         raise ConfigError(f'the images cannot be read as asked: {error}') from error
+
+
+def _tell_dark(looked: Sequence[Looked], ranges: Mapping[str, Sequence] | None) -> None:
+    """Say where most images would be nearly black, as those of 12 bits beside some of 16 are."""
+    for kind, pairs in (ranges or {}).items():
+        ends = np.array(pairs)
+        reach = [
+            ((each.high - ends[:, 0]) / (ends[:, 1] - ends[:, 0])).max()
+            for each in looked
+            if each.dtype.name == kind and each.high.shape == ends[:, 0].shape and len(each.sample)
+        ]
+        middle = float(np.median(reach)) if reach else 1.0
+        if middle < DARK:
+            print(
+                f'half of the images in {kind} reach no further than {100 * middle:.2g} % of the '
+                f'range {_ends(pairs)}, and will be dark: are there images of several depths? Read '
+                'each kind by itself, or give --value-range',
+                file=sys.stderr,
+            )
 
 
 def _are_photos(root: Place, names: Sequence[str]) -> bool:

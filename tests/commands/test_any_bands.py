@@ -193,6 +193,24 @@ def test_how_images_are_read_follows_the_images_and_the_user(tmp_path):
         how_to_read(images, names, 'swir')
 
 
+@pytest.mark.parametrize('bands', [None, '1'])
+def test_images_that_will_be_dark_beside_others_are_told(tmp_path, capsys, bands):
+    rng = np.random.default_rng(0)
+    names = []
+    for index, most in enumerate([4096] * 6 + [65536] * 4):
+        names.append(f'{index}.png')
+        pixels = rng.integers(0, most, (32, 32)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / names[-1])
+    how_to_read(tmp_path, names, bands)
+    assert 'half of the images in uint16 reach no further than 6.2 % of the range 0 to 655' in (
+        capsys.readouterr().err
+    )
+    for some in (names[:6], names[6:], [*names[:2], *names[6:]]):
+        how_to_read(tmp_path, some, bands)
+    how_to_read(tmp_path, names, bands, '0,4095')
+    assert 'reach no further' not in capsys.readouterr().err
+
+
 def test_weights_of_photos_leave_the_range_of_deep_images_to_these(tmp_path):
     images, _ = write(tmp_path, 1)
     names = sorted(str(path.relative_to(images)) for path in images.rglob('*.tif'))
