@@ -30,6 +30,7 @@ from beit_mm.datasets.sources import parquet_table, stores
 from beit_mm.datasets.sources.column_labels import MISSING, Codes, number_labels
 from beit_mm.engine.checking.data_check import check_data
 from beit_mm.engine.starting import measured_ranges
+from beit_mm.registry import DATASETS
 
 CLASSES = ['cat', 'dog', 'Ünï "quoted", name']
 BROKEN = 7
@@ -299,7 +300,7 @@ def test_stored_images_are_those_that_were_stored(stored):
 
 def test_the_check_of_a_config_looks_for_lists_where_they_are_looked_for(tmp_path, monkeypatch):
     write(table(5), tmp_path / 'list.csv')
-    model = Component('model', {}, lambda name: None)
+    model = Component('model', {}, DATASETS.get)
 
     def told(**dataset):
         return list(check_data('val_dataloader', dataset, model))

@@ -35,5 +35,5 @@ def test_a_start_fits_one_screen(tmp_path):
         assert noise not in result.stdout
     (log,) = (tmp_path / 'run').glob('*/*.log')
     text = log.read_text()
-    assert 'optim_wrapper = dict(' in text
+    assert 'optim_wrapper=dict(' in text.replace(' ', '')
     assert len(text.splitlines()) > 10 * MOST_LINES
