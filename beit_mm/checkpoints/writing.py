@@ -23,6 +23,8 @@ ABOUT = 'about'
 NPZ = '.npz'
 # How files end that are being written beside those that they become.
 TEMPORARY = '.tmp'
+# How many characters of their names are in those, of 4 bytes at most.
+LONGEST = 50
 
 
 def partial_path(path: Path) -> Path:
@@ -62,8 +64,8 @@ def naming(path: Path) -> Iterator[None]:
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that is there as a whole or not at all, whenever the process stops."""
-    # Processes on two machines may have one number.
-    temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}{TEMPORARY}')
+    # Processes on two machines may have one number. Systems take names of 255 bytes.
+    temporary = path.with_name(f'{path.name[:LONGEST]}.{uuid.uuid4().hex}{TEMPORARY}')
     try:
         with naming(path):
             with temporary.open('wb') as file:

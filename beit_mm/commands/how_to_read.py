@@ -168,21 +168,30 @@ def how_to_read(
 
 
 def how_to_read_in(
-    bands: int | list[str] | None, root: Place, names: Sequence[str], no_data: float | None = None
+    bands: int | list[str] | None,
+    root: Place,
+    names: Sequence[str],
+    value_range: str | None = None,
+    no_data: float | None = None,
 ) -> HowToRead:
-    """Choose the range by the images, for bands that weights take.
+    """Choose the range by the images, where the user does not, for bands that weights take.
 
     Args:
         bands, no_data: See :class:`HowToRead`.
         root: Where the images lie.
         names: Their names there.
+        value_range: See :func:`how_to_read`.
+
+    Raises:
+        ConfigError: If the user's range cannot be.
     """
-    if bands is None and no_data is None and _are_photos(root, names):
+    asked = parse_range(value_range)
+    if bands is None and asked is None and no_data is None and _are_photos(root, names):
         return PHOTOS
     looked = list(_look(root, names, bands, MOST_LOOKED_AT, no_data))
     if not any(len(each.sample) for each in looked):
         return PHOTOS._replace(bands=bands, no_data=no_data)
-    return _measured(looked, bands, None, no_data)
+    return _measured(looked, bands, asked, no_data)
 
 
 def with_ranges_of(known: HowToRead, root: Place, names: Sequence[str]) -> HowToRead:
@@ -232,11 +241,6 @@ def in_order(known: HowToRead, bands: int | list[str] | None) -> HowToRead | Non
     return known._replace(
         bands=bands, value_range=of_range, mean=pick(known.mean), std=pick(known.std)
     )
-
-
-def as_option(bands: int | list[str] | None) -> str | None:
-    """What says so behind ``--bands``."""
-    return ','.join(bands) if isinstance(bands, list) else None if bands is None else str(bands)
 
 
 def _measured(

@@ -28,8 +28,9 @@ def found_anew(cfg: Config, path: Path) -> Config | None:
         path: Of that.
     """
     folder, listed = path.resolve().parent, Path(cfg.get('train_list') or '')
-    # Trainings of a sweep share its lists.
-    home = folder.parent if folder.name.startswith('rate_') else folder
+    # Trainings of a sweep share its lists; other runs may be called so too, and have their own.
+    of_sweep = folder.name.startswith('rate_') and not (folder / listed.name).is_file()
+    home = folder.parent if of_sweep else folder
     if not listed.is_absolute() or listed.parent == home or not (home / listed.name).is_file():
         return None
     return Config(_moved(cfg.to_dict(), str(listed.parent), str(home)), filename=str(path))

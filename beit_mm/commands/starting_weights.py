@@ -19,7 +19,6 @@ from .how_to_read import (
     STD,
     HowToRead,
     Place,
-    as_option,
     how_of_run,
     how_to_read,
     how_to_read_in,
@@ -81,13 +80,14 @@ class Start(NamedTuple):
             has_ranges = self.says_how and known.value_range is not None
             if same is not None and value_range is None and has_ranges:
                 return with_ranges_of(same, root, names)
-            if bands is None and value_range is None:
-                found = how_to_read_in(known.bands, root, names, known.no_data)
+            if bands is None:
+                found = how_to_read_in(known.bands, root, names, value_range, known.no_data)
             else:
-                wanted = bands or as_option(known.bands)
-                found = how_to_read(root, names, wanted, value_range, known.no_data)
-                if self.says_how and (same is None or same.value_range != found.value_range):
-                    return found
+                found = how_to_read(root, names, bands, value_range, known.no_data)
+            asked = bands is not None or value_range is not None
+            known_so = same is not None and same.value_range == found.value_range
+            if asked and self.says_how and not known_so:
+                return found
             if found.reading.num_bands == known.reading.num_bands:
                 # The network knows images that are normalised so.
                 same = same or known

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from ..checkpoints import read_checkpoint, take_tensors
-from ..component import ConfigError
+from ..component import ConfigError, innermost
 from ..engine.running.public_weights import fit_to_model
 from ..models import VisionTransformer
 from .program import Program, normalization_of
@@ -168,14 +168,19 @@ def load_whole(model: nn.Module, checkpoint: str | Path | None) -> dict:
     return dict(known) if isinstance(known, Mapping) else {}
 
 
-def _pipeline_of(cfg: Config | None) -> list[dict] | None:
+def _tested(cfg: Config | None) -> Mapping:
+    """The test data, or the first of those inside of others, such as ConcatDataset."""
     dataset = ((cfg or {}).get('test_dataloader') or {}).get('dataset') or {}
-    return dataset.get('pipeline')
+    return innermost('', dataset)[0][1]
+
+
+def _pipeline_of(cfg: Config | None) -> list[dict] | None:
+    return _tested(cfg).get('pipeline')
 
 
 def _classes_of(cfg: Config) -> Any:
     """Names of the classes, as the test data or their class say."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = _tested(cfg)
     own = (dataset.get('metainfo') or {}).get('classes')
     kind = DATASETS.get(dataset['type']) if 'type' in dataset else None
     return own or getattr(kind, 'METAINFO', {}).get('classes')

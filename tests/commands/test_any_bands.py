@@ -172,6 +172,13 @@ def test_vectors_of_scenes_are_of_the_bands_that_are_asked_for(scenes, tmp_path)
     )
 
 
+def test_a_range_that_is_asked_for_leaves_weights_the_bands_that_they_take(scenes, tmp_path):
+    """Of images without names those of photos take the first three, not all four."""
+    weights = tmp_path / 'photos.pth'
+    first = vectors_of(scenes, weights, bands='1,2,3', value_range='0,255')
+    np.testing.assert_allclose(vectors_of(scenes, weights, value_range='0,255'), first, atol=1e-5)
+
+
 def test_classes_are_told_by_a_band_that_is_asked_for(scenes, tmp_path):
     weights = tmp_path / 'photos.pth'
     assert evaluate(scenes, weights, bands='4,3,2', neighbors=3)['knn'] == 100

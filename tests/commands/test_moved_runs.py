@@ -84,6 +84,19 @@ def test_trainings_of_a_sweep_share_the_lists_of_its_folder(tmp_path):
         }
 
 
+def test_a_run_of_its_own_may_be_called_as_those_of_a_sweep(tmp_path):
+    """Wherever it lies: beside another's lists they are still not its own."""
+    begun(tmp_path / 'first')
+    run = begun(tmp_path / 'first/rate_0.01')
+    text = run.marker.read_text()
+    assert config_of_run(run.marker).train_list == str(run.path / 'train.txt')
+    run.begin(resume=True)
+    assert run.marker.read_text() == text
+    shutil.move(run.path, tmp_path / 'rate_high')
+    cfg = config_of_run(tmp_path / 'rate_high/finetune.py')
+    assert cfg.train_list == str(tmp_path / 'rate_high/train.txt')
+
+
 def test_masks_of_annotations_and_what_was_learned_from_move_too(tmp_path, monkeypatch):
     images = tmp_path / 'images'
     images.mkdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
 
@@ -219,7 +220,6 @@ def refused(model, **wrapper) -> str:
 
 def loss_of(model) -> float:
     """Of a step, where MMPretrain builds the model."""
-    import torch
     from mmpretrain.registry import MODELS
     from mmpretrain.structures import DataSample
 
@@ -283,12 +283,30 @@ def test_weights_of_others_backbones_are_mmengines_to_find():
     )
 
 
-def test_weights_at_mmsegmentations_place_are_told_where_to_go():
+@pytest.mark.parametrize('kind', ['mmseg.EncoderDecoder', 'mmseg.CascadeEncoderDecoder'])
+def test_weights_at_mmsegmentations_place_are_told_where_to_go(kind):
     """Its segmentors hand ``pretrained`` to the backbone, whose recipe of BEiT has it."""
     pytest.importorskip('mmpretrain')
-    assert refused(classifier(pretrained=None)) == ''
-    said = refused(classifier(pretrained='beit.pth'))
+    pytest.importorskip('mmseg')
+    segmentor = dict(type=kind, backbone=BEIT)
+    assert 'pretrained' not in refused(dict(segmentor, pretrained=None))
+    said = refused(dict(segmentor, pretrained='beit.pth'))
     assert "model.backbone.init_cfg to dict(type='Pretrained', checkpoint='beit.pth')" in said
+
+
+def test_weights_of_a_whole_classifier_stay_where_mmpretrain_takes_them(tmp_path):
+    """Its ``pretrained`` is the ``init_cfg`` of the classifier, head included."""
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.registry import MODELS
+
+    config_check.enter_scope('mmpretrain')
+    weights = MODELS.build(classifier()).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'classifier.pth')
+    model = classifier(pretrained=str(tmp_path / 'classifier.pth'))
+    assert refused(model) == ''
+    built = MODELS.build(model)
+    built.init_weights()
+    torch.testing.assert_close(built.state_dict(), weights)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('mmdet') is not None, reason='mmdet is there')

@@ -153,3 +153,18 @@ def test_a_class_that_takes_all_of_its_bases_settings_is_as_these(monkeypatch):
     monkeypatch.setitem(MODELS._module_dict, 'Same', Same)
     model = task('MaskedImageModeling', dict(PLAIN, type='beit_mm.Same'), head=head(12))
     assert 'it must be the width of model.backbone, 16' in refused(model)
+
+
+def test_a_number_of_tokens_that_ones_own_class_chooses_is_no_width(monkeypatch):
+    """DeiT's two tokens, one beside the other, are twice as wide, which only the class knows."""
+    pytest.importorskip('mmpretrain')
+
+    class Distilled(VisionTransformer):
+        def __init__(self, **settings):
+            super().__init__(num_extra_tokens=2, **settings)
+
+    monkeypatch.setattr(Distilled, '__module__', 'my_project.parts')
+    monkeypatch.setitem(MODELS._module_dict, 'Distilled', Distilled)
+    backbone = dict(type='beit_mm.Distilled', arch=ARCH, img_size=32, out_type='cls_token')
+    classifier = dict(type='LinearClsHead', num_classes=3, in_channels=32)
+    assert refused(dict(type='ImageClassifier', backbone=backbone, head=classifier)) == ''

@@ -4,8 +4,11 @@ import socket
 
 import pytest
 import torch
+from mmcv.cnn import build_norm_layer
 from mmengine.config import Config
 from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 from torch import nn
 
 from beit_mm.engine.starting.processes import join_cpu_group, leave_group
@@ -23,6 +26,18 @@ class Normed(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         return dict(loss=self.norm(inputs).pow(3).mean())
+
+
+class NormedByConfig(Normed):
+    """One that a config tells its norm."""
+
+    def __init__(self, norm_cfg):
+        super().__init__()
+        self.norm = build_norm_layer(norm_cfg, 3)[1]
+
+
+class OwnRunner(Runner):
+    """Of a project's own."""
 
 
 @pytest.fixture
@@ -65,3 +80,24 @@ def test_norms_are_each_processes_own_and_a_wrapper_keeps_its_settings(group_of_
         loss.backward()
         torch.testing.assert_close(loss, norm(x).pow(3).mean())
     torch.testing.assert_close(model.module.norm.running_var, norm.running_var)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU mmengine joins the processes')
+def test_a_runner_of_ones_own_has_no_sync_bn_that_the_config_names(
+    group_of_one, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(RUNNERS._module_dict, 'OwnRunner', OwnRunner)
+    monkeypatch.setitem(MODELS._module_dict, 'NormedByConfig', NormedByConfig)
+    cfg = Config(
+        dict(
+            launcher='pytorch',
+            runner_type='OwnRunner',
+            model=dict(type='beit_mm.NormedByConfig', norm_cfg=dict(type='SyncBN')),
+            work_dir=str(tmp_path),
+            default_scope='mmengine',
+        )
+    )
+    join_cpu_group(cfg)
+    model = RUNNERS.build(cfg).model
+    assert is_model_wrapper(model)
+    assert type(model.module.norm) is nn.BatchNorm2d

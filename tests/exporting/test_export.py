@@ -214,6 +214,20 @@ def test_a_file_says_enough_to_answer_as_mmpretrain_does(tmp_path):
     np.testing.assert_allclose(scores, result['pred_scores'], atol=1e-5)
 
 
+def test_test_data_inside_of_others_say_as_much(tmp_path):
+    cfg = classifier()
+    load = dict(type='beit_mm.LoadPhoto', value_range=(0, 4095))
+    pipeline = [load, dict(type='CenterCrop', crop_size=SIZE), dict(type='PackInputs')]
+    inside = dict(type='CustomDataset', metainfo=dict(classes=CLASSES), pipeline=pipeline)
+    said = []
+    for dataset in (inside, dict(type='ConcatDataset', datasets=[inside, inside])):
+        cfg.test_dataloader = dict(dataset=dataset)
+        export(cfg, None, tmp_path / 'out.pt')
+        said.append(said_by(tmp_path / 'out.pt'))
+    assert said[0] == said[1]
+    assert (said[1]['value_range'], said[1]['classes']) == ([0, 4095], list(CLASSES))
+
+
 def test_a_segmentor_says_how_images_and_windows_lie(tmp_path):
     cfg = segmentor()
     resize = dict(type='Resize', scale=(96, 80), keep_ratio=True)

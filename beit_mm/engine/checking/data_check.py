@@ -188,7 +188,10 @@ def check_pretrained(model: Component, components: Iterable[tuple[str, Mapping]]
         except (CheckpointError, FileNotFoundError) as error:
             yield f'{key}.checkpoint: {error}'
     weights = model.given.get('pretrained')
-    if weights and model.part('backbone').package == 'beit_mm':
+    # A classifier of MMPretrain's takes its own weights there, as of its init_cfg.
+    bases = getattr(model.kind, '__mro__', ())
+    segments = any(base.__module__.partition('.')[0] == 'mmseg' for base in bases)
+    if weights and segments and model.part('backbone').package == 'beit_mm':
         yield (
             f'{model.key}.pretrained is {weights!r}, which MMSegmentation hands on to backbones of '
             f'its own; set {model.key}.pretrained=None and {model.key}.backbone.init_cfg to '

@@ -51,7 +51,10 @@ def check_widths(model: Component) -> Iterator[str]:
         return
     if backbone.get('out_type') == 'cls_token':
         # Of DeiT's distilled networks two tokens, one beside the other.
-        width *= backbone['num_extra_tokens']
+        tokens = backbone.get('num_extra_tokens')
+        if not isinstance(tokens, int):
+            return
+        width *= tokens
     neck = model.part('neck')
     if neck.given.get('embed_dim') not in (None, width):
         yield _other_width(f'{neck.key}.embed_dim', neck['embed_dim'], width)

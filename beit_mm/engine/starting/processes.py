@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import MutableMapping
 
 import torch
 from mmengine.config import Config
@@ -32,8 +33,19 @@ def join_cpu_group(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**usual, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
-    # See ShortLogRunner.wrap_model.
+    # See ShortLogRunner.wrap_model; a Runner of one's own knows SyncBN by the config alone.
     cfg.sync_bn = None
+    if 'runner_type' in cfg:
+        _unsync_norms(cfg.model)
+
+
+def _unsync_norms(part: MutableMapping | list | tuple) -> None:
+    """Make SyncBN in a config, which is for GPUs only, batch norm of a process's own images."""
+    for value in part.values() if isinstance(part, MutableMapping) else part:
+        if isinstance(value, (MutableMapping, list, tuple)):
+            _unsync_norms(value)
+    if isinstance(part, MutableMapping) and part.get('type') == 'SyncBN':
+        part['type'] = 'BN'
 
 
 def leave_group() -> None:
