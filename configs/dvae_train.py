@@ -73,7 +73,10 @@ optim_wrapper = dict(
 param_scheduler = dict(
     type='CosineAnnealingLR', by_epoch=False, T_max=1_200_000, end=1_200_000, eta_min=1.25e-6
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10_000))
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=10_000),
+)
 log_processor = dict(by_epoch=False)
 custom_hooks = [
     dict(type='beit_mm.CodebookHook'),

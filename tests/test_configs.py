@@ -165,6 +165,16 @@ def test_broken_images_and_figures_that_are_not_finite_end_a_run_where_the_docs_
     assert shares == dict.fromkeys(['dvae', 'finetune', 'mae', 'pretrain', 'segment'], 0.1)
 
 
+def test_validations_are_logged_by_iterations_where_a_run_counts_these():
+    """By epochs, of which such a run has none, each would take the place of the one before."""
+    folders = [ROOT / 'configs' / name for name in ('own', 'quickstart', 'camvid')]
+    paths = [path for folder in folders for path in folder.glob('[!_]*.py')]
+    for path in (*paths, *(ROOT / 'configs').glob('*dvae*.py')):
+        cfg = Config.fromfile(path)
+        assert cfg.train_cfg.type == 'IterBasedTrainLoop'
+        assert cfg.default_hooks.logger.log_metric_by_epoch is False, path
+
+
 def test_pretraining_follows_the_paper():
     """The figures of FACTS' recipe, held against what the config and its schedules compute."""
     cfg = Config.fromfile(ROOT / 'configs/beit_pretrain.py')

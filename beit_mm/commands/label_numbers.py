@@ -1,7 +1,7 @@
 """From what the masks show to the classes 0, 1, ... and their names."""
 
 import colorsys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +140,7 @@ def _by_color(
                 f'{seen[strange[0]]} has the colour {strange[0]}, which {path} does not know '
                 f'({len(strange)} such in the masks); add it, or set --ignore {strange[0]!r}'
             )
+        names, table = _without(out, names, table)
     elif len(seen) > MOST_COLORS:
         raise ConfigError(
             f'the masks in {pairs.masks} have {len(seen)} colours, too many to stand for classes: '
@@ -172,6 +173,18 @@ def _by_color(
         ignored=[NO_CLASS],
     )
     return Numbering(names, [_rgb(painted[number]) for number in range(len(names))], values)
+
+
+def _without(
+    out: Sequence[str | int], names: Sequence[str], table: Mapping[str, int | None]
+) -> tuple[list[str], dict[str, int | None]]:
+    """Names and table without colours, and without the classes that have no other colour."""
+    left = {color: number for color, number in table.items() if color not in out}
+    there = sorted({number for number in left.values() if number is not None})
+    moved = {
+        color: None if number is None else there.index(number) for color, number in left.items()
+    }
+    return [names[number] for number in there], moved
 
 
 def _by_number(

@@ -132,7 +132,9 @@ def _of_tokens(parser: argparse.ArgumentParser) -> None:
 def _of_segmentation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', help='folder of a beit-mm segment, or a config and --checkpoint')
     parser.add_argument('images', help='an image, or a folder of them')
-    parser.add_argument('masks', nargs='?', help='its mask, or a folder of masks of the same names')
+    parser.add_argument(
+        'masks', nargs='?', help='its mask, a folder of masks of the same names, or a COCO .json'
+    )
     parser.add_argument('--checkpoint', metavar='FILE', help='weights of a config')
     _of_a_picture(parser)
 

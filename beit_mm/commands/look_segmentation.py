@@ -1,7 +1,8 @@
 """``beit-mm look segmentation``: what a segmentor says of photos, where it errs, IoU by class."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 from ..component import ConfigError, in_a_line
+from ..datasets.coco_masks import CocoAnnotations, read_coco
 from ..datasets.reading.measuring import spread
 from ..datasets.reading.opening import split_frame
 from ..visualization import count_pixels, draw_segmentation_look, intersection_over_union
 from .how_to_read import how_of, picture_of
 from .looked_images import HowFar, counted
 from .looked_segmentor import ignored_by, segmentor_for
-from .mask_pairs import find_pairs
+from .mask_pairs import find_pairs, pairs_of_coco
 from .photos import existing_folder
 from .picture_files import picture_path, write_picture
 from .predicting import NONE_DECODED, files_of
@@ -25,6 +27,13 @@ from .trained import Trained, predict_files, truth_of
 SHOWN, EDGE = 6, 480
 # What is no class, whatever number the masks have for it.
 NO_CLASS = -1
+
+
+class Truth(NamedTuple):
+    """Where the mask of an image is, and what gives it, (H, W) labels."""
+
+    path: Path
+    read: Callable[[], np.ndarray]
 
 
 class Drawn(NamedTuple):
@@ -51,7 +60,8 @@ def look_segmentation(
     Args:
         model: Folder that ``beit-mm segment`` has made, or a config.
         images: A file, or a folder of them.
-        masks: The file of its mask, or a folder of a mask for each image, under the same name.
+        masks: The file of its mask, or a folder of a mask for each image, under the same name; or a
+            .json of instances, as COCO has it.
         checkpoint: Weights of a config.
         out: The picture, .png; by default ``work_dirs/look/segmentation.png``. Beside it ``.npz``:
             of all images ``counts`` (C, C), pixels of each class (rows) by what they are taken for,
@@ -66,9 +76,9 @@ def look_segmentation(
     """
     path = picture_path(out, 'segmentation')
     trained = segmentor_for(model, checkpoint)
-    files, pairs = _files(images, masks)
+    files, truths_of = _files(trained, images, masks)
     files = _held_out(trained, files)
-    drawn, counts, seen = _look(trained, files, pairs)
+    drawn, counts, seen = _look(trained, files, truths_of)
     palette = trained.cfg.val_dataloader.dataset.metainfo.palette
     truths = [each.truth for each in drawn if each.truth is not None]
     title = f'{Path(model).name}: {counted(seen)}'
@@ -77,10 +87,10 @@ def look_segmentation(
     figure = draw_segmentation_look(
         [each.photo for each in drawn],
         [each.prediction for each in drawn],
-        truths if pairs else None,
+        truths if truths_of else None,
         trained.classes,
         palette,
-        counts if pairs else None,
+        counts if truths_of else None,
         title,
     )
     arrays: dict[str, Any] = dict(
@@ -93,27 +103,55 @@ def look_segmentation(
         arrays[f'prediction_{number}'] = each.prediction
         if each.truth is not None:
             arrays[f'truth_{number}'] = each.truth
-    if pairs:
+    if truths_of:
         ious = intersection_over_union(counts)
         arrays.update(counts=counts, iou=ious)
         _tell(trained, ious, counts)
     return write_picture(figure, path, arrays)
 
 
-def _files(images: str | Path, masks: str | Path | None) -> tuple[list[Path], dict[Path, Path]]:
-    """Images, and the mask of each if there are masks."""
+def _files(
+    trained: Trained, images: str | Path, masks: str | Path | None
+) -> tuple[list[Path], dict[Path, Truth]]:
+    """Images, and what reads the mask of each if there are masks."""
     if masks is None:
         return list(files_of([images])), {}
     image, mask = Path(images).expanduser(), Path(masks).expanduser()
+    read = truth_of(trained)
+    if mask.suffix.lower() == '.json' and mask.is_file():
+        return _of_annotations(trained, existing_folder(image), mask)
     if image.is_dir():
         found = find_pairs(image, existing_folder(mask), least=1)
         pairs = {found.image(stem): found.mask(stem) for stem in found.stems}
-        return list(pairs), pairs
-    # Says so if it is not there. Of a stack the first image has the mask, or the one that is named.
-    files_of([image])
-    if not Path(split_frame(str(mask))[0]).is_file():
-        raise ConfigError(f'{masks} must be the file of a mask, as {images} is one image')
-    return [image], {image: mask}
+    else:
+        # Says so if it is not there. Of a stack the first image has the mask, or the one that is
+        # named.
+        files_of([image])
+        if not Path(split_frame(str(mask))[0]).is_file():
+            raise ConfigError(f'{masks} must be the file of a mask, as {images} is one image')
+        pairs = {image: mask}
+    return list(pairs), {file: Truth(path, partial(read, path)) for file, path in pairs.items()}
+
+
+def _of_annotations(
+    trained: Trained, images: Path, annotations: Path
+) -> tuple[list[Path], dict[Path, Truth]]:
+    """Images of annotations, whose masks are drawn as ``beit-mm segment`` draws them."""
+    coco = read_coco(annotations, trained.classes)
+    pairs, drawn = pairs_of_coco(images, coco, annotations, least=1)
+    truths = {
+        pairs.image(path.removesuffix(pairs.mask_ending)): Truth(
+            annotations, partial(_drawn, coco, file, ignored_by(trained))
+        )
+        for file, path in drawn.items()
+    }
+    return sorted(truths), truths
+
+
+def _drawn(coco: CocoAnnotations, file: str, ignored: int) -> np.ndarray:
+    """(H, W) int32 labels of an image, what does not count as the segmentor has it."""
+    labels = coco.mask(file).astype(np.int32)
+    return np.where(labels == coco.ignored, ignored, labels)
 
 
 def _held_out(trained: Trained, files: list[Path]) -> list[Path]:
@@ -134,12 +172,11 @@ def _held_out(trained: Trained, files: list[Path]) -> list[Path]:
 
 
 def _look(
-    trained: Trained, files: Sequence[Path], pairs: dict[Path, Path]
+    trained: Trained, files: Sequence[Path], truths_of: dict[Path, Truth]
 ) -> tuple[list[Drawn], np.ndarray, int]:
     """Some images to draw, the counts of all, and how many there were."""
     classes, how = len(trained.classes), how_of(trained.cfg)
     counts, seen = np.zeros((classes, classes), dtype=np.int64), 0
-    read = truth_of(trained)
     # Of images to draw that are left out, others take the place.
     chosen, drawn, owed = set(spread(files, SHOWN)), list[Drawn](), 0
     how_far = HowFar(len(files))
@@ -150,13 +187,13 @@ def _look(
             continue
         predicted = sample.pred_sem_seg.data[0].cpu().numpy()
         truth = None
-        if pairs:
+        if truths_of:
             try:
-                labels = read(pairs[file])
+                labels = truths_of[file].read()
             except (ValueError, OSError) as error:
                 print(f'{file}: left out, its mask: {in_a_line(error)}', file=sys.stderr)
                 continue
-            truth = _labels(labels, pairs[file], classes, ignored_by(trained))
+            truth = _labels(labels, truths_of[file].path, classes, ignored_by(trained))
             if truth.shape != predicted.shape:
                 sizes = ' and '.join(f'{h} x {w}' for h, w in (truth.shape, predicted.shape))
                 print(f'{file}: left out, its mask and itself have {sizes} pixels', file=sys.stderr)

@@ -92,6 +92,8 @@ class MaskPairs(NamedTuple):
 def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
     """Images and masks of one path below their folders, but for the ending; of stacks all images.
 
+    A mask may have the whole name of its image before its own ending, too.
+
     Args:
         images, masks: The folders.
         least: Images with a mask that there must be.
@@ -102,6 +104,9 @@ def find_pairs(images: Path, masks: Path, least: int = LEAST) -> MaskPairs:
     found, drawn = (list(find_and_tell(root, stacks=False)) for root in (images, masks))
     drawn += sorted({str(p.relative_to(masks)) for p in masks.rglob(f'*{ARRAY}')} - {*drawn})
     by_stem, marks = _by_stem(found), _by_stem(drawn)
+    if found and not any(stem in marks for stem in by_stem) and any(n in marks for n in found):
+        # As those are called that were drawn of annotations: the mask of 1.jpg is 1.jpg.png.
+        by_stem = dict.fromkeys(found, '')
     stems = sorted(stem for stem in by_stem if stem in marks)
     if len(stems) < least:
         example = found[0] if found else 'cat.jpg'
@@ -162,7 +167,7 @@ def _pairs_of_slices(
 
 
 def pairs_of_coco(
-    images: Path, coco: CocoAnnotations, masks: Path
+    images: Path, coco: CocoAnnotations, masks: Path, least: int = LEAST
 ) -> tuple[MaskPairs, dict[str, str]]:
     """Images that annotations are of, with the masks that are to be drawn into a folder.
 
@@ -170,7 +175,8 @@ def pairs_of_coco(
         The pairs, and file as the annotations name it -> path of its mask.
 
     Raises:
-        ConfigError: If there are fewer than four, or one has another size than the annotations say.
+        ConfigError: If there are fewer than ``least``, or one has another size than the annotations
+            say.
     """
     found = find_and_tell(images, stacks=False)
     there, stems = set(found), {}
@@ -180,10 +186,10 @@ def pairs_of_coco(
         if stem is not None:
             stems[file] = stem
     different = len(set(stems.values()))
-    if different < LEAST or different < len(stems):
+    if different < least or different < len(stems):
         raise ConfigError(
             f'of {len(coco.sizes)} images with annotations, such as {next(iter(coco.sizes), "")}, '
-            f'{different} are in {images}; four is the least, and each once'
+            f'{different} are in {images}; {least} is the least, and each once'
         )
     for what, left in (('annotated images are not there', len(coco.sizes) - len(stems)),
                        ('images are not annotated', len(there) - len(stems))):  # fmt: skip

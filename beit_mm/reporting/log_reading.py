@@ -147,7 +147,7 @@ def read_figures(files: list[Path]) -> Figures:
     val: dict[str, GrowingCurve] = {}
     epochs: dict[int, int] = {}
     here = 0
-    for file in files:
+    for number, file in enumerate(files):
         begun = False
         for values in _entries(file):
             place = values.get('iter')
@@ -161,6 +161,8 @@ def read_figures(files: list[Path]) -> Figures:
                 begun, here = True, int(place)
                 if isinstance(epoch := values.get('epoch'), int):
                     epochs[epoch] = min(here, epochs.get(epoch, here))
+            elif begun or not number:
+                here = _later(here, values.get('step'))
             for name, value in values.items():
                 if name not in NO_FIGURES and isinstance(value, (int, float)):
                     curves = train if of_training else val
@@ -170,6 +172,12 @@ def read_figures(files: list[Path]) -> Figures:
         {name: curve.done() for name, curve in val.items() if curve.steps},
         epochs,
     )
+
+
+def _later(here: int, step: Any) -> int:
+    """The iteration of a validation: its step, unless that is an epoch, which is less."""
+    known = isinstance(step, (int, float)) and math.isfinite(step)
+    return max(here, int(step)) if known else here
 
 
 def _entries(file: Path) -> Iterator[dict]:

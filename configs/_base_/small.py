@@ -29,7 +29,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-default_hooks = dict(logger=dict(interval=50))
+# Validations by iteration: where runs count iterations, all are in epoch 0.
+default_hooks = dict(logger=dict(interval=50, log_metric_by_epoch=False))
 log_processor = dict(window_size=50)
 randomness = dict(seed=0)
 val_cfg = dict()

@@ -193,6 +193,21 @@ def test_a_table_says_what_colours_mean(pairs, tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_a_class_of_a_table_whose_colours_are_ignored_is_none(pairs, tmp_path):
+    made = pairs([BLACK, RED, GREEN])
+    table = tmp_path / 'mine.csv'
+    table.write_text('road,0,0,0\ncar,255,0,0\ncar,0,0,255\ntree,0,255,0\n')
+    found = number_classes(made, colors=table, ignore=['#000000'])
+    assert (found.names, found.palette) == (['car', 'tree'], [[255, 0, 0], [0, 255, 0]])
+    assert labels(found, made) == [255, 0, 1]
+    # The other colour of cars is left.
+    found = number_classes(made, colors=table, ignore=['#ff0000'])
+    assert (found.names, found.palette[1]) == (['road', 'car', 'tree'], [0, 0, 255])
+    assert labels(found, made) == [0, 255, 2]
+    with pytest.raises(ConfigError, match='show tree alone'):
+        number_classes(made, colors=table, ignore=['#000000', '#ff0000', '#0000ff'])
+
+
 @pytest.mark.parametrize(
     ('name', 'no_class'),
     [

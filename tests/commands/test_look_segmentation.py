@@ -1,5 +1,6 @@
 """`beit-mm look segmentation` beside the metric that a run reports."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -76,6 +77,42 @@ def test_iou_is_that_of_the_runs_metric_on_what_was_held_out(run, tmp_path, caps
     assert len(shown['files']) == 5
     first = np.asarray(Image.open(run / 'masks/2.png')).astype(int) - 1
     np.testing.assert_array_equal(shown['truth_0'], first)
+
+
+def run_lengths(region):
+    """Of (H, W) bool, as COCO has them: down the columns, outside first."""
+    flat = np.concatenate([[False], region.T.ravel(), [False]])
+    ends = np.flatnonzero(np.diff(flat.astype(int)))
+    counts = np.diff([0, *ends, region.size]).tolist()
+    return dict(size=list(region.shape), counts=counts)
+
+
+@pytest.mark.parametrize('given', ['annotations', 'drawn'])
+def test_annotations_are_truth_as_the_masks_that_are_drawn_of_them(run, tmp_path, given):
+    pytest.importorskip('faster_coco_eval')
+    look_segmentation(run / 'run', run / 'images', run / 'masks', out=tmp_path / 'masks.png')
+    known = dict(images=[], annotations=[])
+    for n in range(IMAGES):
+        mask = np.asarray(Image.open(run / f'masks/{n}.png'))
+        known['images'].append(dict(id=n, file_name=f'{n}.png', height=len(mask), width=60))
+        known['annotations'] += [
+            dict(image_id=n, category_id=10 * c, segmentation=run_lengths(mask == c))
+            for c in (1, 2, 3)
+        ]
+    by_id = {70: 'tree', 10: CLASSES[0], 20: CLASSES[1], 30: CLASSES[2]}
+    known['categories'] = [dict(id=key, name=name) for key, name in by_id.items()]
+    truth = tmp_path / 'known.json'
+    truth.write_text(json.dumps(known))
+    if given == 'drawn':
+        truth = tmp_path / 'drawn'
+        truth.mkdir()
+        for n in range(IMAGES):
+            shutil.copy(run / f'masks/{n}.png', truth / f'{n}.png.png')
+    look_segmentation(run / 'run', run / 'images', truth, out=tmp_path / 'look.png')
+    shown, expected = (np.load(tmp_path / f'{name}.npz') for name in ('look', 'masks'))
+    assert expected['counts'].sum() > 0
+    np.testing.assert_array_equal(shown['counts'], expected['counts'])
+    np.testing.assert_array_equal(shown['truth_0'], expected['truth_0'])
 
 
 @pytest.mark.parametrize('looked', ['links', 'images'])

@@ -57,6 +57,18 @@ def test_of_two_entries_at_one_place_the_newer_counts(tmp_path):
     assert [curve.tolist() for curve in stage.val['mIoU']] == [[10], [4]]
 
 
+def test_validations_between_two_lines_of_training_are_points_by_themselves(tmp_path):
+    entries = [{'mIoU': 3.0, 'step': 4}, dict(loss=2.0, iter=5, step=5), {'mIoU': 1.0, 'step': 8}]
+    write_log(tmp_path, entries)
+    # Gone on from iteration 6.
+    again = [{'mIoU': 2.0, 'step': 8}, dict(loss=1.0, iter=10), {'mIoU': 5.0, 'step': 12}]
+    write_log(tmp_path, again, start='20260102_000000')
+    (stage,) = read_run(tmp_path).stages
+    assert stage.val['mIoU'].steps.tolist()[0] == 4
+    assert stage.val['mIoU'].steps.tolist()[-1] == 12
+    assert (np.diff(stage.val['mIoU'].steps) > 0).all()
+
+
 def test_the_later_part_of_a_curve_has_a_point_at_least():
     curve = Curve(np.arange(10.0), np.arange(10.0) ** 2)
     assert [curve.later(share).steps.tolist() for share in (0.3, 0.001)] == [[7, 8, 9], [9]]
