@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,11 +83,11 @@ def test_segmentation_draws_others_in_place_of_what_cannot_be_read(tmp_path, mon
 
     sample = SimpleNamespace(pred_sem_seg=SimpleNamespace(data=torch.zeros(1, 8, 8, dtype=int)))
     monkeypatch.setattr(look_segmentation, 'predict_files', lambda _, f: ((x, sample) for x in f))
-    monkeypatch.setattr(look_segmentation, 'truth_of', lambda _: read)
     monkeypatch.setattr(look_segmentation, 'how_of', lambda _: None)
     monkeypatch.setattr(look_segmentation, 'picture_of', lambda *_: np.zeros((8, 8, 3), np.uint8))
     trained = Trained(ConfigDict(val_evaluator=None), None, ['a', 'b'], segments=True)
-    drawn, counts, seen = look_segmentation._look(trained, files, {file: file for file in files})
+    truths = {file: look_segmentation.Truth(file, partial(read, file)) for file in files}
+    drawn, counts, seen = look_segmentation._look(trained, files, truths)
     assert seen == 14
     assert counts.sum() == 14 * 64
     assert 5 <= len(drawn) <= 6
