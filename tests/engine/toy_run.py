@@ -4,7 +4,6 @@ import argparse
 import itertools
 import os
 import sys
-import time
 from pathlib import Path
 
 import forked
@@ -68,9 +67,6 @@ def begin(root, work_dir, *options):
 def train(root, work_dir, *options, resume=False, text='', debug=False):
     """``tools/train.py`` on a config with these options; ``text`` is added to the config file."""
     path = write_config(root, text)
-    if resume:
-        # The logs of a start lie in a folder that is called by its second.
-        time.sleep(1 - time.time() % 1)
     command = [sys.executable, ROOT / 'tools/train.py', path, '--work-dir', work_dir]
     command += ['--resume'] if resume else []
     command += ['--debug'] if debug else []
