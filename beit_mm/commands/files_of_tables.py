@@ -35,9 +35,10 @@ def check_files(path: Path, root: Path, names: Sequence[str]) -> None:
 
 def _almost(root: Path, name: str) -> str:
     """A question with the file that is called so but for its ending, its case or Windows' mark."""
-    given = root / name.replace('\\', '/')
-    if '\\' in name and given.exists():
-        return f'; did you mean {given.relative_to(root).as_posix()!r}?'
+    posix = name.replace('\\', '/')
+    given = root / posix
+    if posix != name and given.exists():
+        return f'; did you mean {posix!r}?'
     if not given.parent.is_dir():
         return ''
     # Tables have names in another case, and names without what files end in.

@@ -49,6 +49,13 @@ def test_a_name_that_is_almost_right_is_told(name, meant, read):
     assert said.endswith(f'; did you mean {meant!r}?' if meant else 'the folder of the table')
 
 
+def test_a_whole_path_that_is_almost_right_is_told(read, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    Image.new('RGB', (8, 8)).save(elsewhere / 'a.png')
+    with pytest.raises(ConfigError, match=f"did you mean '{elsewhere}/a.png'"):
+        read(f'{elsewhere}\\a.png', 'scans/four.png')
+
+
 @pytest.mark.parametrize('mark', ['\n', '\t', '\x0b', '\x85', '\u2028'])
 def test_a_name_that_breaks_a_list_is_refused_before_the_run(mark, read, tmp_path):
     name = f'scans/a{mark}b.png'

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from idle_segmenting import learn_nothing, write_images
 from PIL import Image
 
 from beit_mm.commands import segmenting
@@ -17,19 +18,8 @@ from beit_mm.component import ConfigError
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Begin a run, or go on with it; it saves a checkpoint and learns nothing."""
-    images = tmp_path / 'images'
-    images.mkdir()
-    for index in range(6):
-        Image.new('RGB', (64, 48)).save(images / f'{index}.png')
-
-    def train(self, *_):
-        (self.path / 'segment').mkdir(exist_ok=True)
-        (self.path / 'segment/last_checkpoint').touch()
-
-    monkeypatch.setattr(segmenting.RunFolder, 'train', train)
-    monkeypatch.setattr(segmenting, 'choose_length', lambda *a: 20)
-    for name in ('best_checkpoint', 'write_bare_weights', '_look_back'):
-        monkeypatch.setattr(segmenting, name, lambda *a: None)
+    images = write_images(tmp_path / 'images')
+    learn_nothing(monkeypatch)
 
     def begin(masks, where=tmp_path, **given):
         return segment(images, where / masks, 'none', tmp_path / 'run', **given)

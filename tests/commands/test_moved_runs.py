@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from idle_segmenting import learn_nothing, write_images
 from mmengine.config import Config
-from PIL import Image
 
 from beit_mm.commands import segmenting
 from beit_mm.commands.filling import fill_recipe
@@ -98,10 +98,7 @@ def test_a_run_of_its_own_may_be_called_as_those_of_a_sweep(tmp_path):
 
 
 def test_masks_of_annotations_and_what_was_learned_from_move_too(tmp_path, monkeypatch):
-    images = tmp_path / 'images'
-    images.mkdir()
-    for index in range(6):
-        Image.new('RGB', (64, 48)).save(images / f'{index}.png')
+    images = write_images(tmp_path / 'images')
     corners = [8, 8, 40, 8, 40, 40, 8, 40]
     known = dict(
         images=[dict(id=i, file_name=f'{i}.png', height=48, width=64) for i in range(6)],
@@ -111,14 +108,7 @@ def test_masks_of_annotations_and_what_was_learned_from_move_too(tmp_path, monke
     )  # fmt: skip
     (tmp_path / 'known.json').write_text(json.dumps(known))
 
-    def train(self, *_):
-        (self.path / 'segment').mkdir(exist_ok=True)
-        (self.path / 'segment/last_checkpoint').touch()
-
-    monkeypatch.setattr(segmenting.RunFolder, 'train', train)
-    monkeypatch.setattr(segmenting, 'choose_length', lambda *_: 20)
-    for name in ('best_checkpoint', 'write_bare_weights', '_look_back'):
-        monkeypatch.setattr(segmenting, name, lambda *_: None)
+    learn_nothing(monkeypatch)
     given = images, tmp_path / 'known.json', 'none'
     segmenting.segment(*given, tmp_path / 'first')
     shutil.move(tmp_path / 'first', tmp_path / 'then')

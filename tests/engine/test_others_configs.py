@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from refused_configs import refused
 
 from beit_mm.component import Component
 from beit_mm.engine import ConfigError, check_config
@@ -194,28 +195,6 @@ TWO_TOKENS = dict(
 def classifier(backbone=BEIT, in_channels=16, **settings) -> dict:
     head = dict(type='LinearClsHead', num_classes=3, in_channels=in_channels, topk=1)
     return dict(type='ImageClassifier', backbone=backbone, head=head, **settings)
-
-
-def refused(model, **wrapper) -> str:
-    """What check_config says against training a classifier of MMPretrain's."""
-    cfg = Config(
-        dict(
-            default_scope='mmpretrain',
-            model=model,
-            train_dataloader=dict(
-                batch_size=2,
-                sampler=dict(type='DefaultSampler'),
-                dataset=dict(type='CUB', data_root='.'),
-            ),
-            train_cfg=dict(by_epoch=True, max_epochs=1),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), **wrapper),
-        )
-    )
-    try:
-        check_config(cfg, 'train')
-    except ConfigError as error:
-        return str(error)
-    return ''
 
 
 def loss_of(model) -> float:

@@ -21,8 +21,8 @@ class LayerDecayOptimWrapperConstructor:
     A parameter at depth d of D has the learning rate lr * rate^(D - 1 - d): the embeddings are at
     depth 0, block l (from 0) at l + 1, everything after the blocks at D - 1, and so is a bias
     table that the blocks share (released code). Of several networks each has depths of its own.
-    Weight decay spares biases, norms, LayerScale,
-    [S] and absolute positions. What needs no gradient is left out. The log shows the groups.
+    Weight decay spares biases, norms, LayerScale, [S] and absolute positions. What needs no
+    gradient is left out. The log shows the groups.
 
     In a config: ``optim_wrapper = dict(constructor='beit_mm.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.65), optimizer=dict(...))``.
